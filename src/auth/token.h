@@ -1,0 +1,44 @@
+/*
+ * Database tokens: short-lived JSON Web Tokens (RFC 7519), RS256 only, signed by the key of the data directory.
+ * They are the Postgres password of an identity for one endpoint.
+ *
+ * The algorithm comes from the key, never from the token's header (RFC 8725 section 3.1). Tokens are checked at login
+ * only: an open session outlives its token.
+ * Threads: a key may be used by several threads once loaded.
+ */
+#pragma once
+
+#include "base/base.h"
+#include "base/buffer.h"
+
+#define TOKEN_MAX_BYTES   4096
+#define TOKEN_LOGIN_MAX   256
+#define TOKEN_ENDPOINT_MAX 64
+
+struct token_key;
+
+/* Creates a 2048-bit RSA key (PEM, mode 0600, durable) at path; STATUS_EXISTS when a file is there. */
+MUST_CHECK status token_key_create(const char *path, struct error *err);
+MUST_CHECK status token_key_load(const char *path, struct token_key **ret, struct error *err);
+struct token_key *token_key_free(struct token_key *key);
+static inline void token_key_freep(struct token_key **key)
+{
+	*key = token_key_free(*key);
+}
+
+struct token_claims {
+	char login[TOKEN_LOGIN_MAX + 1];       /* "sub": the Postgres login name, e.g. "alice@example.com" */
+	char endpoint[TOKEN_ENDPOINT_MAX + 1]; /* "endpoint": endpoint uid, "ep-calm-lake-1a2b3c4d" */
+	int64_t issued_usec, expires_usec;     /* "iat", "exp": wall clock, whole seconds in the token */
+};
+
+/* Appends the compact form header.payload.signature ("iss":"tarn", a random "jti"). */
+MUST_CHECK status token_mint(
+        const struct token_key *key, const struct token_claims *claims, struct buffer *out, struct error *err);
+
+/*
+ * Checks form, algorithm, signature, issuer and expiry against now_usec. STATUS_DENIED with a message that says which
+ * (never the token itself). The caller compares login and endpoint with what the connection asks for.
+ */
+MUST_CHECK status token_verify(const struct token_key *key, struct slice token, int64_t now_usec,
+        struct token_claims *ret, struct error *err);
