@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#define LAST_SECOND 253402300799ll /* 9999-12-31T23:59:59Z */
+
 static int64_t clock_read(clockid_t id)
 {
 	struct timespec ts;
@@ -121,8 +123,11 @@ bool clock_parse_timestamp(struct slice text, int64_t *ret_wall_usec)
 		return false;
 	tm.tm_year -= 1900;
 	tm.tm_mon -= 1;
-	time_t seconds = timegm(&tm);
-	*ret_wall_usec = ((int64_t)seconds - offset_sec) * USEC_PER_SEC + fraction;
+	int64_t seconds = (int64_t)timegm(&tm) - offset_sec;
+	/* An offset or a leap second may lead out of the years that the text form can show again. */
+	if (seconds < 0 || seconds > LAST_SECOND)
+		return false;
+	*ret_wall_usec = seconds * USEC_PER_SEC + fraction;
 	return true;
 }
 
@@ -131,8 +136,8 @@ void clock_format_duration(int64_t usec, char out[CLOCK_TEXT_MAX])
 	char frac[8];
 	int64_t magnitude = usec < 0 ? -usec : usec;
 	format_fraction(magnitude % USEC_PER_SEC, frac);
-	(void)snprintf(out, CLOCK_TEXT_MAX, "%s%lld%ss", usec < 0 ? "-" : "", (long long)(magnitude / USEC_PER_SEC),
-	        frac);
+	(void)snprintf(out, CLOCK_TEXT_MAX, "%s%lld%ss", usec < 0 ? "-" : "",
+	        (long long)(magnitude / USEC_PER_SEC), frac);
 }
 
 bool clock_parse_duration(struct slice text, int64_t *ret_usec)
@@ -146,7 +151,8 @@ bool clock_parse_duration(struct slice text, int64_t *ret_usec)
 			return false; /* 12 digits are 31,000 years */
 		seconds = seconds * 10 + (text.data[pos++] - '0');
 	}
-	if (pos == first || !read_fraction(text, &pos, &fraction) || !read_char(text, &pos, "s") || pos != text.len)
+	if (pos == first || !read_fraction(text, &pos, &fraction) || !read_char(text, &pos, "s") ||
+	        pos != text.len)
 		return false;
 	int64_t value = seconds * USEC_PER_SEC + fraction;
 	*ret_usec = negative ? -value : value;

@@ -15,7 +15,10 @@ int64_t clock_monotonic_usec(void); /* never goes back; only differences mean so
 
 /* "2026-08-01T10:00:00Z", with 3 or 6 fraction digits when there is a fraction. */
 void clock_format_timestamp(int64_t wall_usec, char out[CLOCK_TEXT_MAX]);
-/* Accepts any UTC offset and up to 9 fraction digits; false when the text is anything else. */
+/*
+ * Accepts any UTC offset and up to 9 fraction digits; false when the text is anything else, or a moment before 1970
+ * or after 9999. Digits below a microsecond are cut off.
+ */
 MUST_CHECK bool clock_parse_timestamp(struct slice text, int64_t *ret_wall_usec);
 
 /* "300s", "1.500s". */
