@@ -2,7 +2,8 @@
  * Authority: the certificate authority of one data directory. Signs a leaf per endpoint on demand, so that
  * `sslmode=verify-full` works with the file that `tarn env` names in PGSSLROOTCERT.
  *
- * Keys are ECDSA P-256. The CA lives ten years, a leaf 90 days; leaves are kept in memory by their users only.
+ * Keys are ECDSA P-256. The CA lives ten years, a leaf 90 days; leaves are kept in memory by their users
+ * only.
  */
 #pragma once
 
@@ -23,8 +24,8 @@ static inline void authority_freep(struct authority **authority)
 }
 
 /*
- * A server certificate for a DNS name and/or an IP address in text form (either may be NULL, not both; both become
- * subjectAltName entries, the CN is the name or else the address). The caller frees both with OpenSSL.
+ * A server certificate for a DNS name and/or an IP address in text form (either may be NULL, not both; both
+ * become subjectAltName entries, the CN is the name or else the address). The caller frees both with OpenSSL.
  */
-MUST_CHECK status authority_issue(const struct authority *authority, const char *dns_name, const char *address,
-        X509 **ret_certificate, EVP_PKEY **ret_key, struct error *err);
+MUST_CHECK status authority_issue(const struct authority *authority, const char *dns_name,
+        const char *address, X509 **ret_certificate, EVP_PKEY **ret_key, struct error *err);

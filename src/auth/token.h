@@ -1,18 +1,18 @@
 /*
- * Database tokens: short-lived JSON Web Tokens (RFC 7519), RS256 only, signed by the key of the data directory.
- * They are the Postgres password of an identity for one endpoint.
+ * Database tokens: short-lived JSON Web Tokens (RFC 7519), RS256 only, signed by the key of the data
+ * directory. They are the Postgres password of an identity for one endpoint.
  *
- * The algorithm comes from the key, never from the token's header (RFC 8725 section 3.1). Tokens are checked at login
- * only: an open session outlives its token.
- * Threads: a key may be used by several threads once loaded.
+ * The algorithm comes from the key, never from the token's header (RFC 8725 section 3.1). Tokens are checked
+ * at login only: an open session outlives its token. Threads: a key may be used by several threads once
+ * loaded.
  */
 #pragma once
 
 #include "base/base.h"
 #include "base/buffer.h"
 
-#define TOKEN_MAX_BYTES   4096
-#define TOKEN_LOGIN_MAX   256
+#define TOKEN_MAX_BYTES    4096
+#define TOKEN_LOGIN_MAX    256
 #define TOKEN_ENDPOINT_MAX 64
 
 struct token_key;
@@ -33,12 +33,13 @@ struct token_claims {
 };
 
 /* Appends the compact form header.payload.signature ("iss":"tarn", a random "jti"). */
-MUST_CHECK status token_mint(
-        const struct token_key *key, const struct token_claims *claims, struct buffer *out, struct error *err);
+MUST_CHECK status token_mint(const struct token_key *key, const struct token_claims *claims,
+        struct buffer *out, struct error *err);
 
 /*
- * Checks form, algorithm, signature, issuer and expiry against now_usec. STATUS_DENIED with a message that says which
- * (never the token itself). The caller compares login and endpoint with what the connection asks for.
+ * Checks form, algorithm, signature, issuer and expiry against now_usec. STATUS_DENIED with a message that
+ * says which (never the token itself). The caller compares login and endpoint with what the connection asks
+ * for.
  */
 MUST_CHECK status token_verify(const struct token_key *key, struct slice token, int64_t now_usec,
         struct token_claims *ret, struct error *err);
