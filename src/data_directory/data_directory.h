@@ -1,6 +1,7 @@
 /*
- * Data directory: where one Tarn keeps everything, what is where, and its settings. docs/formats/data_directory.md
- * has the layout. Every role opens it by path and derives all other paths from here.
+ * Data directory: where one Tarn keeps everything, what is where, and its settings.
+ * docs/formats/data_directory.md has the layout. Every role opens it by path and derives all other paths from
+ * here.
  */
 #pragma once
 
@@ -11,18 +12,20 @@
 #define DATA_DIRECTORY_VERSION  1
 
 struct settings {
-	char *api_address;   /* "127.0.0.1" */
-	int api_port;        /* 8080 */
-	int pg_port;         /* 5432 */
-	char *domain;        /* NULL: every endpoint is a loopback address; else hosts are <endpoint uid>.<domain> */
-	char *postgres_user; /* system user Postgres runs as; NULL: the user who runs Tarn (who is not root) */
+	char *api_address; /* "127.0.0.1" */
+	int api_port;      /* 8080 */
+	int pg_port;       /* 5432 */
+	char *domain; /* NULL: every endpoint is a loopback address; else hosts are <endpoint uid>.<domain> */
+	char *postgres_user; /* system user Postgres runs as; NULL: the user who runs Tarn (who is not root)
+	                      */
 	char *admin_login;   /* "admin@localhost": identity of the token in admin.token */
 	char *workspace_id;  /* numeric text, 16 digits */
 	/* Limits; the documented defaults are the service's (rest-api.md section 4), tests lower them. */
-	int64_t suspend_timeout_min_sec;        /* 60 */
-	int64_t branches_per_project;           /* 500 */
-	int64_t projects;                       /* 1000 */
-	int64_t deleted_retention_sec;          /* 604800: how long a soft-deleted project or branch can be undeleted */
+	int64_t suspend_timeout_min_sec; /* 60 */
+	int64_t branches_per_project;    /* 500 */
+	int64_t projects;                /* 1000 */
+	int64_t deleted_retention_sec;   /* 604800: how long a soft-deleted project or branch can be undeleted
+	                                  */
 };
 
 struct data_directory {
@@ -34,9 +37,10 @@ struct data_directory {
 char *data_directory_default(void);
 
 /*
- * First run: creates the folder, keys, the admin's token and settings.json; later runs: checks them and takes over what
- * `changes` sets (NULL or 0 fields mean: keep). Idempotent and safe to repeat after a crash at any point.
- * Errors say what to do: path too long, not writable, not reachable for settings.postgres_user, made by a newer Tarn.
+ * First run: creates the folder, keys, the admin's token and settings.json; later runs: checks them and takes
+ * over what `changes` sets (NULL or 0 fields mean: keep). Idempotent and safe to repeat after a crash at any
+ * point. Errors say what to do: path too long, not writable, not reachable for settings.postgres_user, made
+ * by a newer Tarn.
  */
 MUST_CHECK status data_directory_initialise(
         const char *path, const struct settings *changes, struct error *err);
