@@ -1,0 +1,198 @@
+#include "http/request.h"
+
+#include <stdlib.h>
+#include <strings.h>
+
+/* Length of the valid sequence at the start, 0 when there is none (RFC 3629: no surrogates, no overlong
+ * forms). */
+static size_t utf8_sequence(struct slice s)
+{
+	if (s.len == 0 || s.data[0] == 0)
+		return 0;
+	uint8_t a = s.data[0];
+	if (a < 0x80)
+		return 1;
+	if (a >= 0xc2 && a <= 0xdf)
+		return s.len >= 2 && (s.data[1] & 0xc0) == 0x80 ? 2 : 0;
+	if (a >= 0xe0 && a <= 0xef) {
+		if (s.len < 3 || (s.data[1] & 0xc0) != 0x80 || (s.data[2] & 0xc0) != 0x80)
+			return 0;
+		if ((a == 0xe0 && s.data[1] < 0xa0) || (a == 0xed && s.data[1] > 0x9f))
+			return 0;
+		return 3;
+	}
+	if (a >= 0xf0 && a <= 0xf4) {
+		if (s.len < 4 || (s.data[1] & 0xc0) != 0x80 || (s.data[2] & 0xc0) != 0x80 ||
+		        (s.data[3] & 0xc0) != 0x80)
+			return 0;
+		if ((a == 0xf0 && s.data[1] < 0x90) || (a == 0xf4 && s.data[1] > 0x8f))
+			return 0;
+		return 4;
+	}
+	return 0;
+}
+
+size_t utf8_valid_prefix(struct slice text)
+{
+	size_t pos = 0;
+	while (pos < text.len) {
+		size_t n = utf8_sequence((struct slice){ .data = text.data + pos, .len = text.len - pos });
+		if (n == 0)
+			break;
+		pos += n;
+	}
+	return pos;
+}
+
+size_t utf8_count(struct slice text)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < text.len; i++)
+		count += (text.data[i] & 0xc0) != 0x80;
+	return count;
+}
+
+void utf8_clean(char *text)
+{
+	size_t len = strlen(text);
+	for (size_t pos = 0; pos < len;) {
+		size_t n = utf8_sequence(
+		        (struct slice){ .data = (const uint8_t *)text + pos, .len = len - pos });
+		if (n == 0) {
+			text[pos] = '?';
+			n = 1;
+		}
+		pos += n;
+	}
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+/* Decodes in place and terminates; false when the result would break R1. */
+static bool decode(char *text, size_t len, bool plus_is_space)
+{
+	size_t out = 0;
+	for (size_t i = 0; i < len; i++) {
+		char c = text[i];
+		if (c == '%') {
+			if (len - i < 3)
+				return false;
+			int h = hex_digit(text[i + 1]), l = hex_digit(text[i + 2]);
+			if (h < 0 || l < 0)
+				return false;
+			c = (char)(h << 4 | l);
+			i += 2;
+		} else if (c == '+' && plus_is_space) {
+			c = ' ';
+		}
+		text[out++] = c;
+	}
+	text[out] = '\0';
+	return utf8_valid_prefix((struct slice){ .data = (const uint8_t *)text, .len = out }) == out;
+}
+
+/* The path behind "http://host" when the client sends the absolute form (RFC 9112 section 3.2.2). */
+static const char *skip_authority(const char *uri)
+{
+	size_t scheme = strncasecmp(uri, "http://", 7) == 0    ? 7
+	                : strncasecmp(uri, "https://", 8) == 0 ? 8
+	                                                       : 0;
+	if (scheme == 0)
+		return uri;
+	const char *path = strchr(uri + scheme, '/');
+	return path ? path : "/";
+}
+
+static status parse_path(struct http_request *request, char *path, struct error *err)
+{
+	if (path[0] != '/')
+		return error_set(err, STATUS_INVALID, 0, "the path does not begin with \"/\"");
+	char *pos = path + 1;
+	for (;;) {
+		size_t len = strcspn(pos, "/");
+		bool is_last = pos[len] == '\0';
+		if (request->segment_count == HTTP_SEGMENTS_MAX)
+			return error_set(err, STATUS_LIMIT, 0, "the path has more than %d segments",
+			        HTTP_SEGMENTS_MAX);
+		if (!decode(pos, len, false))
+			return error_set(err, STATUS_INVALID, 0,
+			        "the path has a percent-encoding that is broken or not UTF-8");
+		request->segments[request->segment_count++] = pos;
+		if (is_last)
+			return STATUS_OK;
+		pos += len + 1;
+	}
+}
+
+static status parse_query(struct http_request *request, char *query, struct error *err)
+{
+	char *pos = query;
+	while (*pos) {
+		size_t len = strcspn(pos, "&");
+		char *next = pos[len] ? pos + len + 1 : pos + len;
+		char *equals = memchr(pos, '=', len);
+		size_t name_len = equals ? (size_t)(equals - pos) : len;
+		if (len > 0) {
+			if (request->query_count == HTTP_QUERY_MAX)
+				return error_set(err, STATUS_LIMIT, 0,
+				        "the query has more than %d parameters", HTTP_QUERY_MAX);
+			char *value = equals ? equals + 1 : pos + len;
+			size_t value_len = equals ? len - name_len - 1 : 0;
+			pos[len] = '\0';
+			if (!decode(pos, name_len, true) ||
+			        (value_len > 0 && !decode(value, value_len, true)))
+				return error_set(err, STATUS_INVALID, 0,
+				        "the query has a percent-encoding that is broken or not UTF-8");
+			request->query[request->query_count++] =
+			        (struct http_parameter){ .name = pos, .value = value_len > 0 ? value : "" };
+		}
+		pos = next;
+	}
+	return STATUS_OK;
+}
+
+status http_request_parse_uri(struct http_request *request, const char *uri, struct error *err)
+{
+	if (strlen(uri) > HTTP_URI_MAX)
+		return error_set(err, STATUS_LIMIT, 0, "the URI is longer than %d bytes", HTTP_URI_MAX);
+	request->storage = xstrdup(skip_authority(uri));
+	request->storage[strcspn(request->storage, "#")] = '\0';
+	size_t path_len = strcspn(request->storage, "?");
+	bool has_query = request->storage[path_len] == '?';
+	request->storage[path_len] = '\0';
+	request->path = xstrdup(request->storage);
+	utf8_clean(request->path);
+
+	status st = parse_path(request, request->storage, err);
+	if (st == STATUS_OK && has_query)
+		st = parse_query(request, request->storage + path_len + 1, err);
+	return st;
+}
+
+const char *http_request_query(const struct http_request *request, const char *name)
+{
+	for (size_t i = 0; i < request->query_count; i++) {
+		if (strcmp(request->query[i].name, name) == 0)
+			return request->query[i].value;
+	}
+	return NULL;
+}
+
+void http_request_done(struct http_request *request)
+{
+	free(request->path);
+	free(request->storage);
+	free(request->authorization);
+	free(request->host);
+	buffer_done(&request->body);
+	*request = (struct http_request){ 0 };
+}

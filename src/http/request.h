@@ -1,0 +1,51 @@
+/*
+ * Request: one HTTP request, taken apart: decoded path segments, decoded query parameters, the few headers we
+ * read, and the body. Built by the server; tests and fuzzers build it from a URI.
+ *
+ * Invariants
+ *   R1  every segment, name and value is valid UTF-8 without NUL: percent-decoding refuses anything else.
+ *   R2  a "/" that was percent-encoded stays inside its segment, so it can never move a path to another
+ * route. R3  all sizes are bounded by the maxima below; exceeding one is STATUS_LIMIT. Ownership: the request
+ * owns what its pointers name; http_request_done() frees all.
+ */
+#pragma once
+
+#include "base/base.h"
+#include "base/buffer.h"
+
+#define HTTP_URI_MAX      8192
+#define HTTP_BODY_MAX     (1u << 20)
+#define HTTP_SEGMENTS_MAX 24
+#define HTTP_QUERY_MAX    32
+#define HTTP_TRACE_ID_LEN 32
+
+struct http_parameter {
+	const char *name, *value;
+};
+
+struct http_request {
+	char method[16];
+	char trace_id[HTTP_TRACE_ID_LEN + 1]; /* ours, 32 hex digits, in every error and log line */
+	char *path;                           /* as sent, without the query; for logs */
+	const char *segments[HTTP_SEGMENTS_MAX];
+	size_t segment_count;
+	struct http_parameter query[HTTP_QUERY_MAX];
+	size_t query_count;
+	char *authorization; /* header values; NULL when absent */
+	char *host;
+	struct buffer body;
+	char *storage; /* the decoded texts */
+};
+
+/* Fills path, segments and query. STATUS_INVALID, STATUS_LIMIT. */
+MUST_CHECK status http_request_parse_uri(struct http_request *request, const char *uri, struct error *err);
+/* The first parameter of that name; NULL when absent. */
+const char *http_request_query(const struct http_request *request, const char *name);
+void http_request_done(struct http_request *request); /* for CLEANUP */
+
+/* Bytes of the longest valid UTF-8 prefix without NUL. */
+size_t utf8_valid_prefix(struct slice text);
+/* Characters in valid UTF-8. */
+size_t utf8_count(struct slice text);
+/* Replaces every byte that is not part of valid UTF-8 by '?', so that the text can go into JSON. */
+void utf8_clean(char *text);

@@ -1,0 +1,34 @@
+/*
+ * Response: status, JSON body and a few headers; error bodies in the one shape that all clients parse
+ * (rest-api.md 1.8): error_code, message with the trace id, and details that carry "metadata" each.
+ */
+#pragma once
+
+#include "base/base.h"
+#include "http/request.h"
+
+#define HTTP_HEADERS_MAX 4
+
+struct http_header {
+	const char *name; /* a literal */
+	char value[128];
+};
+
+struct http_response {
+	int status;
+	char *body; /* JSON; malloc'ed, owned; NULL is an empty body */
+	size_t body_len;
+	struct http_header headers[HTTP_HEADERS_MAX];
+	size_t header_count;
+};
+
+/* Takes body. */
+void http_response_set_json(struct http_response *response, int http_status, char *body, size_t len);
+void http_response_add_header(struct http_response *response, const char *name, const char *value);
+/*
+ * declarative_context: NULL, or e.g. "MANAGED_BY_PARENT" for an ErrorInfo that declarative clients act on
+ * (4.3).
+ */
+void http_response_set_error(struct http_response *response, int http_status, const char *error_code,
+        const char *message, const char *declarative_context, const char *trace_id);
+void http_response_done(struct http_response *response); /* for CLEANUP */

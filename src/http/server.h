@@ -1,0 +1,41 @@
+/*
+ * Server: HTTP/1.1 on a libuv loop, by libmicrohttpd driven through its epoll descriptor.
+ *
+ * Invariants
+ *   S1  the handler is called once per complete request and answers before it returns.
+ *   S2  a body beyond HTTP_BODY_MAX never reaches the handler and is never held in memory: 413.
+ *   S3  a connection that does not finish a request in time is closed, however slowly it sends: first request
+ * within HTTP_FIRST_REQUEST_SEC of the connect, any request within HTTP_REQUEST_SEC of its first line, and
+ *       HTTP_IDLE_SEC between requests.
+ * Threads: everything on the loop's thread.
+ */
+#pragma once
+
+#include <uv.h>
+
+#include "base/base.h"
+#include "http/request.h"
+#include "http/response.h"
+
+#define HTTP_CONNECTIONS_MAX   512
+#define HTTP_HEADERS_BYTES_MAX (32u << 10)
+#define HTTP_DISCARD_MAX                                                                                     \
+	(64u << 20) /* of a too long body: read and dropped, so that the client sees the 413 */
+#define HTTP_FIRST_REQUEST_SEC 30
+#define HTTP_REQUEST_SEC       60
+#define HTTP_IDLE_SEC          300
+
+typedef void (*http_handler_fn)(
+        void *owner, const struct http_request *request, struct http_response *response);
+
+struct http_server;
+
+/*
+ * address: a numeric IPv4 or IPv6 address; port 0 picks a free one. STATUS_CONFLICT when the port is taken,
+ * STATUS_INVALID for an address that is none.
+ */
+MUST_CHECK status http_server_open(uv_loop_t *loop, const char *address, int port, http_handler_fn handler,
+        void *owner, struct http_server **ret, struct error *err);
+int http_server_port(const struct http_server *server);
+/* Ends all connections; frees itself from the loop. */
+void http_server_close(struct http_server *server);
