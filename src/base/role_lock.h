@@ -1,9 +1,11 @@
 /*
- * Role lock: "this process is the one". An flock'ed file that names its holder, so that a second process can say
+ * Role lock: "this process is the one". A locked file that names its holder, so that a second process can say
  * who holds it, and a new `tarn up` can adopt what runs.
  *
  * The kernel drops the lock when the holder dies, however it dies; the text in the file may then be stale and counts
- * only while the lock is held. The text is one line of the holder's choice (JSON: pid, ready, arguments).
+ * only while the lock is held: for the moment between taking it and writing the first text it may even be the
+ * predecessor's. The text is one line of the holder's choice (JSON: pid, ready, arguments).
+ * An open-file-description lock (fcntl): it belongs to the descriptor, and looking at it never disturbs a holder.
  */
 #pragma once
 

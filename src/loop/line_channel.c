@@ -11,8 +11,9 @@
 
 #include "base/buffer.h"
 
-#define CHANNEL_MAGIC  0x6c696e65u
-#define LISTENER_MAGIC 0x6c697374u
+#define CHANNEL_MAGIC     0x6c696e65u
+#define LISTENER_MAGIC    0x6c697374u
+#define LISTENER_PAUSE_MS 100
 
 struct line_channel {
 	uint32_t magic;
@@ -28,6 +29,8 @@ struct line_channel {
 struct line_listener {
 	uint32_t magic;
 	uv_poll_t poll;
+	uv_timer_t pause; /* runs while no descriptor is to be had */
+	int open_handles;
 	int fd;
 	line_accept_fn on_accept;
 	void *owner;
@@ -40,6 +43,13 @@ static struct line_channel *channel_of(void *p)
 	struct line_channel *ch = p;
 	assert(ch && ch->magic == CHANNEL_MAGIC);
 	return ch;
+}
+
+static struct line_listener *listener_of(void *p)
+{
+	struct line_listener *listener = p;
+	assert(listener && listener->magic == LISTENER_MAGIC);
+	return listener;
 }
 
 static void channel_closed(uv_handle_t *handle)
@@ -102,7 +112,10 @@ static void channel_deliver(struct line_channel *ch)
 		char *end = memchr(ch->in.data + done, '\n', ch->in.len - done);
 		if (!end)
 			break;
-		struct slice line = { (const uint8_t *)ch->in.data + done, (size_t)(end - ch->in.data) - done };
+		struct slice line = { (const uint8_t *)ch->in.data + done,
+			(size_t)(end - ch->in.data) - done };
+		if (line.len > LINE_MAX_BYTES)
+			break;
 		done += line.len + 1;
 		ch->events->on_line(ch->owner, ch, line);
 	}
@@ -162,8 +175,8 @@ status line_channel_wrap(uv_loop_t *loop, int fd, const struct line_channel_even
 	return STATUS_OK;
 }
 
-status line_channel_connect(uv_loop_t *loop, const char *socket_path, const struct line_channel_events *events,
-        void *owner, struct line_channel **ret, struct error *err)
+status line_channel_connect(uv_loop_t *loop, const char *socket_path,
+        const struct line_channel_events *events, void *owner, struct line_channel **ret, struct error *err)
 {
 	CLEANUP(close_fd) int fd = -1;
 	status st = unix_socket_connect(socket_path, &fd, err);
@@ -179,6 +192,10 @@ void line_channel_send(struct line_channel *channel, const char *text)
 	struct line_channel *ch = channel_of(channel);
 	if (ch->is_closing || ch->is_finishing)
 		return;
+	if (ch->out.len > LINE_OUT_MAX_BYTES) {
+		channel_close(ch, "the other side does not read");
+		return;
+	}
 	bool was_empty = ch->out.len == 0;
 	buffer_append_text(&ch->out, text);
 	buffer_append(&ch->out, "\n", 1);
@@ -201,22 +218,37 @@ void line_channel_set_owner(struct line_channel *channel, void *owner)
 	channel_of(channel)->owner = owner;
 }
 
+static void listener_ready(uv_poll_t *poll, int poll_status, int events);
+
+static void listener_resume(uv_timer_t *pause)
+{
+	struct line_listener *listener = listener_of(pause->data);
+	(void)uv_poll_start(&listener->poll, UV_READABLE, listener_ready);
+}
+
 static void listener_ready(uv_poll_t *poll, int poll_status, int events)
 {
-	struct line_listener *listener = poll->data;
-	assert(listener->magic == LISTENER_MAGIC);
+	struct line_listener *listener = listener_of(poll->data);
 	if (poll_status < 0 || !(events & UV_READABLE))
 		return;
 	int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd >= 0)
+	if (fd >= 0) {
 		listener->on_accept(listener->owner, fd);
+	} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+		/* Whoever waits goes on waiting; without a pause this would be called again at once, for
+		 * ever. */
+		(void)uv_poll_stop(poll);
+		(void)uv_timer_start(&listener->pause, listener_resume, LISTENER_PAUSE_MS, 0);
+	}
 }
 
 status line_listener_adopt(uv_loop_t *loop, int fd, line_accept_fn on_accept, void *owner,
         struct line_listener **ret, struct error *err)
 {
 	struct line_listener *listener = xcalloc(1, sizeof *listener);
-	*listener = (struct line_listener){ .magic = LISTENER_MAGIC, .fd = fd, .on_accept = on_accept, .owner = owner };
+	*listener = (struct line_listener){
+		.magic = LISTENER_MAGIC, .fd = fd, .on_accept = on_accept, .owner = owner
+	};
 	int rc = uv_poll_init(loop, &listener->poll, fd);
 	if (rc == 0) {
 		listener->poll.data = listener;
@@ -226,6 +258,9 @@ status line_listener_adopt(uv_loop_t *loop, int fd, line_accept_fn on_accept, vo
 		free(listener);
 		return error_set(err, STATUS_IO, -rc, "could not watch a listening socket");
 	}
+	(void)uv_timer_init(loop, &listener->pause);
+	listener->pause.data = listener;
+	listener->open_handles = 2;
 	*ret = listener;
 	return STATUS_OK;
 }
@@ -244,7 +279,9 @@ status line_listener_bind(uv_loop_t *loop, const char *socket_path, line_accept_
 
 static void listener_closed(uv_handle_t *handle)
 {
-	struct line_listener *listener = handle->data;
+	struct line_listener *listener = listener_of(handle->data);
+	if (--listener->open_handles > 0)
+		return;
 	close_fd(&listener->fd);
 	listener->magic = 0;
 	free(listener);
@@ -252,10 +289,12 @@ static void listener_closed(uv_handle_t *handle)
 
 void line_listener_close(struct line_listener *listener)
 {
-	uv_close((uv_handle_t *)&listener->poll, listener_closed);
+	uv_close((uv_handle_t *)&listener_of(listener)->poll, listener_closed);
+	uv_close((uv_handle_t *)&listener->pause, listener_closed);
 }
 
-static status unix_socket(const char *path, int flags, struct sockaddr_un *ret_address, int *ret_fd, struct error *err)
+static status unix_socket(
+        const char *path, int flags, struct sockaddr_un *ret_address, int *ret_fd, struct error *err)
 {
 	*ret_address = (struct sockaddr_un){ .sun_family = AF_UNIX };
 	size_t len = strlen(path);
@@ -275,8 +314,10 @@ status unix_socket_listen(const char *path, int *ret_fd, struct error *err)
 	if (st != STATUS_OK)
 		return st;
 	(void)unlink(path);
-	/* fchmod before bind sets the mode of the file that bind creates: never open to others, not even for a moment. */
-	if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 128) < 0)
+	/* fchmod before bind sets the mode of the file that bind creates: never open to others, not even for
+	 * a moment. */
+	if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
+	        listen(fd, 128) < 0)
 		return error_set(err, STATUS_IO, errno, "could not listen on socket \"%s\"", path);
 	*ret_fd = TAKE_FD(fd);
 	return STATUS_OK;

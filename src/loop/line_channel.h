@@ -1,13 +1,14 @@
 /*
- * Line channel: text lines over a local stream socket, both ways, on a libuv loop. Roles of one machine talk in
- * JSON, a line a message; this module knows lines, its users know JSON.
+ * Line channel: text lines over a local stream socket, both ways, on a libuv loop. Roles of one machine talk
+ * in JSON, a line a message; this module knows lines, its users know JSON.
  *
  * Invariants
  *   L1  on_line gets a whole line without its newline, valid only during the call.
  *   L2  a line longer than LINE_MAX_BYTES closes the channel (on_close says why).
- *   L3  after on_close no callback comes any more; the channel frees itself after it. After line_channel_close()
- *       on_close still comes, later, from the loop, once.
- * Threads: everything on the loop's thread.
+ *   L3  after on_close no callback comes any more; the channel frees itself after it. After
+ * line_channel_close() on_close still comes, later, from the loop, once. L4  when more than
+ * LINE_OUT_MAX_BYTES wait for a side that does not read, the next send closes the channel. Threads:
+ * everything on the loop's thread.
  */
 #pragma once
 
@@ -15,7 +16,8 @@
 
 #include "base/base.h"
 
-#define LINE_MAX_BYTES (1u << 20)
+#define LINE_MAX_BYTES     (1u << 20)
+#define LINE_OUT_MAX_BYTES (16u << 20)
 
 struct line_channel;
 
@@ -24,7 +26,8 @@ struct line_channel_events {
 	void (*on_close)(void *owner, struct line_channel *channel, const char *reason);
 };
 
-/* Connects to a listening Unix socket (connect() to a local listener does not block). `events` is borrowed for ever. */
+/* Connects to a listening Unix socket (connect() to a local listener does not block). `events` is borrowed
+ * for ever. */
 MUST_CHECK status line_channel_connect(uv_loop_t *loop, const char *socket_path,
         const struct line_channel_events *events, void *owner, struct line_channel **ret, struct error *err);
 /* Wraps a connected stream socket; takes fd on success. */
@@ -43,7 +46,7 @@ typedef void (*line_accept_fn)(void *owner, int fd); /* takes fd */
 MUST_CHECK status line_listener_bind(uv_loop_t *loop, const char *socket_path, line_accept_fn on_accept,
         void *owner, struct line_listener **ret, struct error *err);
 MUST_CHECK status line_listener_adopt(uv_loop_t *loop, int fd, line_accept_fn on_accept, void *owner,
-        struct line_listener **ret, struct error *err); /* takes fd on success */
+        struct line_listener **ret, struct error *err);   /* takes fd on success */
 void line_listener_close(struct line_listener *listener); /* frees itself from the loop */
 
 /*
