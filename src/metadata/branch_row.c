@@ -1,0 +1,242 @@
+#include "metadata/branch_row.h"
+
+#define COLUMNS                                                                                              \
+	"project, branch_id, uid, create_usec, update_usec, delete_usec, purge_usec, is_purged, "            \
+	"is_protected, "                                                                                     \
+	"expire_usec, is_ready, state_change_usec, source, source_branch_id, source_lsn, source_usec, "      \
+	"timeline, revision, logical_size"
+#define SELECT "SELECT id, " COLUMNS " FROM branch "
+/* A branch of a deleted project is as deleted as the project. */
+#define IN_LIVE_PROJECT "project IN (SELECT id FROM project WHERE delete_usec IS NULL AND is_purged = 0)"
+
+static void bind_columns(struct statement *st, const struct branch_row *row)
+{
+	statement_bind_integer(st, row->project);
+	statement_bind_text(st, row->branch_id);
+	statement_bind_text(st, row->uid);
+	statement_bind_integer(st, row->create_usec);
+	statement_bind_integer(st, row->update_usec);
+	statement_bind_optional(st, row->delete_usec);
+	statement_bind_optional(st, row->purge_usec);
+	statement_bind_integer(st, row->is_purged);
+	statement_bind_integer(st, row->is_protected);
+	statement_bind_optional(st, row->expire_usec);
+	statement_bind_integer(st, row->is_ready);
+	statement_bind_integer(st, row->state_change_usec);
+	statement_bind_optional(st, row->source);
+	statement_bind_text(st, row->source_branch_id[0] ? row->source_branch_id : NULL);
+	statement_bind_optional(st, (int64_t)row->source_lsn);
+	statement_bind_optional(st, row->source_usec);
+	statement_bind_integer(st, row->timeline);
+	statement_bind_integer(st, row->revision);
+	statement_bind_integer(st, row->logical_size);
+}
+
+status branch_row_next(struct statement *st, struct branch_row *ret, struct error *err)
+{
+	status code = statement_next(st, err);
+	if (code != STATUS_OK)
+		return code;
+	struct branch_row row = { .id = statement_integer(st) };
+	row.project = statement_integer(st);
+	statement_text(st, row.branch_id, sizeof row.branch_id);
+	statement_text(st, row.uid, sizeof row.uid);
+	row.create_usec = statement_integer(st);
+	row.update_usec = statement_integer(st);
+	row.delete_usec = statement_integer(st);
+	row.purge_usec = statement_integer(st);
+	row.is_purged = statement_integer(st) != 0;
+	row.is_protected = statement_integer(st) != 0;
+	row.expire_usec = statement_integer(st);
+	row.is_ready = statement_integer(st) != 0;
+	row.state_change_usec = statement_integer(st);
+	row.source = statement_integer(st);
+	statement_text(st, row.source_branch_id, sizeof row.source_branch_id);
+	row.source_lsn = (uint64_t)statement_integer(st);
+	row.source_usec = statement_integer(st);
+	row.timeline = statement_integer(st);
+	row.revision = statement_integer(st);
+	row.logical_size = statement_integer(st);
+	*ret = row;
+	return STATUS_OK;
+}
+
+status branch_row_insert(struct metadata *md, struct branch_row *row, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md,
+	        "INSERT INTO branch(" COLUMNS
+	        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+	        &st, err);
+	if (code != STATUS_OK)
+		return code;
+	bind_columns(&st, row);
+	code = statement_next(&st, err);
+	if (code == STATUS_OK)
+		row->id = statement_integer(&st);
+	return code;
+}
+
+status branch_row_update(struct metadata *md, const struct branch_row *row, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md,
+	        "UPDATE branch SET (" COLUMNS
+	        ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?",
+	        &st, err);
+	if (code != STATUS_OK)
+		return code;
+	bind_columns(&st, row);
+	statement_bind_integer(&st, row->id);
+	return statement_run(&st, err);
+}
+
+status branch_row_remove(struct metadata *md, int64_t id, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md, "DELETE FROM branch WHERE id = ?", &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(&st, id);
+	return statement_run(&st, err);
+}
+
+static status one(struct statement *st, struct branch_row *ret, struct error *err)
+{
+	status code = branch_row_next(st, ret, err);
+	return code == STATUS_NOT_FOUND ? error_set(err, code, 0, "branch id not found") : code;
+}
+
+status branch_row_find(struct metadata *md, int64_t project, const char *branch_id, struct branch_row *ret,
+        struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code =
+	        statement_open(md, SELECT "WHERE project = ? AND branch_id = ? AND is_purged = 0", &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(&st, project);
+	statement_bind_text(&st, branch_id);
+	return one(&st, ret, err);
+}
+
+status branch_row_get(struct metadata *md, int64_t id, struct branch_row *ret, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md, SELECT "WHERE id = ?", &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(&st, id);
+	return one(&st, ret, err);
+}
+
+status branch_row_find_uid(struct metadata *md, const char *uid, struct branch_row *ret, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md, SELECT "WHERE uid = ?", &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_text(&st, uid);
+	return one(&st, ret, err);
+}
+
+status branch_row_list(struct metadata *md, int64_t project, int64_t after_id, bool with_deleted,
+        int64_t limit, struct statement *ret, struct error *err)
+{
+	status code = statement_open(md,
+	        SELECT "WHERE project = ? AND id > ? AND is_purged = 0 AND (delete_usec IS NULL OR ?)"
+	               " ORDER BY id LIMIT ?",
+	        ret, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(ret, project);
+	statement_bind_integer(ret, after_id);
+	statement_bind_integer(ret, with_deleted);
+	statement_bind_integer(ret, limit);
+	return STATUS_OK;
+}
+
+status branch_row_list_all(struct metadata *md, int64_t project, struct statement *ret, struct error *err)
+{
+	status code = statement_open(md, SELECT "WHERE project = ? ORDER BY id", ret, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(ret, project);
+	return STATUS_OK;
+}
+
+status branch_row_list_expired(
+        struct metadata *md, int64_t now_usec, struct statement *ret, struct error *err)
+{
+	status code = statement_open(md,
+	        SELECT "WHERE expire_usec <= ? AND delete_usec IS NULL AND is_purged = 0 AND " IN_LIVE_PROJECT
+	               " ORDER BY id",
+	        ret, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(ret, now_usec);
+	return STATUS_OK;
+}
+
+status branch_row_list_due(struct metadata *md, int64_t now_usec, struct statement *ret, struct error *err)
+{
+	status code =
+	        statement_open(md, SELECT "WHERE purge_usec <= ? AND is_purged = 0 ORDER BY id", ret, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(ret, now_usec);
+	return STATUS_OK;
+}
+
+static status count(struct metadata *md, const char *sql, int64_t key, int64_t *ret, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md, sql, &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(&st, key);
+	code = statement_next(&st, err);
+	if (code == STATUS_OK)
+		*ret = statement_integer(&st);
+	return code;
+}
+
+status branch_row_count(struct metadata *md, int64_t project, int64_t *ret, struct error *err)
+{
+	return count(
+	        md, "SELECT count(*) FROM branch WHERE project = ? AND is_purged = 0", project, ret, err);
+}
+
+status branch_row_count_children(struct metadata *md, int64_t id, int64_t *ret, struct error *err)
+{
+	return count(md,
+	        "SELECT count(*) FROM branch WHERE source = ? AND is_purged = 0 AND delete_usec IS NULL", id,
+	        ret, err);
+}
+
+status branch_row_count_protected(struct metadata *md, int64_t project, int64_t *ret, struct error *err)
+{
+	return count(md,
+	        "SELECT count(*) FROM branch WHERE project = ? AND is_protected = 1 AND is_purged = 0"
+	        " AND delete_usec IS NULL",
+	        project, ret, err);
+}
+
+status metadata_next_due(struct metadata *md, int64_t *ret_usec, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md,
+	        "SELECT min(due) FROM ("
+	        " SELECT min(expire_usec) AS due FROM branch"
+	        "  WHERE expire_usec IS NOT NULL AND delete_usec IS NULL AND is_purged = 0 "
+	        "AND " IN_LIVE_PROJECT
+	        " UNION ALL SELECT min(purge_usec) FROM branch WHERE purge_usec IS NOT NULL AND is_purged = 0"
+	        " UNION ALL SELECT min(purge_usec) FROM project WHERE purge_usec IS NOT NULL AND is_purged = "
+	        "0)",
+	        &st, err);
+	if (code == STATUS_OK)
+		code = statement_next(&st, err);
+	if (code == STATUS_OK)
+		*ret_usec = statement_integer(&st);
+	return code;
+}

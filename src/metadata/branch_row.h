@@ -1,0 +1,62 @@
+/* Branch rows. A row is a copy and holds no memory of its own. Times that may be missing are 0. */
+#pragma once
+
+#include "base/base.h"
+#include "metadata/metadata.h"
+#include "metadata/project_row.h"
+#include "metadata/statement.h"
+
+struct branch_row {
+	int64_t id;
+	int64_t project;
+	char branch_id[RESOURCE_ID_MAX + 1];
+	char uid[RESOURCE_ID_MAX + 1]; /* also the id of its volume */
+	int64_t create_usec, update_usec;
+	int64_t delete_usec, purge_usec;
+	bool is_purged;
+	bool is_protected;
+	int64_t expire_usec;
+	bool is_ready; /* false: its create operation has not finished */
+	int64_t state_change_usec;
+	int64_t source; /* branch row it came from; 0: root. The row may be gone */
+	char source_branch_id[RESOURCE_ID_MAX + 1];
+	uint64_t source_lsn; /* 0 until the clone is made */
+	int64_t source_usec;
+	int64_t timeline; /* even, unique in the project; 0: root */
+	int64_t revision; /* grows with every change of roles or databases */
+	int64_t logical_size;
+};
+
+MUST_CHECK status branch_row_insert(
+        struct metadata *md, struct branch_row *row, struct error *err); /* sets id */
+MUST_CHECK status branch_row_update(struct metadata *md, const struct branch_row *row, struct error *err);
+MUST_CHECK status branch_row_remove(struct metadata *md, int64_t id, struct error *err);
+
+/* By name: deleted ones too, purged ones not. By id and uid: all. */
+MUST_CHECK status branch_row_find(struct metadata *md, int64_t project, const char *branch_id,
+        struct branch_row *ret, struct error *err);
+MUST_CHECK status branch_row_get(struct metadata *md, int64_t id, struct branch_row *ret, struct error *err);
+MUST_CHECK status branch_row_find_uid(
+        struct metadata *md, const char *uid, struct branch_row *ret, struct error *err);
+
+MUST_CHECK status branch_row_list(struct metadata *md, int64_t project, int64_t after_id, bool with_deleted,
+        int64_t limit, struct statement *ret, struct error *err);
+/* Every branch of a project, purged ones too. */
+MUST_CHECK status branch_row_list_all(
+        struct metadata *md, int64_t project, struct statement *ret, struct error *err);
+/* Live ones of live projects whose expire_time is over. */
+MUST_CHECK status branch_row_list_expired(
+        struct metadata *md, int64_t now_usec, struct statement *ret, struct error *err);
+/* Soft-deleted ones whose time is over. */
+MUST_CHECK status branch_row_list_due(
+        struct metadata *md, int64_t now_usec, struct statement *ret, struct error *err);
+MUST_CHECK status branch_row_next(struct statement *st, struct branch_row *ret, struct error *err);
+
+MUST_CHECK status branch_row_count(struct metadata *md, int64_t project, int64_t *ret, struct error *err);
+MUST_CHECK status branch_row_count_children(
+        struct metadata *md, int64_t id, int64_t *ret, struct error *err); /* live ones */
+MUST_CHECK status branch_row_count_protected(
+        struct metadata *md, int64_t project, int64_t *ret, struct error *err); /* live ones */
+
+/* When the next expiry or purge of anything is due; 0: never. */
+MUST_CHECK status metadata_next_due(struct metadata *md, int64_t *ret_usec, struct error *err);

@@ -1,0 +1,27 @@
+/* Database rows. A row is a copy and holds no memory of its own. */
+#pragma once
+
+#include "base/base.h"
+#include "metadata/metadata.h"
+#include "metadata/project_row.h"
+#include "metadata/statement.h"
+
+struct database_row {
+	int64_t id;
+	int64_t branch;
+	char database_id[RESOURCE_ID_MAX + 1];
+	int64_t create_usec, update_usec;
+	char postgres_database[RESOURCE_ID_MAX + 1];
+	char role_id[RESOURCE_ID_MAX + 1]; /* owner, a role of the same branch */
+};
+
+MUST_CHECK status database_row_insert(
+        struct metadata *md, struct database_row *row, struct error *err); /* sets id */
+MUST_CHECK status database_row_find(struct metadata *md, int64_t branch, const char *database_id,
+        struct database_row *ret, struct error *err);
+MUST_CHECK status database_row_list(struct metadata *md, int64_t branch, int64_t after_id, int64_t limit,
+        struct statement *ret, struct error *err);
+MUST_CHECK status database_row_next(struct statement *st, struct database_row *ret, struct error *err);
+/* What a new branch inherits: same ids; removes what the child had before (a repeated step). */
+MUST_CHECK status database_row_inherit(
+        struct metadata *md, int64_t from_branch, int64_t to_branch, int64_t now_usec, struct error *err);

@@ -1,0 +1,116 @@
+#include "metadata/operation_row.h"
+
+#include <stdlib.h>
+
+#define COLUMNS                                                                                              \
+	"id, resource, kind, actor, project, branch, source_branch, endpoint, step, create_usec, "           \
+	"finish_usec, "                                                                                      \
+	"response, error"
+#define SELECT "SELECT seq, " COLUMNS " FROM operation "
+
+void operation_row_done(struct operation_row *row)
+{
+	free(row->response);
+	free(row->error);
+	*row = (struct operation_row){ 0 };
+}
+
+status operation_row_next(struct statement *st, struct operation_row *ret, struct error *err)
+{
+	status code = statement_next(st, err);
+	if (code != STATUS_OK)
+		return code;
+	struct operation_row row = { .seq = statement_integer(st) };
+	statement_text(st, row.id, sizeof row.id);
+	statement_text(st, row.resource, sizeof row.resource);
+	statement_text(st, row.kind, sizeof row.kind);
+	statement_text(st, row.actor, sizeof row.actor);
+	row.project = statement_integer(st);
+	row.branch = statement_integer(st);
+	row.source_branch = statement_integer(st);
+	row.endpoint = statement_integer(st);
+	statement_text(st, row.step, sizeof row.step);
+	row.create_usec = statement_integer(st);
+	row.finish_usec = statement_integer(st);
+	row.response = statement_text_copy(st);
+	row.error = statement_text_copy(st);
+	*ret = row;
+	return STATUS_OK;
+}
+
+status operation_row_insert(struct metadata *md, struct operation_row *row, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md,
+	        "INSERT INTO operation(" COLUMNS
+	        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq",
+	        &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_text(&st, row->id);
+	statement_bind_text(&st, row->resource);
+	statement_bind_text(&st, row->kind);
+	statement_bind_text(&st, row->actor);
+	statement_bind_integer(&st, row->project);
+	statement_bind_optional(&st, row->branch);
+	statement_bind_optional(&st, row->source_branch);
+	statement_bind_optional(&st, row->endpoint);
+	statement_bind_text(&st, row->step);
+	statement_bind_integer(&st, row->create_usec);
+	statement_bind_optional(&st, row->finish_usec);
+	statement_bind_text(&st, row->response);
+	statement_bind_text(&st, row->error);
+	code = statement_next(&st, err);
+	if (code == STATUS_OK)
+		row->seq = statement_integer(&st);
+	return code;
+}
+
+status operation_row_update(struct metadata *md, const struct operation_row *row, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md,
+	        "UPDATE operation SET (step, finish_usec, response, error) = (?, ?, ?, ?)"
+	        " WHERE seq = ? AND finish_usec IS NULL",
+	        &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_text(&st, row->step);
+	statement_bind_optional(&st, row->finish_usec);
+	statement_bind_text(&st, row->response);
+	statement_bind_text(&st, row->error);
+	statement_bind_integer(&st, row->seq);
+	return statement_run(&st, err);
+}
+
+status operation_row_find(struct metadata *md, const char *id, struct operation_row *ret, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md, SELECT "WHERE id = ?", &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_text(&st, id);
+	code = operation_row_next(&st, ret, err);
+	return code == STATUS_NOT_FOUND ? error_set(err, code, 0, "operation id not found") : code;
+}
+
+status operation_row_list_open(
+        struct metadata *md, int64_t after_seq, struct statement *ret, struct error *err)
+{
+	status code =
+	        statement_open(md, SELECT "WHERE finish_usec IS NULL AND seq > ? ORDER BY seq", ret, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(ret, after_seq);
+	return STATUS_OK;
+}
+
+status operation_row_forget(struct metadata *md, int64_t before_usec, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md, "DELETE FROM operation WHERE finish_usec < ?", &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(&st, before_usec);
+	return statement_run(&st, err);
+}

@@ -1,0 +1,43 @@
+/*
+ * Operation rows: what shall be done, how far it is, how it ended. They outlive the resources they are about.
+ *
+ * A row is open while finish_usec is 0; then it has either a response or an error, for ever.
+ */
+#pragma once
+
+#include "base/base.h"
+#include "metadata/metadata.h"
+#include "metadata/project_row.h"
+#include "metadata/statement.h"
+
+#define OPERATION_RESOURCE_MAX 255
+#define OPERATION_ID_LEN       32
+
+struct operation_row {
+	int64_t seq; /* order of creation */
+	char id[OPERATION_ID_LEN + 1];
+	char resource[OPERATION_RESOURCE_MAX + 1]; /* "projects/p/branches/b": what is acted upon */
+	char kind[24];                             /* see control_plane/operation.h */
+	char actor[LOGIN_MAX + 1];                 /* login, or "system" */
+	/* Row ids; 0: none. */
+	int64_t project, branch, source_branch, endpoint;
+	char step[24]; /* the last one that is durably done; "" at first */
+	int64_t create_usec, finish_usec;
+	char *response, *error; /* JSON texts */
+};
+
+void operation_row_done(struct operation_row *row); /* for CLEANUP */
+
+MUST_CHECK status operation_row_insert(
+        struct metadata *md, struct operation_row *row, struct error *err); /* sets seq */
+/* Writes step, finish_usec, response and error. */
+MUST_CHECK status operation_row_update(
+        struct metadata *md, const struct operation_row *row, struct error *err);
+MUST_CHECK status operation_row_find(
+        struct metadata *md, const char *id, struct operation_row *ret, struct error *err);
+/* Open ones behind `after_seq`, oldest first. */
+MUST_CHECK status operation_row_list_open(
+        struct metadata *md, int64_t after_seq, struct statement *ret, struct error *err);
+MUST_CHECK status operation_row_next(struct statement *st, struct operation_row *ret, struct error *err);
+/* Forgets operations that finished before that time. */
+MUST_CHECK status operation_row_forget(struct metadata *md, int64_t before_usec, struct error *err);

@@ -1,0 +1,104 @@
+#include "metadata/role_row.h"
+
+#define COLUMNS                                                                                              \
+	"branch, role_id, create_usec, update_usec, postgres_role, identity_type, auth_method, createdb, "   \
+	"createrole, bypassrls, is_superuser_member"
+#define SELECT "SELECT id, " COLUMNS " FROM role "
+
+status role_row_next(struct statement *st, struct role_row *ret, struct error *err)
+{
+	status code = statement_next(st, err);
+	if (code != STATUS_OK)
+		return code;
+	struct role_row row = { .id = statement_integer(st) };
+	row.branch = statement_integer(st);
+	statement_text(st, row.role_id, sizeof row.role_id);
+	row.create_usec = statement_integer(st);
+	row.update_usec = statement_integer(st);
+	statement_text(st, row.postgres_role, sizeof row.postgres_role);
+	statement_text(st, row.identity_type, sizeof row.identity_type);
+	statement_text(st, row.auth_method, sizeof row.auth_method);
+	row.createdb = statement_integer(st) != 0;
+	row.createrole = statement_integer(st) != 0;
+	row.bypassrls = statement_integer(st) != 0;
+	row.is_superuser_member = statement_integer(st) != 0;
+	*ret = row;
+	return STATUS_OK;
+}
+
+status role_row_insert(struct metadata *md, struct role_row *row, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md,
+	        "INSERT INTO role(" COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id", &st,
+	        err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(&st, row->branch);
+	statement_bind_text(&st, row->role_id);
+	statement_bind_integer(&st, row->create_usec);
+	statement_bind_integer(&st, row->update_usec);
+	statement_bind_text(&st, row->postgres_role);
+	statement_bind_text(&st, row->identity_type);
+	statement_bind_text(&st, row->auth_method);
+	statement_bind_integer(&st, row->createdb);
+	statement_bind_integer(&st, row->createrole);
+	statement_bind_integer(&st, row->bypassrls);
+	statement_bind_integer(&st, row->is_superuser_member);
+	code = statement_next(&st, err);
+	if (code == STATUS_OK)
+		row->id = statement_integer(&st);
+	return code;
+}
+
+status role_row_find(
+        struct metadata *md, int64_t branch, const char *role_id, struct role_row *ret, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md, SELECT "WHERE branch = ? AND role_id = ?", &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(&st, branch);
+	statement_bind_text(&st, role_id);
+	code = role_row_next(&st, ret, err);
+	return code == STATUS_NOT_FOUND ? error_set(err, code, 0, "role id not found") : code;
+}
+
+status role_row_list(struct metadata *md, int64_t branch, int64_t after_id, int64_t limit,
+        struct statement *ret, struct error *err)
+{
+	status code = statement_open(md, SELECT "WHERE branch = ? AND id > ? ORDER BY id LIMIT ?", ret, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(ret, branch);
+	statement_bind_integer(ret, after_id);
+	statement_bind_integer(ret, limit);
+	return STATUS_OK;
+}
+
+status role_row_inherit(
+        struct metadata *md, int64_t from_branch, int64_t to_branch, int64_t now_usec, struct error *err)
+{
+	CLEANUP(statement_done) struct statement remove = { 0 };
+	status code = statement_open(md, "DELETE FROM role WHERE branch = ?", &remove, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(&remove, to_branch);
+	code = statement_run(&remove, err);
+	if (code != STATUS_OK)
+		return code;
+
+	CLEANUP(statement_done) struct statement copy = { 0 };
+	code = statement_open(md,
+	        "INSERT INTO role(" COLUMNS
+	        ") SELECT ?, role_id, ?, ?, postgres_role, identity_type, auth_method, createdb, createrole,"
+	        " bypassrls, is_superuser_member FROM role WHERE branch = ? ORDER BY id",
+	        &copy, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(&copy, to_branch);
+	statement_bind_integer(&copy, now_usec);
+	statement_bind_integer(&copy, now_usec);
+	statement_bind_integer(&copy, from_branch);
+	return statement_run(&copy, err);
+}
