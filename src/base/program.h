@@ -1,0 +1,27 @@
+/*
+ * Program: runs another program to its end and keeps what it says. The child inherits nothing but its
+ * standard descriptors and the environment named here, and is killed when the calling thread dies.
+ *
+ * Threads: any; the call blocks until the program and whoever holds its output have ended.
+ */
+#pragma once
+
+#include "base/base.h"
+#include "base/buffer.h"
+#include "base/system_user.h"
+
+#define PROGRAM_OUTPUT_MAX (256u << 10) /* what comes after it is read and dropped */
+
+struct program {
+	const char *const *argv;        /* argv[0] is the path; ends with NULL */
+	const struct system_user *user; /* NULL: as the caller */
+	const char *working_folder;     /* NULL: "/" */
+	struct slice input;             /* its standard input; may be empty */
+};
+
+/*
+ * STATUS_OK when it exited with 0. Otherwise the message has the last line it wrote, and STATUS_NO_SPACE
+ * tells that the program complained about a full disk. Standard output and error are appended to *output
+ * either way.
+ */
+MUST_CHECK status program_run(const struct program *program, struct buffer *output, struct error *err);

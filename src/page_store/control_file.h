@@ -1,0 +1,64 @@
+/*
+ * Control file: Postgres' global/pg_control, of which we read a few members and change one, the system
+ * identifier.
+ *
+ * Bytes are trusted only when the format's version is one of the table below and the CRC-32C over everything
+ * in front of it fits. Formats 1300 (Postgres 13 to 16), 1700 and 1800 are known; up to the checksum version
+ * they have the same offsets, since 1800 puts its new member behind it:
+ *
+ *      0  u64  system identifier           144  u32  timeline of the minimum recovery point
+ *      8  u32  format version              180  i32  max_connections
+ *     16  i32  state                       184  i32  max_worker_processes
+ *     40  u64  redo of last checkpoint     188  i32  max_wal_senders
+ *     48  u32  its timeline                192  i32  max_prepared_transactions
+ *    136  u64  minimum recovery point      196  i32  max_locks_per_transaction
+ *    252  u32  page checksum version       228  u32  WAL segment size
+ *    288  u32  CRC-32C of bytes [0, 288); in format 1800 at 292, of bytes [0, 292)
+ *
+ * Little-endian, eight-byte aligned machines only (as the assertion in control_file.c says).
+ */
+#pragma once
+
+#include "base/base.h"
+
+#define CONTROL_FILE_BYTES 8192
+
+enum control_state {
+	CONTROL_STARTUP,
+	CONTROL_SHUT_DOWN,
+	CONTROL_SHUT_DOWN_IN_RECOVERY,
+	CONTROL_SHUTTING_DOWN,
+	CONTROL_IN_CRASH_RECOVERY,
+	CONTROL_IN_ARCHIVE_RECOVERY,
+	CONTROL_IN_PRODUCTION,
+};
+
+struct control_file {
+	uint64_t system_identifier;
+	enum control_state state;
+	uint64_t redo_lsn;            /* of the last checkpoint */
+	uint32_t checkpoint_timeline; /* timeline of the last checkpoint */
+	uint64_t min_recovery_lsn;
+	uint32_t wal_segment_size;
+	uint32_t checksum_version; /* 0: no page checksums */
+	int32_t max_prepared_transactions;
+};
+
+/* STATUS_CORRUPT when the bytes fail their check, STATUS_UNSUPPORTED for a format that is not in the table.
+ */
+MUST_CHECK status control_file_parse(struct slice bytes, struct control_file *ret, struct error *err);
+
+/*
+ * Reads global/pg_control below the PGDATA `folder_fd`; never follows symbolic links. A running Postgres may
+ * be writing it: a failed check is tried again a few times before it counts.
+ */
+MUST_CHECK status control_file_read(int folder_fd, struct control_file *ret, struct error *err);
+
+/* The same, as bytes that passed the check. */
+MUST_CHECK status control_file_read_bytes(int folder_fd, uint8_t ret[CONTROL_FILE_BYTES], struct error *err);
+
+/* Gives the cluster, which must be shut down, a new identity, and syncs. */
+MUST_CHECK status control_file_set_system_identifier(int folder_fd, uint64_t identifier, struct error *err);
+
+/* Never the same twice: seconds in the upper half, as Postgres has it, and random bits below. */
+uint64_t control_file_new_system_identifier(void);

@@ -1,0 +1,278 @@
+#include "page_store/volume.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/role_lock.h"
+#include "page_store/control_file.h"
+#include "page_store/file_copy.h"
+#include "page_store/volume_folder.h"
+#include "page_store/wal_file.h"
+
+struct volume {
+	char *path;      /* volumes/<id> */
+	char *data_path; /* volumes/<id>/data */
+	struct volume_record record;
+	struct role_lock *lease; /* V2 */
+	struct system_user user; /* Postgres' */
+};
+
+static status take_lease(const char *path, const char *id, struct role_lock **ret, struct error *err)
+{
+	char text[64];
+	(void)snprintf(text, sizeof text, "{\"pid\":%d}", (int)getpid());
+	CLEANUP(free_text) char *lease_path = xasprintf("%s/lease", path);
+	status st = role_lock_take(lease_path, text, ret, err);
+	if (st == STATUS_CONFLICT)
+		return error_set(err, STATUS_CONFLICT, 0, "volume \"%s\" is in use by another process", id);
+	return st;
+}
+
+static status open_checked(struct volume *volume, const char *id, struct error *err)
+{
+	if (!file_exists(volume->path))
+		return error_set(err, STATUS_NOT_FOUND, 0, "volume \"%s\" does not exist", id);
+	status st = take_lease(volume->path, id, &volume->lease, err);
+	if (st == STATUS_OK)
+		st = volume_record_read(volume->path, &volume->record, err);
+	if (st == STATUS_OK && strcmp(volume->record.id, id) != 0)
+		st = error_set(
+		        err, STATUS_CORRUPT, 0, "volume \"%s\" says it is \"%s\"", id, volume->record.id);
+	return st;
+}
+
+status volume_open(const struct data_directory *dd, const char *id, struct volume **ret, struct error *err)
+{
+	status st = volume_id_check(id, err);
+	if (st != STATUS_OK)
+		return st;
+	CLEANUP(volume_closep) struct volume *volume = xcalloc(1, sizeof *volume);
+	volume->path = data_directory_path(dd, "volumes/%s", id);
+	volume->data_path = data_directory_path(dd, "volumes/%s/data", id);
+	st = system_user_find(dd->settings.postgres_user, &volume->user, err);
+	if (st == STATUS_OK)
+		st = open_checked(volume, id, err);
+	if (st != STATUS_OK)
+		return st;
+	*ret = TAKE_PTR(volume);
+	return STATUS_OK;
+}
+
+struct volume *volume_close(struct volume *volume)
+{
+	if (!volume)
+		return NULL;
+	role_lock_free(volume->lease);
+	free(volume->path);
+	free(volume->data_path);
+	free(volume);
+	return NULL;
+}
+
+const char *volume_data_path(const struct volume *volume)
+{
+	return volume->data_path;
+}
+
+int volume_postgres_major(const struct volume *volume)
+{
+	return volume->record.postgres_major;
+}
+
+uint32_t volume_recovery_timeline(const struct volume *volume)
+{
+	return volume->record.recovery_timeline;
+}
+
+int64_t volume_applied_revision(const struct volume *volume)
+{
+	return volume->record.applied_revision;
+}
+
+/* The one place that changes the record: memory follows the disk, never the other way. */
+static status replace_record(struct volume *volume, const struct volume_record *record, struct error *err)
+{
+	status st = volume_record_write(volume->path, record, err);
+	if (st == STATUS_OK)
+		volume->record = *record;
+	return st;
+}
+
+status volume_set_applied_revision(struct volume *volume, int64_t revision, struct error *err)
+{
+	struct volume_record record = volume->record;
+	record.applied_revision = revision;
+	return replace_record(volume, &record, err);
+}
+
+status volume_set_hygiene_done(struct volume *volume, struct error *err)
+{
+	struct volume_record record = volume->record;
+	record.needs_hygiene = false;
+	return replace_record(volume, &record, err);
+}
+
+static void close_folder(DIR **folder)
+{
+	if (*folder)
+		(void)closedir(*folder);
+}
+
+/* What an interrupted promotion wrote of its new timeline; the next one shall find the number free again. */
+static status remove_timeline(int wal_fd, uint32_t timeline, struct error *err)
+{
+	int listed_fd = openat(wal_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP(close_folder) DIR *folder = listed_fd < 0 ? NULL : fdopendir(listed_fd);
+	if (!folder) {
+		int saved = errno;
+		close_fd(&listed_fd);
+		return error_set(err, STATUS_IO, saved, "could not list the WAL folder");
+	}
+	for (struct dirent *item; (item = readdir(folder));) {
+		if (!wal_file_is_of_timeline(item->d_name, timeline))
+			continue;
+		if (unlinkat(wal_fd, item->d_name, 0) < 0 && errno != ENOENT)
+			return error_set(err, STATUS_IO, errno, "could not remove file \"%s\"", item->d_name);
+	}
+	return fsync(wal_fd) < 0 ? error_set(err, STATUS_IO, errno, "could not sync the WAL folder")
+	                         : STATUS_OK;
+}
+
+/*
+ * Postgres removes recovery.signal before the promotion is complete in pg_control. A crash between the two would make the
+ * next start a crash recovery that goes on in the parent's timeline, which rule 3 forbids (T4).
+ */
+static status arm_recovery(const struct volume *volume, int data_fd, struct error *err)
+{
+	CLEANUP(free_text) char *wal_path = xasprintf("%s/wal", volume->path);
+	CLEANUP(close_fd) int wal_fd = -1;
+	status st = folder_open(wal_path, &wal_fd, err);
+	if (st == STATUS_OK)
+		st = remove_timeline(wal_fd, volume->record.recovery_timeline + 1, err);
+	if (st != STATUS_OK)
+		return st;
+	CLEANUP(close_fd)
+	int fd = openat(
+	        data_fd, "recovery.signal", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0 || fchown(fd, volume->user.uid, volume->user.gid) < 0 || fsync(fd) < 0 ||
+	        fsync(data_fd) < 0)
+		return error_set(err, STATUS_IO, errno, "could not create file \"recovery.signal\"");
+	return STATUS_OK;
+}
+
+status volume_plan_start(struct volume *volume, struct volume_start *ret, struct error *err)
+{
+	const struct volume_record *record = &volume->record;
+	if (record->recovery_timeline == 0) {
+		*ret = (struct volume_start){ .is_quiet = record->needs_hygiene };
+		return STATUS_OK;
+	}
+	CLEANUP(close_fd) int data_fd = -1;
+	struct control_file control;
+	status st = folder_open(volume->data_path, &data_fd, err);
+	if (st == STATUS_OK)
+		st = control_file_read(data_fd, &control, err);
+	if (st != STATUS_OK)
+		return error_prefix(err, "volume \"%s\"", record->id);
+	struct stat signal_st;
+	bool has_signal = fstatat(data_fd, "recovery.signal", &signal_st, AT_SYMLINK_NOFOLLOW) == 0;
+	bool is_promoted = control.checkpoint_timeline > record->recovery_timeline;
+	if (!is_promoted && !has_signal)
+		st = arm_recovery(volume, data_fd, err);
+	if (st != STATUS_OK)
+		return error_prefix(err, "volume \"%s\"", record->id);
+	*ret = (struct volume_start){ .recovery_timeline = is_promoted ? 0 : record->recovery_timeline,
+		.is_quiet = record->needs_hygiene };
+	if (!is_promoted || record->needs_hygiene)
+		ret->min_prepared_transactions = control.max_prepared_transactions;
+	return STATUS_OK;
+}
+
+/* Renamed first: from then on the name is free, and what is left is garbage for the sweep. */
+static status bury(const struct data_directory *dd, const char *path, const char *id, struct error *err)
+{
+	CLEANUP(free_text) char *dead = data_directory_path(dd, "volumes/%s.dead", id);
+	CLEANUP(free_text) char *parent = data_directory_path(dd, "volumes");
+	status st = tree_remove(dead, err);
+	if (st != STATUS_OK)
+		return st;
+	if (rename(path, dead) < 0)
+		return error_set(err, STATUS_IO, errno, "could not rename folder \"%s\"", path);
+	st = folder_sync(parent, err);
+	return st == STATUS_OK ? tree_remove(dead, err) : st;
+}
+
+status volume_destroy(const struct data_directory *dd, const char *id, struct error *err)
+{
+	status st = volume_id_check(id, err);
+	if (st != STATUS_OK)
+		return st;
+	CLEANUP(free_text) char *path = data_directory_path(dd, "volumes/%s", id);
+	if (!file_exists(path))
+		return STATUS_OK;
+	struct role_lock *lease = NULL;
+	st = take_lease(path, id, &lease, err); /* held to the end: V3 */
+	if (st == STATUS_OK)
+		st = bury(dd, path, id, err);
+	role_lock_free(lease);
+	return st == STATUS_OK ? STATUS_OK : error_prefix(err, "could not destroy volume \"%s\"", id);
+}
+
+status volume_space(const struct data_directory *dd, const char *id, int64_t *ret_bytes, struct error *err)
+{
+	status st = volume_id_check(id, err);
+	if (st != STATUS_OK)
+		return st;
+	CLEANUP(free_text) char *path = data_directory_path(dd, "volumes/%s", id);
+	if (!file_exists(path))
+		return error_set(err, STATUS_NOT_FOUND, 0, "volume \"%s\" does not exist", id);
+	return tree_space(path, ret_bytes, err);
+}
+
+static bool is_remains(const char *name)
+{
+	const char *dot = strchr(name, '.');
+	return dot && dot != name && (strcmp(dot, ".new") == 0 || strcmp(dot, ".dead") == 0);
+}
+
+static status sweep_one(const struct data_directory *dd, const char *name,
+        bool (*is_known)(void *owner, const char *id), void *owner, struct error *err)
+{
+	if (is_remains(name)) {
+		CLEANUP(free_text) char *path = data_directory_path(dd, "volumes/%s", name);
+		return tree_remove(path, err);
+	}
+	if (!volume_id_is_valid(name) || is_known(owner, name))
+		return STATUS_OK;
+	status st = volume_destroy(dd, name, err);
+	return st == STATUS_CONFLICT ? STATUS_OK : st;
+}
+
+status volume_sweep(const struct data_directory *dd, bool (*is_known)(void *owner, const char *id),
+        void *owner, struct error *err)
+{
+	CLEANUP(free_text) char *path = data_directory_path(dd, "volumes");
+	CLEANUP(close_folder) DIR *folder = opendir(path);
+	if (!folder)
+		return errno == ENOENT
+		               ? STATUS_OK
+		               : error_set(err, STATUS_IO, errno, "could not list folder \"%s\"", path);
+	/* One that cannot be removed does not keep the others; the first failure is told. */
+	status result = STATUS_OK;
+	for (struct dirent *item; (item = readdir(folder));) {
+		struct error one;
+		status st = sweep_one(dd, item->d_name, is_known, owner, &one);
+		if (st != STATUS_OK && result == STATUS_OK) {
+			result = st;
+			*err = one;
+		}
+	}
+	return result;
+}
