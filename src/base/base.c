@@ -6,18 +6,32 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-status error_set(struct error *err, status code, int sys_errno, const char *fmt, ...)
+static void fill(struct error *err, status code, int sys_errno, const char *fmt, va_list args)
 {
 	if (code == STATUS_IO && (sys_errno == ENOSPC || sys_errno == EDQUOT))
 		code = STATUS_NO_SPACE;
 	*err = (struct error){ .code = code, .sys_errno = sys_errno };
+	int len = vsnprintf(err->message, sizeof err->message, fmt, args);
+	if (sys_errno != 0 && len >= 0 && (size_t)len < sizeof err->message)
+		(void)snprintf(
+		        err->message + len, sizeof err->message - (size_t)len, ": %s", strerror(sys_errno));
+}
+
+status error_set(struct error *err, status code, int sys_errno, const char *fmt, ...)
+{
 	va_list args;
 	va_start(args, fmt);
-	int len = vsnprintf(err->message, sizeof err->message, fmt, args);
+	fill(err, code, sys_errno, fmt, args);
 	va_end(args);
-	if (sys_errno != 0 && len >= 0 && (size_t)len < sizeof err->message)
-		(void)snprintf(err->message + len, sizeof err->message - (size_t)len, ": %s", strerror(sys_errno));
-	return code;
+	return err->code;
+}
+
+void error_fill(struct error *err, status code, int sys_errno, const char *fmt, ...)
+{
+	va_list args;
+	va_start(args, fmt);
+	fill(err, code, sys_errno, fmt, args);
+	va_end(args);
 }
 
 status error_prefix(struct error *err, const char *fmt, ...)

@@ -48,7 +48,7 @@ typedef enum status {
 	STATUS_IO,          /* a system call failed; see sys_errno */
 	STATUS_NO_SPACE,    /* disk full or quota reached */
 	STATUS_NO_MEMORY,
-	STATUS_INTERNAL,    /* a mistake of ours */
+	STATUS_INTERNAL, /* a mistake of ours */
 } status;
 
 /* One failure. The message follows the Postgres style guide: lower case, object in quotes, cause after a colon. */
@@ -63,7 +63,10 @@ struct error {
  * Fills *err and returns `code`, so that failing is one expression. With sys_errno != 0, ": " and its text are
  * appended to the message, and ENOSPC and EDQUOT turn STATUS_IO into STATUS_NO_SPACE. The hint is cleared.
  */
-MUST_CHECK PRINTF_LIKE(4) status error_set(struct error *err, status code, int sys_errno, const char *fmt, ...);
+MUST_CHECK PRINTF_LIKE(4) status
+        error_set(struct error *err, status code, int sys_errno, const char *fmt, ...);
+/* The same for an error that is handed on by pointer, to a callback. */
+PRINTF_LIKE(4) void error_fill(struct error *err, status code, int sys_errno, const char *fmt, ...);
 
 /* Puts text in front of the message ("could not create branch \"dev\": …"); returns err->code. */
 MUST_CHECK PRINTF_LIKE(2) status error_prefix(struct error *err, const char *fmt, ...);

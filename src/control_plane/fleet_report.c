@@ -1,0 +1,250 @@
+#include "control_plane/fleet_report.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <yyjson.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+
+#define REPORT_MAX_BYTES 65536
+#define LOG_TAIL_BYTES   16384
+#define TIMING_MAX_MS    1e9
+
+static void doc_freep(yyjson_doc **doc)
+{
+	yyjson_doc_free(*doc);
+}
+
+/* Length of the well-formed UTF-8 character at the start of `text`, 0 when there is none (RFC 3629, section 4). */
+static size_t character_len(struct slice text)
+{
+	uint8_t first = text.data[0];
+	if (first < 0x80)
+		return 1;
+	size_t len = first >= 0xc2 && first < 0xe0   ? 2
+	             : first >= 0xe0 && first < 0xf0 ? 3
+	             : first >= 0xf0 && first < 0xf5 ? 4
+	                                             : 0;
+	if (len == 0 || len > text.len)
+		return 0;
+	for (size_t i = 1; i < len; i++)
+		if ((text.data[i] & 0xc0) != 0x80)
+			return 0;
+	uint8_t second = text.data[1];
+	bool is_overlong = (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90);
+	bool is_beyond = (first == 0xed && second > 0x9f) || (first == 0xf4 && second > 0x8f);
+	return is_overlong || is_beyond ? 0 : len;
+}
+
+/* Copies the characters that fit; a byte that could forge a line or spoil a JSON text becomes '?'. */
+static void copy_printable(struct slice text, char out[FLEET_REASON_MAX])
+{
+	size_t to = 0;
+	while (text.len > 0) {
+		size_t len = character_len(text);
+		bool is_printable = len > 1 || (len == 1 && text.data[0] >= 0x20 && text.data[0] != 0x7f);
+		size_t take = is_printable ? len : 1;
+		if (to + take > FLEET_REASON_MAX - 1)
+			break;
+		if (is_printable)
+			memcpy(out + to, text.data, take);
+		else
+			out[to] = '?';
+		to += take;
+		text.data += take;
+		text.len -= take;
+	}
+	out[to] = '\0';
+}
+
+static status read_state(yyjson_val *root, enum fleet_report_state *ret, struct error *err)
+{
+	static const char *const names[] = {
+		[REPORT_STARTING] = "starting",
+		[REPORT_READY] = "ready",
+		[REPORT_SUSPENDING] = "suspending",
+		[REPORT_STOPPED] = "stopped",
+		[REPORT_FAILED] = "failed",
+	};
+	yyjson_val *value = yyjson_obj_get(root, "state");
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		if (yyjson_equals_str(value, names[i])) {
+			*ret = (enum fleet_report_state)i;
+			return STATUS_OK;
+		}
+	}
+	return error_set(err, STATUS_INVALID, 0, "\"state\" is missing or unknown");
+}
+
+/* An absent member leaves *ret as it is; so does null. */
+static status read_integer(yyjson_val *root, const char *name, int64_t max, int64_t *ret, struct error *err)
+{
+	yyjson_val *value = yyjson_obj_get(root, name);
+	if (!value || yyjson_is_null(value))
+		return STATUS_OK;
+	if (!yyjson_is_uint(value) || yyjson_get_uint(value) > (uint64_t)max)
+		return error_set(err, STATUS_INVALID, 0, "\"%s\" is not a whole number in its range", name);
+	*ret = (int64_t)yyjson_get_uint(value);
+	return STATUS_OK;
+}
+
+static status read_reason(yyjson_val *root, char ret[FLEET_REASON_MAX], struct error *err)
+{
+	yyjson_val *value = yyjson_obj_get(root, "reason");
+	if (!value || yyjson_is_null(value))
+		return STATUS_OK;
+	if (!yyjson_is_str(value))
+		return error_set(err, STATUS_INVALID, 0, "\"reason\" is not a string");
+	copy_printable((struct slice){ (const uint8_t *)yyjson_get_str(value), yyjson_get_len(value) }, ret);
+	return STATUS_OK;
+}
+
+static status read_last_active(yyjson_val *root, int64_t *ret, struct error *err)
+{
+	yyjson_val *value = yyjson_obj_get(root, "last_active_time");
+	if (!value || yyjson_is_null(value))
+		return STATUS_OK;
+	struct slice text = { (const uint8_t *)yyjson_get_str(value), yyjson_get_len(value) };
+	if (!yyjson_is_str(value) || !clock_parse_timestamp(text, ret))
+		return error_set(err, STATUS_INVALID, 0, "\"last_active_time\" is not a timestamp");
+	return STATUS_OK;
+}
+
+static status read_timing(yyjson_val *root, struct fleet_timing *ret, struct error *err)
+{
+	yyjson_val *timing = yyjson_obj_get(root, "timing");
+	if (!timing || yyjson_is_null(timing))
+		return STATUS_OK;
+	if (!yyjson_is_obj(timing))
+		return error_set(err, STATUS_INVALID, 0, "\"timing\" is not an object");
+	struct {
+		const char *name;
+		double *to;
+	} members[] = {
+		{ "prepare_ms", &ret->prepare_ms },
+		{ "postgres_ms", &ret->postgres_ms },
+		{ "reconcile_ms", &ret->reconcile_ms },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+		yyjson_val *value = yyjson_obj_get(timing, members[i].name);
+		if (!value || yyjson_is_null(value))
+			continue;
+		double number = yyjson_is_num(value) ? yyjson_get_num(value) : -1;
+		if (!(number >= 0 && number <= TIMING_MAX_MS))
+			return error_set(err, STATUS_INVALID, 0,
+			        "timing \"%s\" is not a number of milliseconds", members[i].name);
+		*members[i].to = number;
+	}
+	return STATUS_OK;
+}
+
+status fleet_report_parse(struct slice line, struct fleet_report *ret, struct error *err)
+{
+	CLEANUP(doc_freep) yyjson_doc *doc = yyjson_read((const char *)line.data, line.len, 0);
+	yyjson_val *root = yyjson_doc_get_root(doc);
+	if (!yyjson_is_obj(root))
+		return error_set(err, STATUS_INVALID, 0, "not a JSON object");
+	struct fleet_report report = { 0 };
+	int64_t pid = 0, postgres_pid = 0;
+	status st = read_state(root, &report.state, err);
+	if (st == STATUS_OK)
+		st = read_reason(root, report.reason, err);
+	if (st == STATUS_OK)
+		st = read_integer(root, "pid", INT_MAX, &pid, err);
+	if (st == STATUS_OK)
+		st = read_integer(root, "postgres_pid", INT_MAX, &postgres_pid, err);
+	if (st == STATUS_OK)
+		st = read_integer(root, "applied_revision", INT64_MAX, &report.applied_revision, err);
+	if (st == STATUS_OK)
+		st = read_last_active(root, &report.last_active_usec, err);
+	if (st == STATUS_OK)
+		st = read_timing(root, &report.timing, err);
+	if (st != STATUS_OK)
+		return st;
+	report.pid = (pid_t)pid;
+	report.postgres_pid = (pid_t)postgres_pid;
+	*ret = report;
+	return STATUS_OK;
+}
+
+status fleet_report_read(const char *last_exit_path, struct fleet_report *ret, struct error *err)
+{
+	CLEANUP(buffer_done) struct buffer content = { 0 };
+	status st = file_read(last_exit_path, REPORT_MAX_BYTES, &content, err);
+	if (st == STATUS_OK && fleet_report_parse(buffer_slice(&content), ret, err) != STATUS_OK)
+		st = error_prefix(err, "file \"%s\"", last_exit_path);
+	return st;
+}
+
+pid_t fleet_report_lock_pid(struct slice text)
+{
+	CLEANUP(doc_freep) yyjson_doc *doc = yyjson_read((const char *)text.data, text.len, 0);
+	yyjson_val *root = yyjson_doc_get_root(doc);
+	int64_t pid = 0;
+	struct error err;
+	if (!yyjson_is_obj(root) || read_integer(root, "pid", INT_MAX, &pid, &err) != STATUS_OK)
+		return 0;
+	return (pid_t)pid;
+}
+
+off_t fleet_log_size(const char *path)
+{
+	struct stat st;
+	return stat(path, &st) == 0 ? st.st_size : 0;
+}
+
+static bool find_text(struct slice line, const char *text, size_t *ret_at)
+{
+	const uint8_t *at = line.len ? memmem(line.data, line.len, text, strlen(text)) : NULL;
+	if (at)
+		*ret_at = (size_t)(at - line.data);
+	return at != NULL;
+}
+
+/* Clients that come while Postgres starts get a FATAL of their own, which is nobody's trouble. */
+static bool is_complaint(struct slice line, struct slice *ret)
+{
+	size_t at, ignored;
+	if (!find_text(line, "FATAL:", &at) && !find_text(line, "PANIC:", &at))
+		return false;
+	if (find_text(line, "the database system is ", &ignored))
+		return false;
+	*ret = (struct slice){ line.data + at, line.len - at };
+	return true;
+}
+
+bool fleet_log_complaint(const char *path, off_t since, bool any_line, char ret[FLEET_REASON_MAX])
+{
+	CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return false;
+	off_t from = st.st_size > LOG_TAIL_BYTES ? st.st_size - LOG_TAIL_BYTES : 0;
+	if (since > from && since <= st.st_size) /* a smaller size than then: the log was begun anew */
+		from = since;
+	uint8_t tail[LOG_TAIL_BYTES];
+	ssize_t len = pread(fd, tail, sizeof tail, from);
+	struct slice last_line = { 0 }, complaint = { 0 };
+	for (size_t start = 0, i = 0; len > 0 && i <= (size_t)len; i++) {
+		if (i < (size_t)len && tail[i] != '\n')
+			continue;
+		struct slice line = { tail + start, i - start };
+		start = i + 1;
+		if (line.len == 0)
+			continue;
+		last_line = line;
+		struct slice found;
+		if (is_complaint(line, &found))
+			complaint = found;
+	}
+	if (complaint.len == 0 && any_line)
+		complaint = last_line;
+	if (complaint.len == 0)
+		return false;
+	copy_printable(complaint, ret);
+	return true;
+}
