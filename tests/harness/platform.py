@@ -1,0 +1,292 @@
+"""One Tarn in a directory of its own: started with `tarn up`, used as people use it, and checked for what it leaves."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import psycopg
+
+from harness import processes
+from harness.rest import Rest
+from harness.waiting import NotInTime, wait_until
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BINARY = Path(os.environ.get("TARN_BINARY", REPOSITORY / "build" / "tarn")).resolve()
+
+# A role that starts, initdb the first time, is slow on a loaded machine; nothing here waits that long when all is well.
+START_TIMEOUT = 90
+
+SANITIZER_MARKS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:")
+
+
+def clean_environment(**more):
+    """The caller's environment without what steers Postgres clients, SDKs and Tarn itself."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PG", "DATABRICKS_", "TARN_"))
+        or name in ("TARN_CACHE", "TARN_POSTGRES", "TARN_PYTHON")
+    }
+    kept.update(more)
+    return kept
+
+
+def free_port():
+    """A port nobody listens on at any loopback address; below the range the kernel gives to outgoing connections."""
+    while True:
+        port = random.randint(20000, 31999)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("0.0.0.0", port))
+                return port
+            except OSError:
+                continue
+
+
+class Platform:
+    # Those that run, so that the report of a failed test can show their logs.
+    running = []
+
+    def __init__(self, directory=None, settings=None, arguments=(), environment=None):
+        if directory is None:
+            directory = tempfile.mkdtemp(prefix="tarn-", dir="/tmp")
+        self.directory = Path(directory)
+        os.chmod(self.directory, 0o711)
+        self.api_port, self.pg_port = free_port(), free_port()
+        self.arguments = list(arguments)
+        self.environment = environment or {}
+        self.up = None
+        # Its parents can be entered by nobody else; Tarn must not care.
+        self.scratch = Path(tempfile.mkdtemp(prefix="tarn-test-", dir="/tmp"))
+        self.log_path = self.scratch / "up.log"
+        self._rest = None
+        if settings is not None:
+            content = {"format_version": 1, "workspace_id": "1234567890123456", **settings}
+            (self.directory / "settings.json").write_text(json.dumps(content))
+
+    # -- starting and stopping ------------------------------------------------------------------------------------
+
+    def start(self):
+        assert self.up is None or self.up.poll() is not None, "it runs already"
+        log = open(self.log_path, "ab")
+        with log:
+            self.up = subprocess.Popen(
+                [BINARY, "up", "--data", self.directory, "--api", f"127.0.0.1:{self.api_port}",
+                 "--pg-port", str(self.pg_port), *self.arguments],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean_environment(**self.environment),
+            )  # fmt: skip
+        if self not in Platform.running:
+            Platform.running.append(self)
+        self.wait_ready()
+        return self
+
+    def wait_ready(self):
+        def answers():
+            if self.up.poll() is not None:
+                raise RuntimeError(f"tarn up ended with {self.up.returncode}:\n{self.up_log()}")
+            with socket.create_connection(("127.0.0.1", self.pg_port), timeout=5):
+                pass
+            return Rest(self.host, None).ask("GET", "/.well-known/databricks-config", timeout=5).status == 200
+
+        wait_until(answers, "both ports answer", START_TIMEOUT)
+
+    def stop(self, timeout=60):
+        """As Ctrl-C does it: everything sleeps afterwards. The exit code of `tarn up`."""
+        self.up.send_signal(signal.SIGTERM)
+        return self.up.wait(timeout)
+
+    def close(self):
+        """Stops, checks that nothing is left, and removes the directory."""
+        if self in Platform.running:
+            Platform.running.remove(self)
+        try:
+            if self.up is not None and self.up.poll() is None:
+                code = self.stop()
+                assert code == 0, f"tarn up ended with {code} after SIGTERM:\n{self.up_log()[-4000:]}"
+            self.check_nothing_left()
+            self.check_sanitizers()
+        finally:
+            processes.kill_all(processes.of_directory(self.directory))
+            shutil.rmtree(self.directory, ignore_errors=True)
+            shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def __enter__(self):
+        return self.start() if self.up is None else self
+
+    def __exit__(self, kind, error, trace):
+        if kind is None:
+            self.close()
+            return
+        try:
+            self.close()
+        except Exception as second:  # the first failure is the one to report
+            print(f"while closing after a failure: {second}")
+
+    def check_nothing_left(self):
+        # A process that was told to end may need a moment to be gone from the table.
+        try:
+            wait_until(lambda: not processes.of_directory(self.directory), "no process left", 5)
+        except NotInTime:
+            left = processes.of_directory(self.directory)
+            raise AssertionError(f"processes left: {[processes.describe(pid) for pid in left]}") from None
+        mounts = [line for line in open("/proc/self/mountinfo") if f"{self.directory}/" in line]
+        assert not mounts, f"mounts left: {mounts}"
+        sockets = [line for line in open("/proc/net/unix") if f"{self.directory}/" in line]
+        assert not sockets, f"sockets left: {sockets}"
+        for port in (self.api_port, self.pg_port):
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("0.0.0.0", port))
+        half_made = [str(p) for p in self.half_made()]
+        assert not half_made, f"half-made things left: {half_made}"
+
+    def half_made(self):
+        """Volumes and templates that were begun and neither finished nor removed."""
+        return [p for folder in ("volumes", "templates") for p in (self.directory / folder).glob("*.*")]
+
+    def check_sanitizers(self):
+        for path in self.log_files():
+            text = path.read_text(errors="replace")
+            for mark in SANITIZER_MARKS:
+                assert mark not in text, f"{path.name}:\n{text[text.index(mark):][:6000]}"
+
+    # -- what it says ---------------------------------------------------------------------------------------------
+
+    @property
+    def host(self):
+        return f"http://127.0.0.1:{self.api_port}"
+
+    def up_log(self):
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def log_files(self):
+        found = [self.log_path] if self.log_path.exists() else []
+        found += sorted((self.directory / "run").glob("*.log"))
+        return found + sorted(self.directory.glob("computes/*/*.log"))
+
+    def log_tails(self, lines=40):
+        out = []
+        for path in self.log_files():
+            tail = path.read_text(errors="replace").splitlines()[-lines:]
+            name = path.relative_to(self.directory) if path.is_relative_to(self.directory) else path.name
+            out.append(f"--- {name}\n" + "\n".join(tail))
+        return "\n".join(out)
+
+    # -- command line ---------------------------------------------------------------------------------------------
+
+    def tarn(self, *arguments, check=True, timeout=120, **environment):
+        """Runs `tarn …` as a person would; arguments as they are, with the environment that `tarn env` gives."""
+        result = subprocess.run(
+            [BINARY, *map(str, arguments)], env=clean_environment(**{**self.environment, **self.env(), **environment}),
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout,
+        )  # fmt: skip
+        if check:
+            assert result.returncode == 0, f"tarn {arguments} ended with {result.returncode}: {result.stderr}"
+        return result
+
+    def env(self):
+        """The variables that `tarn env` exports, as a shell that evaluated it would have them."""
+        if getattr(self, "_env", None) is None:
+            script = 'set -e; eval "$("$1" env --data "$2")"; env -0'
+            answer = subprocess.run(
+                ["bash", "-c", script, "bash", BINARY, self.directory],
+                env=clean_environment(), capture_output=True, text=True, timeout=30,
+            )  # fmt: skip
+            assert answer.returncode == 0, answer.stderr
+            variables = dict(part.split("=", 1) for part in answer.stdout.split("\0") if "=" in part)
+            names = ("DATABRICKS_", "PGSSL", "NODE_EXTRA")
+            self._env = {name: value for name, value in variables.items() if name.startswith(names)}
+        return self._env
+
+    # -- REST and SQL -----------------------------------------------------------------------------------------------
+
+    @property
+    def rest(self):
+        if self._rest is None:
+            self._rest = Rest(self.host, self.env()["DATABRICKS_TOKEN"])
+        return self._rest
+
+    @property
+    def ca(self):
+        return str(self.directory / "authority.crt")
+
+    def connection_parameters(self, endpoint, **more):
+        """libpq parameters for an endpoint (the resource, or its name), with a fresh token as the password."""
+        if isinstance(endpoint, str):
+            endpoint = self.rest.get(endpoint)
+        parameters = {
+            "host": endpoint["status"]["hosts"]["host"], "port": self.pg_port, "dbname": "databricks_postgres",
+            "user": "admin@localhost", "sslmode": "verify-full", "sslrootcert": self.ca, "connect_timeout": 60,
+        }  # fmt: skip
+        parameters.update(more)
+        if "password" not in parameters:
+            parameters["password"] = self.rest.database_token(endpoint["name"])
+        return parameters
+
+    def connect(self, endpoint, autocommit=True, **more):
+        return psycopg.connect(**self.connection_parameters(endpoint, **more), autocommit=autocommit)
+
+    def sql(self, endpoint, statement, parameters=None, **more):
+        """One statement on a connection of its own; its rows, if it has any."""
+        with self.connect(endpoint, **more) as connection:
+            cursor = connection.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else None
+
+    def psql(self, endpoint, *arguments, stdin=None, check=True, timeout=120, **more):
+        """The real psql, with a connection string that has everything but the password."""
+        parameters = self.connection_parameters(endpoint, **more)
+        password = parameters.pop("password")
+        conninfo = psycopg.conninfo.make_conninfo(**parameters)
+        result = subprocess.run(
+            ["psql", "-X", *arguments, conninfo], env=clean_environment(PGPASSWORD=password),
+            input=stdin, capture_output=True, text=True, timeout=timeout,
+        )  # fmt: skip
+        if check:
+            assert result.returncode == 0, f"psql {arguments} ended with {result.returncode}: {result.stderr}"
+        return result
+
+    # -- processes ----------------------------------------------------------------------------------------------------
+
+    def _locked_pid(self, path):
+        """The process that a lock file names, if it is there."""
+        try:
+            pid = json.loads((self.directory / path).read_text())["pid"]
+        except (OSError, ValueError, KeyError):
+            return None
+        return pid if processes.is_alive(pid) else None
+
+    def role_pid(self, role):
+        return self._locked_pid(f"run/{role}.lock")
+
+    def supervisor_pid(self, endpoint):
+        return self._locked_pid(f"computes/{endpoint['uid']}/supervisor.lock")
+
+    def postmaster_pid(self, branch_uid):
+        try:
+            first = (self.directory / "volumes" / branch_uid / "data" / "postmaster.pid").read_text().split("\n")[0]
+            pid = int(first)
+        except (OSError, ValueError):
+            return None
+        return pid if processes.is_alive(pid) else None
+
+    def branch_uid(self, project, branch="production"):
+        return self.rest.get(f"projects/{project}/branches/{branch}")["uid"]
+
+    def is_asleep(self, endpoint):
+        """No process of the endpoint is left, and the API says so."""
+        return (
+            self.rest.get(endpoint["name"])["status"]["current_state"] == "IDLE"
+            and self.supervisor_pid(endpoint) is None
+        )
+
+    def wait_asleep(self, endpoint, timeout=60):
+        wait_until(lambda: self.is_asleep(endpoint), f"{endpoint['name']} asleep", timeout)
+
+    def descriptors(self, role):
+        return len(os.listdir(f"/proc/{self.role_pid(role)}/fd"))

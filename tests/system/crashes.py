@@ -1,0 +1,173 @@
+"""Kill -9 of each process in turn under a write load: no acknowledged row is lost and nobody has to repair anything."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from harness import load, processes
+from harness.waiting import wait_until
+
+
+class Running:
+    """A platform with a write load on one endpoint; names the processes that a test kills."""
+
+    def __init__(self, platform):
+        self.platform = platform
+        platform.rest.create_project("p")
+        self.endpoint = platform.rest.endpoint("p")
+        self.branch_uid = platform.branch_uid("p")
+        with platform.connect(self.endpoint) as connection:
+            load.prepare(connection)
+        # One token for all: while control is down nobody can mint another, and nobody needs one.
+        self.parameters = platform.connection_parameters(self.endpoint)
+
+    def connect(self):
+        return self.platform.connect(self.endpoint, password=self.parameters["password"])
+
+    def pid(self, role):
+        if role == "up":
+            return self.platform.up.pid
+        if role in ("control", "proxy"):
+            return self.platform.role_pid(role)
+        if role == "compute":
+            return self.platform.supervisor_pid(self.endpoint)
+        postmaster = self.platform.postmaster_pid(self.branch_uid)
+        if role == "postmaster" or postmaster is None:
+            return postmaster
+        # Any client's backend: the one that hurts is one that is writing.
+        backends = [pid for pid in processes.children(postmaster) if "databricks_postgres" in processes.command_line(pid)]
+        return backends[0] if backends else None
+
+    def kill(self, role):
+        pid = wait_until(lambda: self.pid(role), f"a {role} to kill")
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not processes.is_alive(pid), f"{role} is dead")
+        return pid
+
+    def check(self, acknowledged):
+        with self.connect() as connection:
+            return load.check(connection, acknowledged)
+
+
+@pytest.fixture
+def running(own_platform):
+    return Running(own_platform())
+
+
+@pytest.mark.parametrize("role", ["proxy", "compute", "postmaster", "backend"])
+def test_it_heals_by_itself(running, role):
+    with load.WriteLoad(running.connect) as writing:
+        for _ in range(3):
+            writing.wait_for_progress()
+            victim = running.kill(role)
+            writing.wait_for_progress()
+            wait_until(lambda: running.pid(role) not in (None, victim), f"a new {role}")
+            running.check(writing.acknowledged)
+    total = running.check(writing.acknowledged)
+    assert total >= len(writing.acknowledged)
+    status = running.platform.rest.get(running.endpoint["name"])["status"]
+    assert status["current_state"] == "ACTIVE" and "pending_state" not in status
+    log = (running.platform.directory / "computes" / running.endpoint["uid"] / "postgres.log").read_text(errors="replace")
+    assert "PANIC" not in log
+
+
+def test_a_dead_control_disturbs_no_client(running):
+    platform = running.platform
+    with load.WriteLoad(running.connect) as writing:
+        postgres = running.pid("postmaster")
+        for _ in range(3):
+            victim = running.kill("control")
+            writing.wait_for_progress()
+            wait_until(lambda: running.pid("control") not in (None, victim), "a new control")
+            wait_until(lambda: platform.rest.get("projects/p"), "the API answers")
+        assert running.pid("postmaster") == postgres, "its computes go on"
+        assert not writing.failures, writing.failures[:3]
+        # The new control knows what runs: it can put it to sleep, and wake it.
+        platform.rest.create_branch("p", "made-by-the-new-one")
+    platform.rest.update_endpoint("p", "production", "spec.suspension", {"suspend_timeout_duration": "1s"})
+    platform.wait_asleep(running.endpoint)
+    running.check(writing.acknowledged)
+
+
+def test_a_dead_up_disturbs_no_client_and_a_new_one_adopts(running):
+    platform = running.platform
+    with load.WriteLoad(running.connect) as writing:
+        before = {role: running.pid(role) for role in ("control", "proxy", "compute", "postmaster")}
+        running.kill("up")
+        platform.up.wait(10)
+        writing.wait_for_progress()
+        assert {role: running.pid(role) for role in before} == before
+        platform.start()
+        writing.wait_for_progress()
+        assert {role: running.pid(role) for role in before} == before
+        assert not writing.failures, writing.failures[:3]
+        # Adopted means watched: the new one replaces what dies.
+        for role in ("control", "proxy"):
+            victim = running.kill(role)
+            wait_until(lambda: running.pid(role) not in (None, victim), f"a new {role}")
+        writing.wait_for_progress()
+    running.check(writing.acknowledged)
+
+
+def test_everything_at_once(running):
+    """As a power failure would do to the processes; `tarn up` again is all there is to do."""
+    platform = running.platform
+    with load.WriteLoad(running.connect) as writing:
+        promised = writing.acknowledged
+        processes.kill_all([platform.up.pid])
+        platform.up.wait(10)
+        processes.kill_all(processes.of_directory(platform.directory))
+        wait_until(lambda: not processes.of_directory(platform.directory), "all are dead")
+        platform.start()
+        writing.wait_for_progress()
+        running.check(promised)
+    running.check(writing.acknowledged)
+    wait_until(lambda: platform.rest.get(running.endpoint["name"])["status"]["current_state"] == "ACTIVE", "it says so")
+
+
+def test_postgres_dies_with_its_supervisor(running):
+    """Nobody may answer for an endpoint that nobody watches: the kernel ends Postgres when the supervisor dies."""
+    postmaster = running.pid("postmaster")
+    with running.connect() as connection:
+        connection.execute("select 1")
+        running.kill("compute")
+        wait_until(lambda: not processes.is_alive(postmaster), "its Postgres is gone", 10)
+    assert running.connect().execute("select 1").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.05, 0.2, 0.5, 1.0])
+def test_control_dies_while_it_creates(own_platform, moment):
+    """Whenever it dies, each create is carried out whole or fails whole, and says so."""
+    platform = own_platform()
+    platform.rest.create_project("first")
+    operations = [
+        platform.rest.call("POST", "projects", {}, project_id="second"),
+        platform.rest.call("POST", "projects/first/branches", {"spec": {"no_expiry": True}}, branch_id="dev"),
+    ]
+    time.sleep(moment)  # not a wait for anything: the moment of the crash is what varies
+    victim = platform.role_pid("control")
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: platform.role_pid("control") not in (None, victim), "a new control")
+    wait_until(lambda: platform.rest.get("projects/first"), "the API answers")
+    for operation, endpoint in zip(operations, (("second", "production"), ("first", "dev"))):
+        platform.rest.finish(operation)
+        assert platform.sql(platform.rest.endpoint(*endpoint), "select 1") == [(1,)]
+    assert not platform.half_made()
+    volumes = {p.name for p in (platform.directory / "volumes").iterdir()}
+    assert volumes == {platform.branch_uid("first"), platform.branch_uid("first", "dev"), platform.branch_uid("second")}
+
+
+def test_control_dies_while_it_deletes(own_platform):
+    platform = own_platform()
+    platform.rest.create_project("p")
+    platform.rest.create_branch("p", "dev")
+    operation = platform.rest.call("DELETE", "projects/p/branches/dev", purge="true")
+    victim = platform.role_pid("control")
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: platform.role_pid("control") not in (None, victim), "a new control")
+    wait_until(lambda: platform.rest.get("projects/p"), "the API answers")
+    platform.rest.finish(operation)
+    assert len(list((platform.directory / "volumes").iterdir())) == 1
+    assert len(list((platform.directory / "computes").iterdir())) == 1

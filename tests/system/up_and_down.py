@@ -1,0 +1,194 @@
+"""`tarn up`, `status`, `env`, `doctor`, `down`: what a person who runs the thing sees."""
+
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+
+import pytest
+
+from harness import processes
+from harness.platform import BINARY, Platform, clean_environment
+from harness.rest import Rest
+from harness.waiting import wait_until
+
+
+def run(*arguments, **environment):
+    return subprocess.run(
+        [BINARY, *map(str, arguments)], env=clean_environment(**environment), stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def one_line(result, code=1):
+    """The single line on stderr of a command that failed as it should."""
+    assert result.returncode == code, (result.returncode, result.stdout, result.stderr)
+    lines = result.stderr.strip().splitlines()
+    assert lines, "it failed without a word"
+    return lines[0]
+
+
+def test_first_run_says_what_is_ready_and_where(platform):
+    log = platform.up_log()
+    assert f"127.0.0.1:{platform.api_port}" in log
+    assert str(platform.pg_port) in log
+
+
+def test_env_gives_what_clients_need(platform):
+    result = run("env", "--data", platform.directory)
+    assert result.returncode == 0
+    names = set()
+    for line in result.stdout.splitlines():
+        match = re.fullmatch(r"export ([A-Z_]+)=(.*)", line)
+        assert match, line
+        names.add(match[1])
+    assert {"DATABRICKS_HOST", "DATABRICKS_TOKEN", "PGSSLROOTCERT", "NODE_EXTRA_CA_CERTS"} <= names
+    env = platform.env()
+    assert env["DATABRICKS_HOST"] == platform.host
+    assert os.path.samefile(env["PGSSLROOTCERT"], platform.directory / "authority.crt")
+    assert Rest(env["DATABRICKS_HOST"], env["DATABRICKS_TOKEN"]).user() == "admin@localhost"
+
+
+def test_secrets_are_readable_by_their_owner_only(platform):
+    for name in ("admin.token", "authority.key", "token.key", "metadata.db"):
+        mode = stat.S_IMODE((platform.directory / name).stat().st_mode)
+        assert mode == 0o600, f"{name} has mode {mode:o}"
+    assert stat.S_IMODE((platform.directory / "run").stat().st_mode) == 0o700
+    token = platform.env()["DATABRICKS_TOKEN"]
+    for path in platform.log_files():
+        assert token not in path.read_text(errors="replace"), f"{path} has the admin's token"
+
+
+def test_status_shows_roles_and_computes(platform, project, primary):
+    platform.sql(primary, "select 1")
+    out = run("status", "--data", platform.directory).stdout
+    assert str(platform.role_pid("control")) in out
+    assert str(platform.role_pid("proxy")) in out
+    assert f"projects/{project}/branches/production/endpoints/primary" in out
+
+
+def test_second_up_says_who_holds_the_directory(platform):
+    second = run("up", "--data", platform.directory, "--api", "127.0.0.1:1", "--pg-port", "2")
+    assert str(platform.up.pid) in one_line(second)
+    assert platform.up.poll() is None
+    assert platform.rest.user() == "admin@localhost"
+
+
+def test_ports_that_are_taken_are_named(platform, tmp_path_factory):
+    with Platform() as other:
+        taken = run("up", "--data", f"{other.scratch}/d", "--api", f"127.0.0.1:{platform.api_port}",
+                    "--pg-port", other.pg_port)  # fmt: skip
+        assert taken.returncode == 1
+        assert str(platform.api_port) in taken.stderr
+        assert not processes.of_directory(other.scratch / "d")
+
+
+def test_doctor_checks_this_machine(platform):
+    result = run("doctor", "--data", platform.directory)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r"17\.\d+", result.stdout), "no Postgres 17 listed"
+
+
+def test_doctor_fails_and_says_what_to_do_without_postgres(tmp_path):
+    # A private mount table hides all the places where a Postgres can be.
+    hide = "for d in /usr/lib/postgresql /var/cache/tarn /usr/local/pgsql; do [ ! -d $d ] || mount -t tmpfs none $d; done"
+    if os.geteuid() != 0:
+        pytest.skip("needs root to hide the installed Postgres")
+    result = subprocess.run(
+        ["unshare", "-m", "sh", "-c", f'{hide}; exec "$0" "$@"', BINARY, "doctor", "--data", tmp_path / "none"],
+        env=clean_environment(HOME="/nonexistent", TARN_CACHE="/nonexistent", PATH="/usr/bin:/bin:/usr/sbin:/sbin"),
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "ostgres" in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["no-such-command"], ["up", "--no-such-flag"], ["up", "--pg-port", "70000"], ["up", "--api", "nonsense"],
+     ["postgres", "no-such-call"], ["postgres", "get-project"], ["env", "--data"]],
+)  # fmt: skip
+def test_wrong_usage_is_exit_code_2(arguments):
+    assert one_line(run(*arguments), 2)
+
+
+def test_commands_without_a_tarn_say_so(tmp_path):
+    for command in ("status", "env", "down"):
+        result = run(command, "--data", tmp_path / "none")
+        assert result.returncode == 1, (command, result.stdout, result.stderr)
+        assert str(tmp_path / "none") in one_line(result), command
+
+
+def test_a_folder_of_somebody_else_is_not_taken(tmp_path):
+    (tmp_path / "thesis.txt").write_text("important")
+    result = run("up", "--data", tmp_path)
+    assert one_line(result)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_path_that_is_too_long_is_refused_with_the_limit(tmp_path):
+    result = run("up", "--data", tmp_path / ("x" * 100))
+    assert "60" in one_line(result) and "--data" in result.stderr
+    assert not any(tmp_path.iterdir())
+
+
+def test_down_lets_everything_sleep_and_a_new_up_finds_it_again(own_platform):
+    platform = own_platform()
+    token = platform.env()["DATABRICKS_TOKEN"]
+    platform.rest.create_project("keep")
+    endpoint = platform.rest.endpoint("keep")
+    platform.sql(endpoint, "create table note as select 'still here' as text")
+    supervisor = platform.supervisor_pid(endpoint)
+    assert supervisor and processes.children(supervisor)
+
+    result = run("down", "--data", platform.directory)
+    assert result.returncode == 0, result.stderr
+    assert platform.up.wait(30) == 0
+    platform.check_nothing_left()
+    exit_report = json.loads((platform.directory / "computes" / endpoint["uid"] / "last_exit.json").read_text())
+    assert exit_report["state"] == "stopped", exit_report
+    control_data = platform.directory / "volumes" / platform_branch(platform, "keep") / "data"
+    assert "shut down" in controldata(control_data)
+
+    platform.start()
+    assert platform.env()["DATABRICKS_TOKEN"] == token
+    assert platform.sql(endpoint["name"], "select text from note") == [("still here",)]
+
+
+def platform_branch(platform, project):
+    """The branch's uid while nothing runs: the only volume there is."""
+    (volume,) = (platform.directory / "volumes").iterdir()
+    return volume.name
+
+
+def controldata(data):
+    return subprocess.run(["pg_controldata", data], capture_output=True, text=True, check=True).stdout
+
+
+def test_ctrl_c_is_a_clean_end_too(own_platform):
+    platform = own_platform()
+    platform.up.send_signal(signal.SIGINT)
+    assert platform.up.wait(30) == 0
+    platform.check_nothing_left()
+
+
+def test_the_roles_outlive_up_and_a_new_one_adopts_them(own_platform):
+    platform = own_platform()
+    platform.rest.create_project("p")
+    endpoint = platform.rest.endpoint("p")
+    with platform.connect(endpoint) as connection:
+        before = {role: platform.role_pid(role) for role in ("control", "proxy")}
+        postgres = platform.postmaster_pid(platform.branch_uid("p"))
+        platform.up.send_signal(signal.SIGKILL)
+        platform.up.wait(10)
+        assert connection.execute("select 1").fetchone() == (1,)
+        platform.start()
+        assert {role: platform.role_pid(role) for role in ("control", "proxy")} == before
+        assert platform.postmaster_pid(platform.branch_uid("p")) == postgres
+        assert connection.execute("select 2").fetchone() == (2,)
+    # What it adopted it also watches.
+    os.kill(before["proxy"], signal.SIGKILL)
+    wait_until(lambda: platform.role_pid("proxy") not in (None, before["proxy"]), "a new proxy")
+    wait_until(lambda: platform.sql(endpoint, "select 3") == [(3,)], "connections through it")
