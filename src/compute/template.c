@@ -1,0 +1,140 @@
+#include "compute/template.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/program.h"
+
+/* To be raised with every change of what a template has in it: old ones are then left alone. */
+#define TEMPLATE_REVISION 1
+
+/*
+ * Statements for single-user mode, one line each, in database template1: what is granted there, every later database has.
+ * pg_create_subscription is safe to give: without superuser rights a subscription must use a password, and ours never do.
+ */
+static const char set_up[] =
+        "CREATE ROLE databricks_superuser NOLOGIN CREATEDB CREATEROLE BYPASSRLS\n"
+        "GRANT pg_read_all_data, pg_write_all_data, pg_monitor, pg_signal_backend, pg_create_subscription"
+        " TO databricks_superuser\n"
+        "GRANT CREATE ON SCHEMA public TO databricks_superuser\n"
+        "CREATE DATABASE databricks_postgres\n";
+static const char set_up_since_17[] = "GRANT pg_maintain TO databricks_superuser\n";
+
+static status run_initdb(const struct installation *installation, const struct system_user *user,
+        const char *data, struct error *err)
+{
+	CLEANUP(free_text) char *initdb = xasprintf("%s/initdb", installation->bin_dir);
+	const char *argv[16] = { initdb, "--pgdata", data, "--username=cloud_admin", "--encoding=UTF8",
+		"--locale=C.UTF-8", "--data-checksums", "--auth=peer", "--no-sync", "--no-instructions" };
+	size_t count = 10;
+	if (installation->major >= 17) {
+		/* Fast, the same on every machine, and never changed by an update of the C library. */
+		argv[count++] = "--locale-provider=builtin";
+		argv[count++] = "--builtin-locale=C.UTF-8";
+	}
+	argv[count] = NULL;
+	struct program program = { .argv = argv, .user = user };
+	CLEANUP(buffer_done) struct buffer output = { 0 };
+	return program_run(&program, &output, err);
+}
+
+static status run_set_up(const struct installation *installation, const struct system_user *user,
+        const char *data, struct error *err)
+{
+	CLEANUP(free_text) char *postgres = xasprintf("%s/postgres", installation->bin_dir);
+	/* Without exit_on_error single-user mode goes on after a failed statement and says nothing in the end. */
+	const char *const argv[] = { postgres, "--single", "-D", data, "-c", "exit_on_error=on", "-c",
+		"fsync=off", "-c", "log_checkpoints=off", "-c", "search_path=pg_catalog", "template1", NULL };
+	CLEANUP(buffer_done) struct buffer statements = { 0 };
+	buffer_append_text(&statements, set_up);
+	if (installation->major >= 17)
+		buffer_append_text(&statements, set_up_since_17);
+	struct program program = { .argv = argv, .user = user, .input = buffer_slice(&statements) };
+	CLEANUP(buffer_done) struct buffer output = { 0 };
+	return program_run(&program, &output, err);
+}
+
+static status sync_everything(const char *path, struct error *err)
+{
+	CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || syncfs(fd) < 0)
+		return error_set(err, STATUS_IO, errno, "could not sync folder \"%s\"", path);
+	return STATUS_OK;
+}
+
+static status build(const struct data_directory *dd, const struct installation *installation,
+        const char *fresh, struct error *err)
+{
+	struct system_user user;
+	CLEANUP(free_text) char *data = xasprintf("%s/data", fresh);
+	status st = system_user_find(dd->settings.postgres_user, &user, err);
+	if (st == STATUS_OK)
+		st = tree_remove(fresh, err);
+	if (st == STATUS_OK)
+		st = folder_make(fresh, 0711, err);
+	if (st == STATUS_OK)
+		st = folder_make(data, 0700, err);
+	if (st == STATUS_OK && chown(data, user.uid, user.gid) < 0)
+		st = error_set(err, STATUS_IO, errno, "could not change the owner of folder \"%s\"", data);
+	if (st == STATUS_OK)
+		st = run_initdb(installation, &user, data, err);
+	if (st == STATUS_OK)
+		st = run_set_up(installation, &user, data, err);
+	return st == STATUS_OK ? sync_everything(fresh, err) : st;
+}
+
+static status build_and_publish(const struct data_directory *dd, const struct installation *installation,
+        const char *templates, const char *path, struct error *err)
+{
+	CLEANUP(free_text) char *fresh = xasprintf("%s.new", path);
+	status st = build(dd, installation, fresh, err);
+	if (st == STATUS_OK && rename(fresh, path) < 0)
+		st = error_set(err, STATUS_IO, errno, "could not rename folder \"%s\"", fresh);
+	if (st == STATUS_OK)
+		return folder_sync(templates, err);
+	struct error ignored;
+	(void)!tree_remove(fresh, &ignored);
+	return st;
+}
+
+/* Waits: another thread that is at it takes a second or two. */
+static status take_lock(const char *templates, int *ret_fd, struct error *err)
+{
+	CLEANUP(free_text) char *path = xasprintf("%s/lock", templates);
+	CLEANUP(close_fd) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return error_set(err, STATUS_IO, errno, "could not open lock \"%s\"", path);
+	while (flock(fd, LOCK_EX) < 0) {
+		if (errno != EINTR)
+			return error_set(err, STATUS_IO, errno, "could not lock \"%s\"", path);
+	}
+	*ret_fd = TAKE_FD(fd);
+	return STATUS_OK;
+}
+
+status template_prepare(const struct data_directory *dd, const struct installation *installation,
+        char **ret_path, struct error *err)
+{
+	CLEANUP(free_text) char *templates = data_directory_path(dd, "templates");
+	CLEANUP(free_text)
+	char *path = xasprintf("%s/%s-%d", templates, installation->version, TEMPLATE_REVISION);
+	if (!file_exists(path)) {
+		CLEANUP(close_fd) int lock = -1;
+		status st = folder_make(templates, 0711, err);
+		if (st == STATUS_OK)
+			st = take_lock(templates, &lock, err);
+		if (st == STATUS_OK && !file_exists(path))
+			st = build_and_publish(dd, installation, templates, path, err);
+		if (st != STATUS_OK)
+			return error_prefix(
+			        err, "could not make the template of Postgres %s", installation->version);
+	}
+	*ret_path = TAKE_PTR(path);
+	return STATUS_OK;
+}
