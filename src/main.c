@@ -1,7 +1,43 @@
-/* Picks the role: one multi-call binary, each role a process of its own (docs/architecture.md). */
+/*
+ * Picks the role: one multi-call binary, each role a process of its own (docs/architecture.md). This file is the only one
+ * that knows both the command line and the roles; the CLI gets what it needs of them through a table.
+ */
+#include <stdio.h>
+
 #include "cli/cli.h"
+#include "compute/installation.h"
+#include "compute/supervisor.h"
+#include "control_plane/control.h"
+#include "proxy/proxy.h"
+
+static size_t list_installations(struct cli_installation *out, size_t max)
+{
+	struct installation found[INSTALLATIONS_MAX];
+	size_t count = installation_scan(found);
+	if (count > max)
+		count = max;
+	for (size_t i = 0; i < count; i++) {
+		const struct installation *from = &found[i];
+		out[i] = (struct cli_installation){ .is_accepted = from->is_accepted };
+		(void)snprintf(out[i].version, sizeof out[i].version, "%s", from->version);
+		(void)snprintf(out[i].bin_dir, sizeof out[i].bin_dir, "%s", from->bin_dir);
+		if (from->is_accepted)
+			(void)snprintf(out[i].remark, sizeof out[i].remark, "%s",
+			        from->has_vector ? "with pgvector" : "without pgvector");
+		else
+			(void)snprintf(out[i].remark, sizeof out[i].remark, "%s", from->problem);
+	}
+	return count;
+}
 
 int main(int argc, char **argv)
 {
-	return cli_main(argc, argv);
+	static const struct cli_role roles[] = {
+		{ "control", control_main },
+		{ "proxy", proxy_main },
+		{ "compute", supervisor_main },
+		{ NULL, NULL },
+	};
+	const struct cli_services services = { .roles = roles, .list_installations = list_installations };
+	return cli_main(argc, argv, &services);
 }

@@ -1,0 +1,156 @@
+/* `tarn up`: flags, first run, and the frame around the watcher of the roles (watcher.h). */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/number.h"
+#include "base/role_lock.h"
+#include "cli/command.h"
+#include "cli/connection.h"
+#include "cli/role.h"
+#include "cli/stop.h"
+#include "cli/up_settings.h"
+#include "cli/watcher.h"
+
+/* Every session of the proxy and every file of a Postgres takes one; what the host allows is not ours to spare. */
+#define DESCRIPTORS_WANTED (1u << 20)
+
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max < DESCRIPTORS_WANTED ? limit.rlim_max : DESCRIPTORS_WANTED;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static status refuse_second(const struct data_directory *dd, struct error *err)
+{
+	struct role_state state;
+	status st = role_look(dd, "run/up.lock", &state, err);
+	if (st != STATUS_OK || !state.is_running)
+		return st;
+	char since[CLOCK_TEXT_MAX] = "a moment ago";
+	if (state.since_usec > 0)
+		clock_format_timestamp(state.since_usec / USEC_PER_SEC * USEC_PER_SEC, since);
+	st = error_set(err, STATUS_CONFLICT, 0, "Tarn runs already on \"%s\": process %d holds it since %s",
+	        dd->path, (int)state.pid, since);
+	error_hint(err, "Stop it with: tarn down --data %s", dd->path);
+	return st;
+}
+
+/* Before any setting is changed: the `tarn up` that runs would hand the new ones to a role it happens to restart. */
+static status refuse_second_by_path(const char *path, struct error *err)
+{
+	CLEANUP(data_directory_freep) struct data_directory *dd = NULL;
+	if (data_directory_open(path, &dd, err) != STATUS_OK)
+		return STATUS_OK; /* not there yet, or broken: initialising will tell */
+	return refuse_second(dd, err);
+}
+
+static status take_up_lock(const struct data_directory *dd, struct role_lock **ret, struct error *err)
+{
+	CLEANUP(free_text) char *path = data_directory_path(dd, "run/up.lock");
+	CLEANUP(free_text)
+	char *text = xasprintf("{\"pid\":%d,\"ready\":false,\"arguments\":\"\"}", (int)getpid());
+	status st = role_lock_take(path, text, ret, err);
+	if (st == STATUS_CONFLICT && refuse_second(dd, err) == STATUS_OK)
+		st = error_set(
+		        err, STATUS_CONFLICT, 0, "another tarn up has just started on \"%s\"", dd->path);
+	return st;
+}
+
+static void warn_of_exposure(const struct settings *settings)
+{
+	const char *address = settings->api_address;
+	if (strncmp(address, "127.", 4) != 0 && strcmp(address, "::1") != 0)
+		log_warning("the API at %s:%d has no TLS: tokens cross the network in clear text unless a "
+		            "TLS proxy stands "
+		            "in front of it",
+		        address, settings->api_port);
+}
+
+static int serve(const struct data_directory *dd, struct role_lock *lock)
+{
+	struct error err;
+	bool shall_stop = false;
+	(void)printf("data directory: %s\n", dd->path);
+	(void)fflush(stdout);
+	warn_of_exposure(&dd->settings);
+	status st = watcher_run(dd, lock, &shall_stop, &err);
+	if (st != STATUS_OK)
+		return print_failure(&err);
+	size_t count = 0;
+	if (shall_stop && stop_all(dd, &count, &err) != STATUS_OK)
+		return print_failure(&err);
+	return 0;
+}
+
+static int up_main(const struct cli_services *services, int argc, char **argv)
+{
+	(void)services;
+	static const struct option known[] = { { .name = "data" }, UP_SETTINGS_OPTIONS, HELP_OPTION, { 0 } };
+	CLEANUP(options_done) struct options options = { 0 };
+	struct error err;
+	int code = 0;
+	if (!command_begin(&up_command, argc, argv, known, &options, &code))
+		return code;
+	CLEANUP(up_settings_done) struct settings changes = { 0 };
+	if (options_count(&options, 0, 0, "tarn up [FLAGS]", &err) != STATUS_OK ||
+	        up_settings_parse(&options, &changes, &err) != STATUS_OK)
+		return print_usage_failure(&err, "up");
+
+	log_set_role("up");
+	raise_descriptor_limit();
+	const char *given = option_value(&options, "data");
+	CLEANUP(free_text) char *path = given ? xstrdup(given) : data_directory_default();
+	CLEANUP(data_directory_freep) struct data_directory *dd = NULL;
+	struct role_lock *lock = NULL;
+	if (refuse_second_by_path(path, &err) != STATUS_OK ||
+	        data_directory_initialise(path, &changes, &err) != STATUS_OK ||
+	        data_directory_open(path, &dd, &err) != STATUS_OK ||
+	        take_up_lock(dd, &lock, &err) != STATUS_OK)
+		return print_failure(&err);
+	code = serve(dd, lock);
+	role_lock_free(lock);
+	return code;
+}
+
+const struct command up_command = {
+	.name = "up",
+	.summary = "start Tarn here and keep it running",
+	.help = "Usage: tarn up [FLAGS]\n"
+	        "\n"
+	        "Makes the data directory on the first run, starts the control plane (REST API) and the "
+	        "proxy (Postgres\n"
+	        "over TLS), prints a line when each is ready, and starts them again if they die. Runs until "
+	        "SIGTERM,\n"
+	        "Ctrl-C or tarn down, which stop everything cleanly. If tarn up itself is killed, the "
+	        "databases go on, and\n"
+	        "the next tarn up takes them over. Settings given by flags are kept for the following runs.\n"
+	        "\n"
+	        "Flags:\n"
+	        "  --data DIR             data directory (default: /var/lib/tarn for root, ~/.tarn for "
+	        "others)\n"
+	        "  --api ADDR:PORT        where the REST API listens (default: 127.0.0.1:8080)\n"
+	        "  --pg-port N            port of Postgres (default: 5432)\n"
+	        "  --domain NAME          endpoints are hosts below this name instead of loopback addresses; "
+	        "'' ends it\n"
+	        "  --postgres-user NAME   system user Postgres runs as, when root starts Tarn (default: tarn "
+	        "or postgres)\n"
+	        "  --set NAME=VALUE       a limit, may be given several times:\n"
+	        "                           suspend_timeout_min_sec  shortest inactivity timeout (60)\n"
+	        "                           branches_per_project     (500)\n"
+	        "                           projects                 (1000)\n"
+	        "                           deleted_retention_sec    how long deleted things can be "
+	        "undeleted (604800)\n"
+	        "\n"
+	        "Examples:\n"
+	        "  tarn up\n"
+	        "  tarn up --data /srv/tarn --api 127.0.0.1:9090 --pg-port 6432\n",
+	.run = up_main,
+};

@@ -1,0 +1,84 @@
+#include "cli/up_settings.h"
+
+#include <stddef.h>
+
+#include "base/number.h"
+
+static status parse_port(const char *flag, const char *text, int *ret, struct error *err)
+{
+	int64_t port = 0;
+	if (!number_parse(slice_from_text(text), 1, 65535, &port))
+		return error_set(err, STATUS_INVALID, 0,
+		        "flag \"--%s\" needs a port from 1 to 65535, not \"%s\"", flag, text);
+	*ret = (int)port;
+	return STATUS_OK;
+}
+
+/* "127.0.0.1:8080" or "[::1]:8080"; whether the address is one is checked with the other settings. */
+static status parse_api(const char *text, struct settings *changes, struct error *err)
+{
+	const char *colon = strrchr(text, ':');
+	size_t len = colon ? (size_t)(colon - text) : 0;
+	bool has_brackets = len > 2 && text[0] == '[' && text[len - 1] == ']';
+	if (len == 0 || (!has_brackets && memchr(text, ':', len)))
+		return error_set(err, STATUS_INVALID, 0,
+		        "flag \"--api\" needs an address and a port, such as 127.0.0.1:8080, not \"%s\"",
+		        text);
+	status st = parse_port("api", colon + 1, &changes->api_port, err);
+	if (st == STATUS_OK)
+		changes->api_address = has_brackets ? xstrndup(text + 1, len - 2) : xstrndup(text, len);
+	return st;
+}
+
+static status parse_limit(const char *text, struct settings *changes, struct error *err)
+{
+	static const struct {
+		const char *name;
+		size_t offset;
+	} limits[] = {
+		{ "suspend_timeout_min_sec", offsetof(struct settings, suspend_timeout_min_sec) },
+		{ "branches_per_project", offsetof(struct settings, branches_per_project) },
+		{ "projects", offsetof(struct settings, projects) },
+		{ "deleted_retention_sec", offsetof(struct settings, deleted_retention_sec) },
+	};
+	size_t len = strcspn(text, "=");
+	for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
+		if (strlen(limits[i].name) != len || memcmp(limits[i].name, text, len) != 0)
+			continue;
+		int64_t *limit = (int64_t *)(void *)((char *)changes + limits[i].offset);
+		if (text[len] != '=' || !number_parse(slice_from_text(text + len + 1), 1, INT32_MAX, limit))
+			return error_set(err, STATUS_INVALID, 0,
+			        "flag \"--set %s=VALUE\" needs a whole number above 0", limits[i].name);
+		return STATUS_OK;
+	}
+	return error_set(err, STATUS_INVALID, 0, "flag \"--set\" knows no limit \"%.*s\"", (int)len, text);
+}
+
+status up_settings_parse(const struct options *options, struct settings *changes, struct error *err)
+{
+	CLEANUP(up_settings_done) struct settings parsed = { 0 };
+	const char *api = option_value(options, "api"), *port = option_value(options, "pg-port");
+	const char *domain = option_value(options, "domain"), *user = option_value(options, "postgres-user");
+	status st = api ? parse_api(api, &parsed, err) : STATUS_OK;
+	if (st == STATUS_OK && port)
+		st = parse_port("pg-port", port, &parsed.pg_port, err);
+	for (size_t i = 0; st == STATUS_OK && i < options->use_count; i++)
+		if (strcmp(options->uses[i].name, "set") == 0)
+			st = parse_limit(options->uses[i].value, &parsed, err);
+	if (st == STATUS_OK && user && *user == '\0')
+		st = error_set(err, STATUS_INVALID, 0, "flag \"--postgres-user\" needs the name of a user");
+	if (st != STATUS_OK)
+		return st;
+	parsed.domain = domain ? xstrdup(domain) : NULL;
+	parsed.postgres_user = user ? xstrdup(user) : NULL;
+	*changes = parsed;
+	parsed = (struct settings){ 0 };
+	return STATUS_OK;
+}
+
+void up_settings_done(struct settings *changes)
+{
+	free_text(&changes->api_address);
+	free_text(&changes->domain);
+	free_text(&changes->postgres_user);
+}

@@ -1,0 +1,17 @@
+/* Up settings: the flags of `tarn up` that change settings of the data directory. */
+#pragma once
+
+#include "base/base.h"
+#include "cli/options.h"
+#include "data_directory/data_directory.h"
+
+#define UP_SETTINGS_OPTIONS                                                                                  \
+	{ .name = "api" }, { .name = "pg-port" }, { .name = "domain" }, { .name = "postgres-user" },         \
+	{                                                                                                    \
+		.name = "set"                                                                                \
+	}
+
+/* Fills only what was given; STATUS_INVALID for a mistake in usage. Release with up_settings_done(). */
+MUST_CHECK status up_settings_parse(
+        const struct options *options, struct settings *changes, struct error *err);
+void up_settings_done(struct settings *changes);
