@@ -1,0 +1,531 @@
+#include "proxy/client_session.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "proxy/client_session_internal.h"
+#include "proxy/tls_context.h"
+
+#define SESSION_MAGIC 0x73657373u
+
+static void client_ready(uv_poll_t *poll, int poll_status, int events);
+static void backend_ready(uv_poll_t *poll, int poll_status, int events);
+static void session_relay(struct client_session *s, enum relay_result result);
+
+struct client_session *session_of(void *p)
+{
+	struct client_session *s = p;
+	assert(s && s->magic == SESSION_MAGIC);
+	return s;
+}
+
+static void session_check(const struct client_session *s)
+{
+	assert(s->magic == SESSION_MAGIC && s->state < SESSION_CLOSED);
+	assert((s->login != NULL) == (s->state < SESSION_RELAYING || s->state == SESSION_CANCELLING));
+	assert(!s->in || s->state < SESSION_RELAYING); /* S4 */
+	assert(s->has_backend_poll == (s->state == SESSION_RELAYING));
+	assert(s->state != SESSION_RELAYING || s->tls_is_up);
+}
+
+/* --- what is polled for --- */
+
+static int mask_of(struct relay_wants wants)
+{
+	return (wants.read ? UV_READABLE : 0) | (wants.write ? UV_WRITABLE : 0);
+}
+
+static int client_mask_wanted(const struct client_session *s)
+{
+	int write = s->out.len > 0 || s->tls_wants_write ? UV_WRITABLE : 0;
+	switch (s->state) {
+	case SESSION_KNOCKING:
+	case SESSION_HANDSHAKE:
+	case SESSION_STARTUP:
+	case SESSION_PASSWORD:
+		return UV_READABLE | write;
+	case SESSION_ROUTING:
+	case SESSION_OPENING:
+	case SESSION_CONNECTING:
+	case SESSION_GREETING:
+		return UV_DISCONNECT | write; /* S3 */
+	case SESSION_RELAYING:
+		return mask_of(relay_client_wants(&s->relay));
+	case SESSION_LINGERING:
+		return s->is_said ? UV_READABLE : UV_WRITABLE;
+	case SESSION_CANCELLING: /* clients close at once and still mean it */
+	case SESSION_CLOSED:
+		return 0;
+	}
+	return 0;
+}
+
+static void poll_apply(uv_poll_t *poll, int *mask, int wanted, uv_poll_cb ready)
+{
+	if (*mask == wanted)
+		return;
+	int rc = wanted ? uv_poll_start(poll, wanted, ready) : uv_poll_stop(poll);
+	assert(rc == 0);
+	(void)rc;
+	*mask = wanted;
+}
+
+static void session_poll(struct client_session *s)
+{
+	if (s->state == SESSION_CLOSED)
+		return;
+	poll_apply(&s->client_poll, &s->client_mask, client_mask_wanted(s), client_ready);
+	if (s->state == SESSION_RELAYING)
+		poll_apply(&s->backend_poll, &s->backend_mask, mask_of(relay_backend_wants(&s->relay)),
+		        backend_ready);
+}
+
+/* --- end --- */
+
+static void session_log(struct client_session *s, const char *reason)
+{
+	if (!s->has_heard)
+		return; /* a health check, or somebody who looks which ports are open */
+	s->has_heard = false;
+	for (char *p = s->user; p && *p; p++)
+		if (*p == '"')
+			*p = '\''; /* or a name could forge the fields behind it */
+	log_info("session ended: endpoint=%s user=\"%s\" client=%s seconds=%.3f received=%llu sent=%llu "
+	         "reason=%s",
+	        s->uid ? s->uid : "-", s->user ? s->user : "", s->peer,
+	        (double)(uv_now(s->home->loop) - s->started) / 1000,
+	        (unsigned long long)s->relay.bytes_from_client, (unsigned long long)s->relay.bytes_to_client,
+	        reason);
+}
+
+static void session_free_if_done(struct client_session *s)
+{
+	if (--s->handles > 0 || s->state != SESSION_CLOSED)
+		return;
+	SSL_free(s->ssl);
+	close_fd(&s->fd);
+	buffer_done(&s->out);
+	free(s->uid);
+	free(s->user);
+	s->magic = 0;
+	free(s);
+}
+
+static void client_closed(uv_handle_t *handle)
+{
+	session_free_if_done(session_of(handle->data));
+}
+
+static void backend_closed(uv_handle_t *handle)
+{
+	struct client_session *s = session_of(handle->data);
+	close_fd(&s->backend_fd);
+	session_free_if_done(s);
+}
+
+void session_drop_login(struct client_session *s)
+{
+	struct session_login *login = TAKE_PTR(s->login);
+	if (!login)
+		return;
+	control_question_cancel(login->question);
+	backend_connection_close(login->connection);
+	cancel_delivery_close(login->delivery);
+	buffer_done(&login->forward);
+	free(login->socket_path);
+	free(login);
+}
+
+/* Everything but the client's connection. */
+static void session_drop_backend(struct client_session *s)
+{
+	session_drop_login(s);
+	cancel_table_remove(s->home->cancels, &s->cancel);
+	relay_done(&s->relay);
+	if (s->in)
+		OPENSSL_cleanse(s->in->bytes, s->in->end);
+	block_give(s->home->blocks, &s->in);
+	if (s->has_backend_poll) {
+		(void)shutdown(
+		        s->backend_fd, SHUT_RDWR); /* now, and not when the loop has closed the handle */
+		uv_close((uv_handle_t *)&s->backend_poll, backend_closed);
+		s->has_backend_poll = false;
+	} else {
+		close_fd(&s->backend_fd);
+	}
+}
+
+void session_end(struct client_session *s, const char *fmt, ...)
+{
+	if (s->state == SESSION_CLOSED)
+		return;
+	char reason[640];
+	va_list args;
+	va_start(args, fmt);
+	(void)vsnprintf(reason, sizeof reason, fmt, args);
+	va_end(args);
+	session_log(s, reason);
+	session_enter(s, SESSION_CLOSED);
+}
+
+/* --- states --- */
+
+static void session_timeout(uv_timer_t *timer)
+{
+	struct client_session *s = session_of(timer->data);
+	uint64_t now = uv_now(s->home->loop);
+	switch (s->state) {
+	case SESSION_RELAYING:
+		if (s->relay.client_ended)
+			session_say_goodbye(s, "client closed");
+		else if (now - s->last_active >= IDLE_MAX_MS)
+			session_say_goodbye(s, "idle for 24 hours");
+		else
+			(void)uv_timer_start(timer, session_timeout, IDLE_MAX_MS - (now - s->last_active), 0);
+		break;
+	case SESSION_LINGERING:
+	case SESSION_CANCELLING:
+		session_end(s, "client did not close");
+		break;
+	case SESSION_CLOSED:
+		break;
+	default:
+		session_login_timeout(s);
+	}
+}
+
+void session_start_timer(struct client_session *s, uint64_t ms)
+{
+	(void)uv_timer_start(&s->timer, session_timeout, ms, 0);
+}
+
+static bool session_begin_relay(struct client_session *s)
+{
+	if (uv_poll_init(s->home->loop, &s->backend_poll, s->backend_fd) < 0)
+		return false;
+	s->backend_poll.data = s;
+	s->has_backend_poll = true;
+	s->handles++;
+	buffer_done(&s->out);
+	session_drop_login(s);
+	relay_start(&s->relay, s->ssl, s->backend_fd, s->home->blocks, &s->in);
+	return true;
+}
+
+void session_enter(struct client_session *s, enum session_state state)
+{
+	assert(s->state != SESSION_CLOSED);
+	if (state == SESSION_RELAYING && !session_begin_relay(s)) {
+		session_end(s, "could not watch a connection to the compute");
+		return;
+	}
+	s->state = state;
+	switch (state) {
+	case SESSION_KNOCKING:
+		session_start_timer(s, LOGIN_MAX_MS);
+		break;
+	case SESSION_HANDSHAKE:
+	case SESSION_STARTUP:
+	case SESSION_ROUTING:
+	case SESSION_PASSWORD:
+	case SESSION_GREETING:
+		break; /* the running deadline holds: S2 */
+	case SESSION_OPENING:
+		(void)uv_timer_stop(&s->timer); /* the question has its own deadline */
+		break;
+	case SESSION_CONNECTING:
+		session_start_timer(s, GREETING_MAX_MS);
+		break;
+	case SESSION_RELAYING:
+		s->last_active = uv_now(s->home->loop);
+		session_start_timer(s, IDLE_MAX_MS);
+		break;
+	case SESSION_CANCELLING:
+		session_start_timer(s, CANCEL_MAX_MS);
+		break;
+	case SESSION_LINGERING:
+		session_drop_backend(s);
+		session_start_timer(s, LINGER_MS);
+		break;
+	case SESSION_CLOSED:
+		session_drop_backend(s);
+		*(s->prev ? &s->prev->next : &s->home->first) = s->next;
+		if (s->next)
+			s->next->prev = s->prev;
+		s->home->count--;
+		uv_close((uv_handle_t *)&s->client_poll, client_closed);
+		uv_close((uv_handle_t *)&s->timer, client_closed);
+		return;
+	}
+	if (state == SESSION_RELAYING && (s->relay.to_backend || SSL_has_pending(s->ssl))) {
+		/* What the client sent ahead is in our memory already, where no poll sees it. */
+		enum relay_result result = relay_backend_ready(&s->relay, false, true);
+		if (result == RELAY_GOES_ON)
+			result = relay_client_ready(&s->relay, true, false);
+		session_relay(s, result);
+	}
+	session_poll(s);
+}
+
+/* --- bytes of the login --- */
+
+bool session_flush(struct client_session *s)
+{
+	while (s->out.len > 0) {
+		ERR_clear_error();
+		int len = s->out.len > BLOCK_BYTES ? (int)BLOCK_BYTES : (int)s->out.len;
+		int n = SSL_write(s->ssl, s->out.data, len);
+		if (n > 0) {
+			buffer_consume(&s->out, (size_t)n);
+			continue;
+		}
+		if (SSL_get_error(s->ssl, n) == SSL_ERROR_WANT_WRITE)
+			break;
+		session_end(s, "connection to the client failed: %s", tls_failure_text(errno));
+		return false;
+	}
+	session_poll(s);
+	return true;
+}
+
+bool session_fill(struct client_session *s)
+{
+	struct block_pool *blocks = s->home->blocks;
+	if (!s->in)
+		s->in = block_take(blocks);
+	struct block *in = s->in;
+	if (in->start > 0) {
+		memmove(in->bytes, in->bytes + in->start, in->end - in->start);
+		in->end -= in->start;
+		in->start = 0;
+	}
+	int n = 1, why = SSL_ERROR_WANT_READ;
+	while (n > 0 && in->end < BLOCK_BYTES) {
+		ERR_clear_error();
+		n = SSL_read(s->ssl, in->bytes + in->end, (int)(BLOCK_BYTES - in->end));
+		if (n > 0)
+			in->end += (size_t)n;
+		else
+			why = SSL_get_error(s->ssl, n);
+	}
+	s->tls_wants_write = why == SSL_ERROR_WANT_WRITE;
+	if (in->start == in->end)
+		block_give(blocks, &s->in);
+	return why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE;
+}
+
+/* --- last words --- */
+
+static void session_linger(struct client_session *s)
+{
+	if (!s->is_said) {
+		if (s->tls_is_up) {
+			if (!session_flush(s))
+				return;
+		} else if (s->out.len > 0) {
+			/* In the clear: short, on a fresh socket; a client that cannot take it goes without. */
+			(void)!send(s->fd, s->out.data, s->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+			buffer_done(&s->out);
+		}
+		if (s->out.len > 0)
+			return;
+		s->is_said = true;
+		ERR_clear_error();
+		if (s->tls_is_up)
+			(void)SSL_shutdown(s->ssl);
+		(void)shutdown(s->fd, SHUT_WR);
+		session_poll(s);
+		return;
+	}
+	/* Closing with bytes unread would reset the connection, and the client could lose what we said. */
+	char ignored[4096];
+	ssize_t n = recv(s->fd, ignored, sizeof ignored, MSG_DONTWAIT);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
+		session_end(s, "closed");
+}
+
+void session_say_goodbye(struct client_session *s, const char *fmt, ...)
+{
+	char reason[640];
+	va_list args;
+	va_start(args, fmt);
+	(void)vsnprintf(reason, sizeof reason, fmt, args);
+	va_end(args);
+	session_log(s, reason);
+	session_enter(s, SESSION_LINGERING);
+	session_linger(s);
+}
+
+void session_refuse(struct client_session *s, const struct refusal *refusal)
+{
+	refusal_append(&s->out, refusal);
+	session_say_goodbye(s, "%s%s%s", refusal->message, refusal->detail[0] ? ": " : "", refusal->detail);
+}
+
+/* --- events --- */
+
+static void session_relay(struct client_session *s, enum relay_result result)
+{
+	s->last_active = uv_now(s->home->loop);
+	switch (result) {
+	case RELAY_GOES_ON:
+		break;
+	case RELAY_CLIENT_CLOSED:
+		session_say_goodbye(s, "client closed");
+		break;
+	case RELAY_BACKEND_CLOSED:
+		session_say_goodbye(s, "server closed");
+		break;
+	case RELAY_CLIENT_FAILED:
+		session_end(s, "connection to the client failed: %s", tls_failure_text(errno));
+		break;
+	case RELAY_BACKEND_FAILED:
+		session_say_goodbye(s, "connection to the server failed: %s", strerror(errno));
+	}
+}
+
+static void client_ready(uv_poll_t *poll, int poll_status, int events)
+{
+	struct client_session *s = session_of(poll->data);
+	bool is_readable = events & UV_READABLE, is_writable = events & UV_WRITABLE;
+	if (poll_status < 0) {
+		/* The socket is in error and libuv has stopped to watch it; reading tells which error. */
+		s->client_mask = 0;
+		is_readable = is_writable = true;
+	}
+	session_check(s);
+	switch (s->state) {
+	case SESSION_KNOCKING:
+		session_knock(s);
+		break;
+	case SESSION_HANDSHAKE:
+		session_handshake(s);
+		break;
+	case SESSION_STARTUP:
+	case SESSION_PASSWORD:
+		if (!is_writable || session_flush(s))
+			session_read_login(s);
+		break;
+	case SESSION_ROUTING:
+	case SESSION_OPENING:
+	case SESSION_CONNECTING:
+	case SESSION_GREETING:
+		if (poll_status < 0 || (events & UV_DISCONNECT))
+			session_end(s, "client closed while it waited for the compute");
+		else if (is_writable && s->state == SESSION_GREETING)
+			session_greet(s);
+		else if (is_writable)
+			(void)session_flush(s);
+		break;
+	case SESSION_RELAYING: {
+		bool had_ended = s->relay.client_ended;
+		session_relay(s, relay_client_ready(&s->relay, is_readable, is_writable));
+		if (s->state == SESSION_RELAYING && s->relay.client_ended && !had_ended)
+			session_start_timer(s, DRAIN_MAX_MS);
+		break;
+	}
+	case SESSION_LINGERING:
+		session_linger(s);
+		break;
+	case SESSION_CANCELLING:
+	case SESSION_CLOSED:
+		break;
+	}
+	session_poll(s);
+}
+
+static void backend_ready(uv_poll_t *poll, int poll_status, int events)
+{
+	struct client_session *s = session_of(poll->data);
+	session_check(s);
+	if (poll_status < 0) {
+		/* Closed with bytes of ours unread; what it said before is still there to be read. */
+		s->backend_mask = 0;
+		events = UV_READABLE;
+	}
+	session_relay(s, relay_backend_ready(&s->relay, events & UV_READABLE, events & UV_WRITABLE));
+	session_poll(s);
+}
+
+/* --- begin, stop --- */
+
+static void print_address(const struct sockaddr *address, char out[INET6_ADDRSTRLEN], in_port_t *ret_port)
+{
+	out[0] = '\0';
+	*ret_port = 0;
+	if (address->sa_family == AF_INET) {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)address;
+		(void)inet_ntop(AF_INET, &in->sin_addr, out, INET6_ADDRSTRLEN);
+		*ret_port = ntohs(in->sin_port);
+	} else if (address->sa_family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
+		(void)inet_ntop(AF_INET6, &in6->sin6_addr, out, INET6_ADDRSTRLEN);
+		*ret_port = ntohs(in6->sin6_port);
+	}
+}
+
+void client_session_start(struct session_home *home, int fd, const struct sockaddr *peer)
+{
+	struct sockaddr_storage local;
+	socklen_t local_len = sizeof local;
+	if (home->count >= home->session_max + SESSIONS_REFUSED_MAX ||
+	        getsockname(fd, (struct sockaddr *)&local, &local_len) < 0) {
+		close_fd(&fd);
+		return;
+	}
+	struct client_session *s = xcalloc(1, sizeof *s);
+	*s = (struct client_session){ .magic = SESSION_MAGIC,
+		.home = home,
+		.fd = fd,
+		.backend_fd = -1,
+		.started = uv_now(home->loop) };
+	if (uv_poll_init(home->loop, &s->client_poll, fd) < 0) {
+		close_fd(&fd);
+		free(s);
+		return;
+	}
+	(void)uv_timer_init(home->loop, &s->timer);
+	s->client_poll.data = s->timer.data = s;
+	s->handles = 2;
+	in_port_t port;
+	char address[INET6_ADDRSTRLEN];
+	print_address(peer, address, &port);
+	(void)snprintf(s->peer, sizeof s->peer, "%s:%u", address, port);
+	s->login = xcalloc(1, sizeof *s->login);
+	s->login->is_over_limit = home->count >= home->session_max;
+	print_address((struct sockaddr *)&local, s->login->address, &port);
+	s->next = home->first;
+	if (s->next)
+		s->next->prev = s;
+	home->first = s;
+	home->count++;
+	session_enter(s, SESSION_KNOCKING);
+	session_knock(s); /* the first bytes are often there already */
+}
+
+void client_session_stop_all(struct session_home *home)
+{
+	struct refusal refusal;
+	refusal_shutting_down(&refusal);
+	while (home->first) {
+		struct client_session *s = home->first;
+		bool is_in_login = s->state < SESSION_GREETING;
+		if (s->tls_is_up && s->state != SESSION_LINGERING) {
+			/* Between two messages of a compute nothing can be said: where they end is not known here. */
+			if (is_in_login)
+				refusal_append(&s->out, &refusal);
+			if (is_in_login && !session_flush(s))
+				continue;
+			ERR_clear_error();
+			(void)SSL_shutdown(s->ssl);
+		}
+		session_end(s, "proxy is stopping");
+	}
+}

@@ -1,0 +1,88 @@
+/*
+ * Client session: one connection of a client, from accept to close.
+ *
+ * States; session_enter() performs every transition, and nothing else writes the state:
+ *
+ *               'S'/0x16             TLS is up
+ *   KNOCKING ───────────▶ HANDSHAKE ───────────▶ STARTUP ──start-up packet──▶ ROUTING ──endpoint──▶ PASSWORD
+ *      │                                            │                                                  │ token is good
+ *      └── cancel request ──▶ CANCELLING ◀──────────┘        ┌──── not now, after a pause ────┐        ▼
+ *                                  │                         ▼                                └──── OPENING
+ *                                  │                     OPENING ──socket──▶ CONNECTING ──────────────┘
+ *                                  │                                             │ whole greeting
+ *                                  ▼            both sides are done              ▼
+ *                               CLOSED ◀──────── RELAYING ◀──all given──── GREETING
+ *
+ *   every state before RELAYING ──refusal──▶ LINGERING ──client closes, or LINGER_MS──▶ CLOSED
+ *   RELAYING ──backend closes──▶ LINGERING                every state ──client is gone, deadline──▶ CLOSED
+ *
+ *   KNOCKING    plain bytes: SSLRequest, GSSENCRequest, CancelRequest, or the first byte of TLS
+ *   HANDSHAKE   OpenSSL has the socket
+ *   STARTUP     inside TLS; the start-up packet is collected in `in`
+ *   ROUTING     a route question is out; user name, address and forward packet are known
+ *   PASSWORD    the endpoint is known, the client has been asked; the token is collected in `in`
+ *   OPENING     an open question is out, or the pause before it runs
+ *   CONNECTING  a backend connection exists
+ *   GREETING    the server is ready; its greeting is in `out`, the session can be cancelled
+ *   RELAYING    the relay has the bytes; no login state is left
+ *   CANCELLING  a delivery is out; the client is closed when it is done
+ *   LINGERING   all has been said; the client's own close is awaited so that it reads our last words
+ *   CLOSED      handles are being closed by the loop; then the session is freed
+ *
+ * Invariants
+ *   S1  no compute is opened before the token was found good.
+ *   S2  from KNOCKING until the token is good at most LOGIN_MAX_MS pass.
+ *   S3  nothing is read from a client while control or a compute is asked: it has to wait for an answer.
+ *   S4  an idle session owns no block, and no login state.
+ *   S5  one line of log at the end of each session that said anything.
+ * Threads: the loop's. Each loop has its own home and sessions.
+ */
+#pragma once
+
+#include <openssl/types.h>
+#include <sys/socket.h>
+#include <uv.h>
+
+#include "auth/token.h"
+#include "base/base.h"
+#include "proxy/block_pool.h"
+#include "proxy/cancel_table.h"
+#include "proxy/certificate_cache.h"
+#include "proxy/control_link.h"
+
+#define LOGIN_MAX_MS        60000u  /* as authentication_timeout of a stock server */
+#define GREETING_MAX_MS     120000u /* a server that accepted, but does not get ready */
+#define REOPEN_MAX_MS       30000u  /* of trying a compute again that is "not now" */
+#define REOPEN_PAUSE_MS     10u     /* doubles up to REOPEN_PAUSE_MAX_MS */
+#define REOPEN_PAUSE_MAX_MS 400u
+#define IDLE_MAX_MS         (24u * 3600 * 1000)
+#define DRAIN_MAX_MS        10000u /* for the answers to a client that has closed its side */
+#define LINGER_MS           2000u
+#define CANCEL_MAX_MS       5000u
+
+struct client_session;
+
+/* What sessions of one loop share. */
+struct session_home {
+	uv_loop_t *loop;
+	SSL_CTX *tls;
+	struct block_pool *blocks;
+	struct certificate_cache *certificates;
+	struct control_link *control;
+	struct cancel_table *cancels;
+	const struct token_key *token_key;
+	const char *domain;
+	size_t session_max; /* beyond it a client reads FATAL 53300; beyond session_max + SESSIONS_REFUSED_MAX, nothing */
+	/* The sessions' own: */
+	struct client_session *first;
+	size_t count;
+};
+#define SESSIONS_REFUSED_MAX 32u
+
+/* For tls_context_create(). */
+int client_session_choose_certificate(SSL *ssl, void *unused);
+
+/* Takes fd (non-blocking, close-on-exec), whatever happens. */
+void client_session_start(struct session_home *home, int fd, const struct sockaddr *peer);
+/* Ends all: a client in login is told, one that relays sees the end of TLS. They free themselves from the loop. */
+void client_session_stop_all(struct session_home *home);

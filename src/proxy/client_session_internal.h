@@ -1,0 +1,92 @@
+/* Client session, the part that client_session.c (life, events, end) and session_login.c (until RELAYING) share. */
+#pragma once
+
+#include <netinet/in.h>
+#include <openssl/ssl.h>
+
+#include "base/buffer.h"
+#include "proxy/backend_connection.h"
+#include "proxy/cancel_delivery.h"
+#include "proxy/client_session.h"
+#include "proxy/refusal.h"
+#include "proxy/relay.h"
+#include "proxy/route.h"
+
+enum session_state {
+	SESSION_KNOCKING,
+	SESSION_HANDSHAKE,
+	SESSION_STARTUP,
+	SESSION_ROUTING,
+	SESSION_PASSWORD,
+	SESSION_OPENING,
+	SESSION_CONNECTING,
+	SESSION_GREETING,
+	SESSION_RELAYING,
+	SESSION_CANCELLING,
+	SESSION_LINGERING,
+	SESSION_CLOSED,
+};
+
+#define KNOCK_MAX 16u /* the longest plain packet that we act on: CancelRequest */
+
+/* What is needed until RELAYING only. */
+struct session_login {
+	uint8_t knock[KNOCK_MAX];
+	size_t knock_len;
+	bool tls_was_asked, gss_was_asked, is_direct, is_over_limit;
+	char address[INET6_ADDRSTRLEN]; /* the one that the client connected to */
+	struct server_name server_name;
+	char uid[ENDPOINT_UID_MAX + 1]; /* empty: the address decides */
+	struct endpoint endpoint;
+	struct buffer forward; /* the start-up packet for the compute */
+	struct control_question *question;
+	struct backend_connection *connection;
+	struct cancel_delivery *delivery;
+	char *socket_path;
+	uint64_t not_now_since; /* loop time; 0: the compute has not said "not now" yet */
+	uint64_t pause_ms;
+};
+
+struct client_session {
+	uint32_t magic;
+	enum session_state state;
+	struct session_home *home;
+	struct client_session *prev, *next;
+	int fd, backend_fd;
+	uv_poll_t client_poll, backend_poll;
+	uv_timer_t timer;
+	int client_mask, backend_mask; /* what is polled for */
+	unsigned handles;              /* that libuv has not closed yet */
+	bool has_backend_poll, tls_is_up, tls_wants_write, is_said, has_heard;
+	SSL *ssl;
+	struct block *in;            /* of the login */
+	struct buffer out;           /* to the client, before RELAYING */
+	struct session_login *login; /* NULL from RELAYING on */
+	struct relay relay;
+	struct cancel_entry *cancel;
+	uint64_t started, last_active; /* loop time */
+	char *uid, *user;              /* for the log; NULL: not known */
+	char peer[INET6_ADDRSTRLEN + 8];
+};
+
+/* client_session.c */
+struct client_session *session_of(void *p);
+void session_enter(struct client_session *s, enum session_state state);
+void session_start_timer(struct client_session *s, uint64_t ms);
+/* Writes what is in `out`; false when the session ended over it. */
+bool session_flush(struct client_session *s);
+/* Reads into `in` what is there; false when the session ended. */
+bool session_fill(struct client_session *s);
+/* Tells the client and lingers. */
+void session_refuse(struct client_session *s, const struct refusal *refusal);
+/* Lets the client read what `out` has, then closes. */
+PRINTF_LIKE(2) void session_say_goodbye(struct client_session *s, const char *reason, ...);
+PRINTF_LIKE(2) void session_end(struct client_session *s, const char *reason, ...);
+void session_drop_login(struct client_session *s);
+
+/* session_login.c: one step each, as far as bytes are there. Called in the state of that name only. */
+void session_knock(struct client_session *s);
+void session_handshake(struct client_session *s);
+void session_read_login(struct client_session *s); /* STARTUP and PASSWORD */
+void session_greet(struct client_session *s);
+void session_login_timeout(struct client_session *s); /* of any state before RELAYING */

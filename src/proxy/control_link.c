@@ -1,0 +1,271 @@
+#include "proxy/control_link.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <yyjson.h>
+
+#include "base/log.h"
+#include "loop/line_channel.h"
+
+#define TICK_MS 50u
+
+struct control_question {
+	struct control_question *prev, *next;
+	struct control_link *link;
+	int64_t id;
+	char *text; /* the line that asks */
+	control_answer_fn on_answer;
+	void *owner;
+	uint64_t deadline;    /* loop time; for an answer */
+	uint64_t reach_until; /* loop time; to be asked on a connection at all */
+	bool is_sent;         /* on the present connection */
+};
+
+struct control_link {
+	uv_loop_t *loop;
+	char *path;
+	struct line_channel *channel; /* NULL while there is no connection */
+	uv_timer_t timer;             /* runs while questions wait */
+	struct control_question *first;
+	int64_t last_id;
+	bool is_closing, timer_is_closed;
+	char reason[sizeof((struct error *)0)->message]; /* why there is no connection */
+};
+
+/* The link lives until its channel and its timer are gone. */
+static void link_free_if_done(struct control_link *link)
+{
+	if (!link->is_closing || !link->timer_is_closed || link->channel)
+		return;
+	free(link->path);
+	free(link);
+}
+
+static void question_remove(struct control_question *question)
+{
+	struct control_link *link = question->link;
+	if (question->prev)
+		question->prev->next = question->next;
+	else
+		link->first = question->next;
+	if (question->next)
+		question->next->prev = question->prev;
+	free(question->text);
+	free(question);
+	if (!link->first)
+		(void)uv_timer_stop(&link->timer);
+}
+
+void control_question_cancel(struct control_question *question)
+{
+	if (question)
+		question_remove(question);
+}
+
+static void question_answer(struct control_question *question, const struct control_answer *answer)
+{
+	control_answer_fn on_answer = question->on_answer;
+	void *owner = question->owner;
+	question_remove(question);
+	on_answer(owner, answer);
+}
+
+static void copy_text(yyjson_val *value, char *out, size_t size)
+{
+	const char *text = yyjson_get_str(value);
+	(void)snprintf(out, size, "%s", text ? text : "");
+}
+
+/* False when the member is missing, not a text, or longer than out. */
+static bool take_text(yyjson_val *object, const char *key, char *out, size_t size)
+{
+	yyjson_val *value = yyjson_obj_get(object, key);
+	size_t len = yyjson_get_len(value);
+	if (!yyjson_is_str(value) || len == 0 || len >= size || strlen(yyjson_get_str(value)) != len)
+		return false;
+	memcpy(out, yyjson_get_str(value), len + 1);
+	return true;
+}
+
+static enum control_answer_kind kind_of(const char *code)
+{
+	static const struct {
+		const char *code;
+		enum control_answer_kind kind;
+	} kinds[] = { { "NOT_FOUND", CONTROL_NOT_FOUND }, { "DISABLED", CONTROL_DISABLED },
+		{ "START_FAILED", CONTROL_START_FAILED }, { "SHUTTING_DOWN", CONTROL_SHUTTING_DOWN } };
+	for (size_t i = 0; code && i < ARRAY_LEN(kinds); i++)
+		if (strcmp(code, kinds[i].code) == 0)
+			return kinds[i].kind;
+	return CONTROL_FAILED;
+}
+
+static void answer_read(yyjson_val *root, struct control_answer *ret)
+{
+	yyjson_val *error = yyjson_obj_get(root, "error"), *endpoint = yyjson_obj_get(root, "endpoint");
+	*ret = (struct control_answer){ .kind = CONTROL_FAILED };
+	if (error) {
+		ret->kind = kind_of(yyjson_get_str(yyjson_obj_get(error, "code")));
+		copy_text(yyjson_obj_get(error, "message"), ret->message, sizeof ret->message);
+		copy_text(yyjson_obj_get(error, "hint"), ret->hint, sizeof ret->hint);
+	} else if (endpoint && take_text(endpoint, "uid", ret->endpoint.uid, sizeof ret->endpoint.uid) &&
+	           take_text(endpoint, "name", ret->endpoint.name, sizeof ret->endpoint.name)) {
+		ret->endpoint.is_disabled = yyjson_get_bool(yyjson_obj_get(endpoint, "disabled"));
+		ret->kind = CONTROL_OK;
+	} else if (take_text(root, "socket_dir", ret->socket_dir, sizeof ret->socket_dir)) {
+		ret->kind = CONTROL_OK;
+	} else {
+		(void)snprintf(
+		        ret->message, sizeof ret->message, "control gave an answer that is not understood");
+	}
+}
+
+static void link_on_line(void *owner, struct line_channel *channel, struct slice line)
+{
+	struct control_link *link = owner;
+	if (link->is_closing || channel != link->channel)
+		return;
+	yyjson_doc *doc = yyjson_read((const char *)line.data, line.len, 0);
+	yyjson_val *root = yyjson_doc_get_root(doc), *id = yyjson_obj_get(root, "id");
+	if (!yyjson_is_obj(root) || !yyjson_is_int(id)) {
+		log_warning("control sent a line that is not an answer; connecting again");
+		line_channel_close(channel);
+		yyjson_doc_free(doc);
+		return;
+	}
+	struct control_question *question = link->first;
+	while (question && question->id != yyjson_get_sint(id))
+		question = question->next;
+	struct control_answer answer;
+	if (question)
+		answer_read(root, &answer);
+	yyjson_doc_free(doc);
+	if (question && question->is_sent) /* else: cancelled meanwhile */
+		question_answer(question, &answer);
+}
+
+static void link_on_close(void *owner, struct line_channel *channel, const char *reason)
+{
+	struct control_link *link = owner;
+	assert(channel == link->channel);
+	link->channel = NULL;
+	(void)snprintf(link->reason, sizeof link->reason, "%s", reason);
+	for (struct control_question *q = link->first; q; q = q->next) {
+		q->is_sent = false;
+		q->reach_until = uv_now(link->loop) + CONTROL_PATIENCE_MS;
+	}
+	link_free_if_done(link);
+}
+
+static const struct line_channel_events link_events = { .on_line = link_on_line, .on_close = link_on_close };
+
+static void link_send(struct control_link *link)
+{
+	struct error err;
+	if (!link->channel && line_channel_connect(link->loop, link->path, &link_events, link, &link->channel,
+	                              &err) != STATUS_OK) {
+		link->channel = NULL;
+		(void)snprintf(link->reason, sizeof link->reason, "%s", err.message);
+		return;
+	}
+	for (struct control_question *q = link->first; q; q = q->next) {
+		if (q->is_sent)
+			continue;
+		q->is_sent = true;
+		line_channel_send(link->channel, q->text);
+	}
+}
+
+/* The first question that waited too long; one at a time, since its owner may cancel others in its answer. */
+static struct control_question *question_overdue(const struct control_link *link)
+{
+	uint64_t now = uv_now(link->loop);
+	struct control_question *q = link->first;
+	while (q && now < q->deadline && (q->is_sent || now < q->reach_until))
+		q = q->next;
+	return q;
+}
+
+static void link_tick(uv_timer_t *timer)
+{
+	struct control_link *link = timer->data;
+	link_send(link);
+	struct control_question *question;
+	while ((question = question_overdue(link))) {
+		struct control_answer answer = { .kind = CONTROL_UNREACHABLE };
+		if (question->is_sent)
+			(void)snprintf(
+			        answer.message, sizeof answer.message, "control did not answer in time");
+		else
+			(void)snprintf(answer.message, sizeof answer.message,
+			        "control cannot be reached: %.300s", link->reason);
+		question_answer(question, &answer);
+	}
+}
+
+struct control_link *control_link_open(uv_loop_t *loop, const char *socket_path)
+{
+	struct control_link *link = xcalloc(1, sizeof *link);
+	*link = (struct control_link){ .loop = loop, .path = xstrdup(socket_path) };
+	(void)uv_timer_init(loop, &link->timer);
+	link->timer.data = link;
+	return link;
+}
+
+static void link_timer_closed(uv_handle_t *handle)
+{
+	struct control_link *link = handle->data;
+	link->timer_is_closed = true;
+	link_free_if_done(link);
+}
+
+void control_link_close(struct control_link *link)
+{
+	assert(!link->first); /* C3 */
+	link->is_closing = true;
+	if (link->channel)
+		line_channel_close(link->channel);
+	uv_close((uv_handle_t *)&link->timer, link_timer_closed);
+}
+
+/* takes text */
+static struct control_question *ask(struct control_link *link, int64_t id, char *text, uint64_t max_ms,
+        control_answer_fn on_answer, void *owner)
+{
+	assert(!link->is_closing);
+	struct control_question *q = xcalloc(1, sizeof *q);
+	uint64_t now = uv_now(link->loop);
+	*q = (struct control_question){ .link = link,
+		.id = id,
+		.text = text,
+		.on_answer = on_answer,
+		.owner = owner,
+		.deadline = now + max_ms,
+		.reach_until = now + CONTROL_PATIENCE_MS,
+		.next = link->first };
+	if (q->next)
+		q->next->prev = q;
+	link->first = q;
+	if (!uv_is_active((uv_handle_t *)&link->timer))
+		(void)uv_timer_start(&link->timer, link_tick, TICK_MS, TICK_MS);
+	link_send(link);
+	return q;
+}
+
+struct control_question *control_ask_route(struct control_link *link, const char *uid, const char *address,
+        control_answer_fn on_answer, void *owner)
+{
+	int64_t id = ++link->last_id;
+	char *text = xasprintf("{\"id\":%lld,\"op\":\"route\",\"%s\":\"%s\"}", (long long)id,
+	        uid ? "uid" : "address", uid ? uid : address);
+	return ask(link, id, text, CONTROL_ROUTE_MAX_MS, on_answer, owner);
+}
+
+struct control_question *control_ask_open(
+        struct control_link *link, const char *uid, control_answer_fn on_answer, void *owner)
+{
+	int64_t id = ++link->last_id;
+	char *text = xasprintf("{\"id\":%lld,\"op\":\"open\",\"uid\":\"%s\"}", (long long)id, uid);
+	return ask(link, id, text, CONTROL_OPEN_MAX_MS, on_answer, owner);
+}

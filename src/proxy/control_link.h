@@ -1,0 +1,66 @@
+/*
+ * Control link: the proxy's questions to control, over run/control.sock (docs/architecture.md, "control.sock").
+ *
+ * Control may be away for a moment (it is restarted when it dies): the link connects again, and questions without an
+ * answer are asked again, for CONTROL_PATIENCE_MS; both questions may be asked twice without harm.
+ *
+ * Invariants
+ *   C1  every question is answered exactly once, from the loop, never within the asking call; or it is cancelled.
+ *   C2  answers are hostile input like any other: what is too long or malformed is an answer of kind CONTROL_FAILED.
+ *   C3  after control_link_close() no answer comes; the owner has cancelled its questions before.
+ * Threads: the loop's.
+ */
+#pragma once
+
+#include <uv.h>
+
+#include "base/base.h"
+
+#define CONTROL_PATIENCE_MS  10000u  /* without a connection to control */
+#define CONTROL_ROUTE_MAX_MS 20000u  /* for the answer to a route */
+#define CONTROL_OPEN_MAX_MS  120000u /* a start may include crash recovery */
+#define ENDPOINT_UID_MAX     63u
+#define ENDPOINT_NAME_MAX    255u
+#define SOCKET_DIR_MAX       90u /* a socket path ends at 107 bytes */
+
+struct control_link;
+struct control_question;
+
+struct endpoint {
+	char uid[ENDPOINT_UID_MAX + 1];
+	char name[ENDPOINT_NAME_MAX + 1]; /* "projects/p/branches/b/endpoints/e" */
+	bool is_disabled;
+};
+
+enum control_answer_kind {
+	CONTROL_OK,
+	CONTROL_NOT_FOUND,
+	CONTROL_DISABLED,
+	CONTROL_START_FAILED,
+	CONTROL_SHUTTING_DOWN,
+	CONTROL_UNREACHABLE, /* nobody answered in time */
+	CONTROL_FAILED,      /* anything else */
+};
+
+struct control_answer {
+	enum control_answer_kind kind;
+	struct endpoint endpoint;            /* of a route that is CONTROL_OK */
+	char socket_dir[SOCKET_DIR_MAX + 1]; /* of an open that is CONTROL_OK */
+	char message[384];                   /* of any other kind */
+	char hint[192];                      /* may be empty */
+};
+
+/* The question is over when this is called; `answer` is valid during the call only. */
+typedef void (*control_answer_fn)(void *owner, const struct control_answer *answer);
+
+/* Never fails: without control the link waits for it. */
+struct control_link *control_link_open(uv_loop_t *loop, const char *socket_path);
+void control_link_close(struct control_link *link); /* frees itself from the loop */
+
+/* uid and address are plain text (letters, digits, "-", ".", ":"), one of them NULL. */
+struct control_question *control_ask_route(struct control_link *link, const char *uid, const char *address,
+        control_answer_fn on_answer, void *owner);
+struct control_question *control_ask_open(
+        struct control_link *link, const char *uid, control_answer_fn on_answer, void *owner);
+/* Forgets the question: no answer comes. */
+void control_question_cancel(struct control_question *question);

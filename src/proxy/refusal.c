@@ -1,0 +1,199 @@
+#include "proxy/refusal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "pgwire/message.h"
+
+#define ERRCODE_PROTOCOL_VIOLATION    "08P01"
+#define ERRCODE_NOT_SUPPORTED         "0A000"
+#define ERRCODE_INVALID_AUTHORIZATION "28000"
+#define ERRCODE_INVALID_PASSWORD      "28P01"
+#define ERRCODE_INVALID_CATALOG_NAME  "3D000"
+#define ERRCODE_TOO_MANY_CONNECTIONS  "53300"
+#define ERRCODE_NOT_IN_REQUIRED_STATE "55000"
+#define ERRCODE_CANNOT_CONNECT_NOW    "57P03"
+#define ERRCODE_QUERY_CANCELED        "57014"
+#define ERRCODE_INTERNAL              "XX000"
+
+/* Text of a client goes into the message as it came, but for what would end the text or forge a line. */
+static void print_slice(char *out, size_t size, struct slice text)
+{
+	size_t n = text.len < size - 1 ? text.len : size - 1;
+	for (size_t i = 0; i < n; i++)
+		out[i] = text.data[i] < 0x20 || text.data[i] == 0x7f ? '?' : (char)text.data[i];
+	out[n] = '\0';
+}
+
+PRINTF_LIKE(3) static void refuse(struct refusal *ret, const char *sqlstate, const char *fmt, ...)
+{
+	*ret = (struct refusal){ .sqlstate = sqlstate };
+	va_list args;
+	va_start(args, fmt);
+	(void)vsnprintf(ret->message, sizeof ret->message, fmt, args);
+	va_end(args);
+}
+
+PRINTF_LIKE(2) static void hint(struct refusal *ret, const char *fmt, ...)
+{
+	va_list args;
+	va_start(args, fmt);
+	(void)vsnprintf(ret->hint, sizeof ret->hint, fmt, args);
+	va_end(args);
+}
+
+void refusal_tls_required(struct refusal *ret)
+{
+	refuse(ret, ERRCODE_INVALID_AUTHORIZATION, "connection requires TLS");
+	hint(ret, "Connect with sslmode=require, or sslmode=verify-full and the file that \"tarn env\" names "
+	          "in "
+	          "PGSSLROOTCERT.");
+}
+
+void refusal_protocol(struct refusal *ret, const struct error *err)
+{
+	refuse(ret, err->code == STATUS_UNSUPPORTED ? ERRCODE_NOT_SUPPORTED : ERRCODE_PROTOCOL_VIOLATION,
+	        "%s", err->message);
+}
+
+void refusal_stuffed(struct refusal *ret)
+{
+	refuse(ret, ERRCODE_PROTOCOL_VIOLATION, "received unencrypted data after encryption request");
+	(void)snprintf(ret->detail, sizeof ret->detail,
+	        "This could be either a client-software bug or evidence of an attempted man-in-the-middle "
+	        "attack.");
+}
+
+void refusal_no_alpn(struct refusal *ret)
+{
+	refuse(ret, ERRCODE_PROTOCOL_VIOLATION,
+	        "received direct TLS connection request without ALPN protocol negotiation extension");
+	hint(ret, "A client that begins with TLS must offer the protocol \"postgresql\" by ALPN.");
+}
+
+void refusal_too_many(struct refusal *ret)
+{
+	refuse(ret, ERRCODE_TOO_MANY_CONNECTIONS, "too many connections to the proxy");
+	hint(ret, "Close connections that are not needed, or raise the limit of open files (ulimit -n) of "
+	          "\"tarn up\".");
+}
+
+void refusal_two_endpoints(struct refusal *ret, const char *server_name_uid, struct slice option)
+{
+	char text[80];
+	print_slice(text, sizeof text, option);
+	refuse(ret, ERRCODE_PROTOCOL_VIOLATION,
+	        "host name and options name different endpoints: \"%s\" and \"%s\"", server_name_uid, text);
+	hint(ret, "Leave options=endpoint=… out when the host name says which endpoint is meant.");
+}
+
+void refusal_bad_endpoint(struct refusal *ret, struct slice name)
+{
+	char text[80];
+	print_slice(text, sizeof text, name);
+	refuse(ret, ERRCODE_INVALID_CATALOG_NAME, "endpoint \"%s\" does not exist", text);
+	hint(ret, "The uid of an endpoint begins with \"ep-\"; see status.hosts.host of \"tarn postgres "
+	          "get-endpoint\".");
+}
+
+void refusal_unknown_endpoint(struct refusal *ret, const char *asked, bool is_address)
+{
+	if (is_address) {
+		refuse(ret, ERRCODE_INVALID_CATALOG_NAME, "endpoint with address %s does not exist", asked);
+		hint(ret, "Connect to the host in status.hosts.host of \"tarn postgres get-endpoint\", or "
+		          "say which "
+		          "endpoint is meant with options=endpoint=UID.");
+	} else {
+		refuse(ret, ERRCODE_INVALID_CATALOG_NAME, "endpoint \"%s\" does not exist", asked);
+		hint(ret, "It may have been deleted; \"tarn postgres list-endpoints\" shows those that are "
+		          "there.");
+	}
+}
+
+void refusal_disabled(struct refusal *ret, const char *endpoint_name)
+{
+	refuse(ret, ERRCODE_NOT_IN_REQUIRED_STATE, "endpoint \"%s\" is disabled", endpoint_name);
+	hint(ret,
+	        "Enable it: tarn postgres update-endpoint %s spec.disabled --json "
+	        "'{\"spec\":{\"disabled\":false}}'",
+	        endpoint_name);
+}
+
+void refusal_user(struct refusal *ret, struct slice user)
+{
+	char text[80];
+	print_slice(text, sizeof text, user);
+	refuse(ret, ERRCODE_INVALID_AUTHORIZATION, "role \"%s\" is not permitted to log in through the proxy",
+	        text);
+}
+
+void refusal_user_too_long(struct refusal *ret)
+{
+	refuse(ret, ERRCODE_INVALID_AUTHORIZATION, "user name is longer than 63 bytes");
+}
+
+void refusal_password(struct refusal *ret, struct slice user, const char *reason, const char *endpoint_name)
+{
+	char text[80];
+	print_slice(text, sizeof text, user);
+	refuse(ret, ERRCODE_INVALID_PASSWORD, "password authentication failed for user \"%s\"", text);
+	(void)snprintf(ret->detail, sizeof ret->detail, "%s", reason);
+	hint(ret,
+	        "The password is a database token. Get a new one: tarn postgres generate-database-credential "
+	        "%s",
+	        endpoint_name);
+}
+
+void refusal_no_password(struct refusal *ret)
+{
+	refuse(ret, ERRCODE_PROTOCOL_VIOLATION, "expected a password message of reasonable length");
+}
+
+void refusal_login_timeout(struct refusal *ret)
+{
+	refuse(ret, ERRCODE_QUERY_CANCELED, "canceling authentication due to timeout");
+}
+
+static bool has_permanent_words(const char *reason)
+{
+	return strcasestr(reason, "does not exist") || strcasestr(reason, "authentication failed");
+}
+
+void refusal_start_failed(struct refusal *ret, const char *reason, const char *more)
+{
+	bool may_say = reason[0] && !has_permanent_words(reason);
+	refuse(ret, ERRCODE_CANNOT_CONNECT_NOW, "the database system could not be started: %s",
+	        may_say ? reason : "see its log");
+	hint(ret, "%s",
+	        more[0] && !has_permanent_words(more)
+	                ? more
+	                : "Its log is computes/<endpoint uid>/postgres.log in Tarn's data directory.");
+}
+
+void refusal_not_ready(struct refusal *ret, const char *reason)
+{
+	refuse(ret, ERRCODE_CANNOT_CONNECT_NOW, "the database system is not ready: %s",
+	        has_permanent_words(reason) ? "see the log of tarn" : reason);
+	hint(ret, "Try again in a moment; \"tarn status\" shows what runs.");
+}
+
+void refusal_shutting_down(struct refusal *ret)
+{
+	refuse(ret, ERRCODE_CANNOT_CONNECT_NOW, "Tarn is shutting down");
+}
+
+void refusal_internal(struct refusal *ret, const char *reason)
+{
+	refuse(ret, ERRCODE_INTERNAL, "%s", reason);
+	hint(ret, "This is a mistake of Tarn or of the compute's configuration; the log of the proxy has "
+	          "more.");
+}
+
+void refusal_append(struct buffer *out, const struct refusal *refusal)
+{
+	const struct message_error error = { .sqlstate = refusal->sqlstate,
+		.message = refusal->message,
+		.detail = refusal->detail,
+		.hint = refusal->hint };
+	message_append_fatal(out, &error);
+}

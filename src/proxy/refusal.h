@@ -1,0 +1,42 @@
+/*
+ * Refusal: why a client does not get its session, in the words it will read. All SQLSTATEs and texts of the proxy are
+ * in this file's .c, one function each.
+ *
+ * Clients decide by the text whether to try again: `databricks psql` gives up when it reads "does not exist" or
+ * "authentication failed", and tries again otherwise (rest-api.md section 9). So these words stand in permanent
+ * refusals and nowhere else: a reason of a failed start that contains them is left out.
+ */
+#pragma once
+
+#include "base/base.h"
+#include "base/buffer.h"
+
+struct refusal {
+	const char *sqlstate; /* a literal */
+	char message[512];
+	char detail[512]; /* may be empty */
+	char hint[512];   /* may be empty */
+};
+
+void refusal_tls_required(struct refusal *ret);
+void refusal_protocol(struct refusal *ret, const struct error *err); /* what startup_… said */
+void refusal_stuffed(struct refusal *ret); /* plain bytes behind a request for TLS */
+void refusal_no_alpn(struct refusal *ret);
+void refusal_too_many(struct refusal *ret);
+void refusal_two_endpoints(struct refusal *ret, const char *server_name_uid, struct slice option);
+void refusal_bad_endpoint(struct refusal *ret, struct slice name);
+/* `asked` is the uid or the address that control does not know. */
+void refusal_unknown_endpoint(struct refusal *ret, const char *asked, bool is_address);
+void refusal_disabled(struct refusal *ret, const char *endpoint_name);
+void refusal_user(struct refusal *ret, struct slice user); /* cloud_admin */
+void refusal_user_too_long(struct refusal *ret);
+void refusal_password(struct refusal *ret, struct slice user, const char *reason, const char *endpoint_name);
+void refusal_no_password(struct refusal *ret); /* another message came in its place */
+void refusal_login_timeout(struct refusal *ret);
+void refusal_start_failed(struct refusal *ret, const char *reason, const char *hint);
+void refusal_not_ready(struct refusal *ret, const char *reason); /* may work when tried again */
+void refusal_shutting_down(struct refusal *ret);
+void refusal_internal(struct refusal *ret, const char *reason);
+
+/* As an ErrorResponse. */
+void refusal_append(struct buffer *out, const struct refusal *refusal);

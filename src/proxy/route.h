@@ -1,0 +1,29 @@
+/*
+ * Route: which endpoint a connection means. Decisions only, no I/O.
+ *
+ * In this order: the name in the TLS handshake (SNI) when it is <uid>.<domain>; options=endpoint=<uid> of the start-up
+ * packet; the address the client connected to. Name and option must not contradict each other.
+ */
+#pragma once
+
+#include "base/base.h"
+#include "pgwire/startup.h"
+#include "proxy/control_link.h"
+#include "proxy/refusal.h"
+
+#define SERVER_NAME_MAX 253u
+#define DEFAULT_DOMAIN  "localhost"
+
+/* "ep-" and up to 60 small letters, digits and hyphens. */
+bool endpoint_uid_is_plausible(struct slice uid);
+
+struct server_name {
+	char name[SERVER_NAME_MAX + 1]; /* lower case, to be in the certificate; empty: not a name of ours */
+	char uid[ENDPOINT_UID_MAX + 1]; /* empty: names no endpoint */
+};
+/* sni may be NULL. Ours are <uid>.<domain> and the domain itself; a final dot is dropped. */
+void server_name_parse(const char *sni, const char *domain, struct server_name *ret);
+
+/* *ret_uid is left empty when the address decides. False: *ret says why not. */
+MUST_CHECK bool route_choose(const struct server_name *name, const struct startup_message *message,
+        char ret_uid[ENDPOINT_UID_MAX + 1], struct refusal *ret);

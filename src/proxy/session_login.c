@@ -1,0 +1,538 @@
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "pgwire/startup.h"
+#include "proxy/authentication.h"
+#include "proxy/client_session_internal.h"
+#include "proxy/tls_context.h"
+
+#define TLS_HANDSHAKE_BYTE 0x16
+#define PASSWORD_MAX                                                                                         \
+	(TOKEN_MAX_BYTES + 256u) /* a little more, so that a long token is refused with a reason */
+#define COMPUTE_SOCKET ".s.PGSQL.5432"
+
+static void session_ask_open(struct client_session *s);
+
+/* --- KNOCKING --- */
+
+static void session_begin_tls(struct client_session *s)
+{
+	s->ssl = SSL_new(s->home->tls);
+	if (!s->ssl || SSL_set_fd(s->ssl, s->fd) != 1 || SSL_set_app_data(s->ssl, s) != 1) {
+		session_end(s, "could not set TLS up: %s", tls_failure_text(0));
+		return;
+	}
+	SSL_set_accept_state(s->ssl);
+	session_enter(s, SESSION_HANDSHAKE);
+	session_handshake(s);
+}
+
+/* One byte in the clear; a fresh socket has room for it. */
+static bool session_answer(struct client_session *s, char byte)
+{
+	if (send(s->fd, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1)
+		return true;
+	session_end(s, "could not answer the client: %s", strerror(errno));
+	return false;
+}
+
+static void session_deliver_done(void *owner)
+{
+	session_end(session_of(owner), "cancel request delivered");
+}
+
+/* A key that names nothing looks the same from outside. */
+static void session_cancel(struct client_session *s, struct cancel_key key)
+{
+	const char *socket_path = cancel_table_find(s->home->cancels, key);
+	if (socket_path)
+		s->login->delivery =
+		        cancel_delivery_start(s->home->loop, socket_path, key, session_deliver_done, s);
+	if (s->login->delivery)
+		session_enter(s, SESSION_CANCELLING);
+	else
+		session_end(s, "cancel request for no session");
+}
+
+/* Does the packet that begins with `head` have to be answered here? False when the session has gone on or ended. */
+static bool session_refuse_head(struct client_session *s, status st, const struct error *err)
+{
+	if (st == STATUS_OK)
+		return false;
+	struct refusal refusal;
+	refusal_protocol(&refusal, err);
+	session_refuse(s, &refusal);
+	return true;
+}
+
+/* The client must wait for our answer; what is there already was put there by somebody else (CVE-2021-23222). */
+static bool session_is_stuffed(struct client_session *s)
+{
+	uint8_t byte;
+	if (recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 1)
+		return false;
+	struct refusal refusal;
+	refusal_stuffed(&refusal);
+	session_refuse(s, &refusal);
+	return true;
+}
+
+/* The head of a plain packet is in hand. Returns whether to read on in this state. */
+static bool session_on_knock(struct client_session *s)
+{
+	struct session_login *login = s->login;
+	struct startup_head head;
+	struct error err;
+	struct refusal refusal;
+	if (session_refuse_head(s, startup_head_parse(login->knock, &head, &err), &err))
+		return false;
+	switch (head.kind) {
+	case STARTUP_TLS_REQUEST:
+		if (!session_is_stuffed(s) && session_answer(s, 'S'))
+			session_begin_tls(s);
+		return false;
+	case STARTUP_GSS_REQUEST:
+		if (login->gss_was_asked) {
+			(void)session_refuse_head(s,
+			        error_set(&err, STATUS_INVALID, 0, "GSSAPI encryption was requested twice"),
+			        &err);
+			return false;
+		}
+		login->gss_was_asked = true;
+		login->knock_len = 0;
+		return !session_is_stuffed(s) && session_answer(s, 'N');
+	case STARTUP_CANCEL_REQUEST:
+		if (head.packet_len != KNOCK_MAX)
+			session_end(s, "cancel request for no session");
+		else if (login->knock_len < KNOCK_MAX)
+			return true;
+		else {
+			struct cancel_key key;
+			if (cancel_request_parse((struct slice){ login->knock, KNOCK_MAX }, &key))
+				session_cancel(s, key);
+			else
+				session_end(s, "cancel request for no session");
+		}
+		return false;
+	case STARTUP_SESSION:
+		refusal_tls_required(&refusal);
+		session_refuse(s, &refusal);
+		return false;
+	}
+	return false;
+}
+
+void session_knock(struct client_session *s)
+{
+	struct session_login *login = s->login;
+	for (;;) {
+		/* The first byte of TLS is not taken from the socket: OpenSSL reads it. */
+		bool may_be_tls = login->knock_len == 0 && !login->gss_was_asked;
+		size_t want = login->knock_len < STARTUP_HEAD_LEN ? STARTUP_HEAD_LEN : KNOCK_MAX;
+		uint8_t *at = login->knock + login->knock_len;
+		ssize_t n = recv(s->fd, at, may_be_tls ? 1 : want - login->knock_len,
+		        MSG_DONTWAIT | (may_be_tls ? MSG_PEEK : 0));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return;
+		if (n <= 0) {
+			session_end(s, "client closed before it asked for anything");
+			return;
+		}
+		s->has_heard = true;
+		if (may_be_tls && *at == TLS_HANDSHAKE_BYTE) {
+			login->is_direct = true;
+			session_begin_tls(s);
+			return;
+		}
+		if (may_be_tls)
+			n = recv(
+			        s->fd, at, want, MSG_DONTWAIT); /* at least the byte that was seen is there */
+		if (n <= 0) {
+			session_end(s, "client closed before it asked for anything");
+			return;
+		}
+		login->knock_len += (size_t)n;
+		if (login->knock_len >= STARTUP_HEAD_LEN && (login->knock_len == want) &&
+		        !session_on_knock(s))
+			return;
+	}
+}
+
+/* --- HANDSHAKE --- */
+
+int client_session_choose_certificate(SSL *ssl, void *unused)
+{
+	(void)unused;
+	struct client_session *s = session_of(SSL_get_app_data(ssl));
+	struct session_login *login = s->login;
+	struct certificate found;
+	struct error err;
+	server_name_parse(
+	        SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name), s->home->domain, &login->server_name);
+	const char *name = login->server_name.name[0] ? login->server_name.name : NULL;
+	if (certificate_cache_get(s->home->certificates, name, login->address, clock_wall_usec(), &found,
+	            &err) != STATUS_OK) {
+		log_error("could not issue a certificate for \"%s\": %s", name ? name : login->address,
+		        err.message);
+		return 0;
+	}
+	return SSL_use_certificate(ssl, found.certificate) == 1 && SSL_use_PrivateKey(ssl, found.key) == 1;
+}
+
+void session_handshake(struct client_session *s)
+{
+	ERR_clear_error();
+	errno = 0;
+	int rc = SSL_accept(s->ssl);
+	int sys_errno = errno;
+	int why = rc == 1 ? SSL_ERROR_NONE : SSL_get_error(s->ssl, rc);
+	s->tls_wants_write = why == SSL_ERROR_WANT_WRITE;
+	if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE)
+		return;
+	if (why != SSL_ERROR_NONE) {
+		session_end(s, "TLS handshake failed: %s",
+		        why == SSL_ERROR_SSL || sys_errno ? tls_failure_text(sys_errno) : "client closed");
+		return;
+	}
+	s->tls_is_up = true;
+	session_enter(s, SESSION_STARTUP);
+	if (s->login->is_direct && !tls_has_alpn(s->ssl)) {
+		struct refusal refusal;
+		refusal_no_alpn(&refusal);
+		session_refuse(s, &refusal);
+		return;
+	}
+	if (SSL_has_pending(s->ssl))
+		session_read_login(s);
+}
+
+/* --- STARTUP, ROUTING, PASSWORD --- */
+
+static struct slice session_unread(const struct client_session *s)
+{
+	return s->in ? block_slice(s->in) : (struct slice){ 0 };
+}
+
+/* Wiped: it may have been a token. */
+static void session_consume(struct client_session *s, size_t len)
+{
+	OPENSSL_cleanse(s->in->bytes + s->in->start, len);
+	s->in->start += len;
+	if (s->in->start == s->in->end)
+		block_give(s->home->blocks, &s->in);
+}
+
+/* What every question may be answered with, but CONTROL_OK. */
+static void session_on_failed_answer(
+        struct client_session *s, const struct control_answer *answer, bool is_open)
+{
+	struct session_login *login = s->login;
+	struct refusal refusal;
+	switch (answer->kind) {
+	case CONTROL_NOT_FOUND:
+		if (login->endpoint.uid[0] || login->uid[0])
+			refusal_unknown_endpoint(
+			        &refusal, login->endpoint.uid[0] ? login->endpoint.uid : login->uid, false);
+		else
+			refusal_unknown_endpoint(&refusal, login->address, true);
+		break;
+	case CONTROL_DISABLED:
+		refusal_disabled(&refusal, login->endpoint.name[0] ? login->endpoint.name : login->uid);
+		break;
+	case CONTROL_START_FAILED:
+		refusal_start_failed(&refusal, answer->message, answer->hint);
+		break;
+	case CONTROL_SHUTTING_DOWN:
+		refusal_shutting_down(&refusal);
+		break;
+	case CONTROL_UNREACHABLE:
+		refusal_not_ready(&refusal, answer->message);
+		break;
+	case CONTROL_OK:
+	case CONTROL_FAILED:
+		log_error("control could not answer: %s", answer->message);
+		if (is_open)
+			refusal_start_failed(&refusal, answer->message, answer->hint);
+		else
+			refusal_internal(&refusal, "the endpoint could not be looked up");
+	}
+	session_refuse(s, &refusal);
+}
+
+static void session_on_route(void *owner, const struct control_answer *answer)
+{
+	struct client_session *s = session_of(owner);
+	struct session_login *login = s->login;
+	login->question = NULL;
+	bool is_ok = answer->kind == CONTROL_OK && answer->endpoint.uid[0] &&
+	             (!login->uid[0] || strcmp(login->uid, answer->endpoint.uid) == 0);
+	if (!is_ok) {
+		session_on_failed_answer(s, answer, false);
+		return;
+	}
+	login->endpoint = answer->endpoint;
+	free(s->uid);
+	s->uid = xstrdup(answer->endpoint.uid);
+	message_append_authentication(&s->out, AUTHENTICATION_CLEARTEXT);
+	session_enter(s, SESSION_PASSWORD);
+	if (session_flush(s) && (s->in || SSL_has_pending(s->ssl)))
+		session_read_login(s);
+}
+
+/* The whole start-up packet. */
+static void session_on_startup(struct client_session *s, struct slice packet)
+{
+	struct session_login *login = s->login;
+	struct startup_message message;
+	struct error err;
+	struct refusal refusal;
+	if (session_refuse_head(s, startup_parse(packet, &message, &err), &err))
+		return;
+	size_t kept = message.user.len < ROLE_NAME_MAX ? message.user.len : ROLE_NAME_MAX;
+	s->user = xstrndup(message.user.data, kept);
+	if (startup_needs_negotiation(&message))
+		startup_append_negotiation(&s->out, &message);
+	if (login->is_over_limit) {
+		refusal_too_many(&refusal);
+		session_refuse(s, &refusal);
+		return;
+	}
+	if (!authentication_accepts_user(message.user, &refusal) ||
+	        !route_choose(&login->server_name, &message, login->uid, &refusal)) {
+		session_refuse(s, &refusal);
+		return;
+	}
+	if (login->uid[0])
+		s->uid = xstrdup(login->uid);
+	startup_append_forward(&login->forward, &message);
+	session_consume(s, packet.len);
+	session_enter(s, SESSION_ROUTING);
+	login->question = control_ask_route(s->home->control, login->uid[0] ? login->uid : NULL,
+	        login->uid[0] ? NULL : login->address, session_on_route, s);
+}
+
+static void session_read_startup(struct client_session *s)
+{
+	struct slice bytes = session_unread(s);
+	struct startup_head head;
+	struct error err;
+	if (bytes.len < STARTUP_HEAD_LEN ||
+	        session_refuse_head(s, startup_head_parse(bytes.data, &head, &err), &err))
+		return;
+	struct slice packet = { bytes.data, head.packet_len };
+	struct cancel_key key;
+	switch (head.kind) {
+	case STARTUP_SESSION:
+		if (bytes.len >= head.packet_len)
+			session_on_startup(s, packet);
+		return;
+	case STARTUP_CANCEL_REQUEST:
+		if (bytes.len < head.packet_len)
+			return;
+		if (cancel_request_parse(packet, &key))
+			session_cancel(s, key);
+		else
+			session_end(s, "cancel request for no session");
+		return;
+	case STARTUP_TLS_REQUEST:
+	case STARTUP_GSS_REQUEST:
+		(void)session_refuse_head(
+		        s, error_set(&err, STATUS_INVALID, 0, "encryption was requested inside TLS"), &err);
+	}
+}
+
+static void session_on_password(struct client_session *s, struct slice payload)
+{
+	struct session_login *login = s->login;
+	struct refusal refusal;
+	struct slice token;
+	if (!message_password_parse(payload, &token)) {
+		refusal_no_password(&refusal);
+		session_refuse(s, &refusal);
+		return;
+	}
+	if (!authentication_accepts_token(s->home->token_key, token, clock_wall_usec(),
+	            slice_from_text(s->user), &login->endpoint, &refusal)) {
+		session_refuse(s, &refusal);
+		return;
+	}
+	if (login->endpoint.is_disabled) { /* told to those who may know only */
+		refusal_disabled(&refusal, login->endpoint.name);
+		session_refuse(s, &refusal);
+		return;
+	}
+	session_consume(s, MESSAGE_HEADER_LEN + payload.len);
+	session_ask_open(s);
+}
+
+static void session_read_password(struct client_session *s)
+{
+	struct slice bytes = session_unread(s);
+	struct message_header header;
+	if (bytes.len == 0)
+		return;
+	bool is_password = bytes.data[0] == MESSAGE_PASSWORD;
+	if (is_password && bytes.len < MESSAGE_HEADER_LEN)
+		return;
+	if (!is_password || !message_header_parse(bytes.data, &header) || header.payload_len > PASSWORD_MAX) {
+		struct refusal refusal;
+		refusal_no_password(&refusal);
+		session_refuse(s, &refusal);
+		return;
+	}
+	if (bytes.len - MESSAGE_HEADER_LEN >= header.payload_len)
+		session_on_password(s, (struct slice){ bytes.data + MESSAGE_HEADER_LEN, header.payload_len });
+}
+
+void session_read_login(struct client_session *s)
+{
+	bool is_open = session_fill(s);
+	if (s->state == SESSION_STARTUP)
+		session_read_startup(s);
+	else
+		session_read_password(s);
+	if (!is_open && s->state < SESSION_CONNECTING)
+		session_end(s, "client closed during login");
+}
+
+/* --- OPENING, CONNECTING, GREETING --- */
+
+static void session_not_now(struct client_session *s, const char *reason)
+{
+	struct session_login *login = s->login;
+	uint64_t now = uv_now(s->home->loop);
+	if (login->not_now_since == 0) {
+		login->not_now_since = now;
+		login->pause_ms = REOPEN_PAUSE_MS;
+	}
+	if (now - login->not_now_since >= REOPEN_MAX_MS) {
+		struct refusal refusal;
+		refusal_not_ready(&refusal, reason);
+		session_refuse(s, &refusal);
+		return;
+	}
+	session_enter(s, SESSION_OPENING);
+	session_start_timer(s, login->pause_ms);
+	login->pause_ms =
+	        login->pause_ms * 2 < REOPEN_PAUSE_MAX_MS ? login->pause_ms * 2 : REOPEN_PAUSE_MAX_MS;
+}
+
+static void session_on_ready(struct client_session *s)
+{
+	struct session_login *login = s->login;
+	const struct greeting *greeting = backend_connection_greeting(login->connection);
+	struct slice words = backend_connection_words(login->connection);
+	if (greeting->has_key)
+		s->cancel = cancel_table_add(s->home->cancels, greeting->key, login->socket_path);
+	buffer_append(&s->out, words.data, words.len);
+	s->backend_fd = backend_connection_take(TAKE_PTR(login->connection));
+	session_enter(s, SESSION_GREETING);
+	session_greet(s);
+}
+
+static void session_on_outcome(void *owner, enum backend_outcome outcome)
+{
+	struct client_session *s = session_of(owner);
+	struct session_login *login = s->login;
+	struct refusal refusal;
+	char reason[160];
+	(void)snprintf(reason, sizeof reason, "%s", backend_connection_reason(login->connection));
+	struct slice words = backend_connection_words(login->connection);
+	switch (outcome) {
+	case BACKEND_READY:
+		session_on_ready(s);
+		break;
+	case BACKEND_NOT_NOW:
+		backend_connection_close(TAKE_PTR(login->connection));
+		session_not_now(s, reason);
+		break;
+	case BACKEND_REFUSED:
+		buffer_append(&s->out, words.data, words.len);
+		session_say_goodbye(s, "%s: SQLSTATE %s", reason,
+		        backend_connection_greeting(login->connection)->sqlstate);
+		break;
+	case BACKEND_BROKEN:
+		log_error("endpoint %s: %s", login->endpoint.uid, reason);
+		refusal_internal(&refusal, reason);
+		session_refuse(s, &refusal);
+	}
+}
+
+static void session_connect(struct client_session *s)
+{
+	struct session_login *login = s->login;
+	struct error err;
+	status st = backend_connection_open(s->home->loop, login->socket_path, buffer_slice(&login->forward),
+	        session_on_outcome, s, &login->connection, &err);
+	if (st == STATUS_OK) {
+		session_enter(s, SESSION_CONNECTING);
+	} else if (st == STATUS_UNAVAILABLE) {
+		session_not_now(s, err.message);
+	} else {
+		struct refusal refusal;
+		log_error("endpoint %s: %s", login->endpoint.uid, err.message);
+		refusal_not_ready(&refusal, err.message);
+		session_refuse(s, &refusal);
+	}
+}
+
+static void session_on_open(void *owner, const struct control_answer *answer)
+{
+	struct client_session *s = session_of(owner);
+	struct session_login *login = s->login;
+	login->question = NULL;
+	if (answer->kind != CONTROL_OK || !answer->socket_dir[0]) {
+		session_on_failed_answer(s, answer, true);
+		return;
+	}
+	free(login->socket_path);
+	login->socket_path = xasprintf("%s/%s", answer->socket_dir, COMPUTE_SOCKET);
+	session_connect(s);
+}
+
+static void session_ask_open(struct client_session *s)
+{
+	struct session_login *login = s->login;
+	session_enter(s, SESSION_OPENING);
+	login->question = control_ask_open(s->home->control, login->endpoint.uid, session_on_open, s);
+}
+
+void session_greet(struct client_session *s)
+{
+	if (session_flush(s) && s->out.len == 0)
+		session_enter(s, SESSION_RELAYING);
+}
+
+void session_login_timeout(struct client_session *s)
+{
+	struct refusal refusal;
+	switch (s->state) {
+	case SESSION_KNOCKING:
+	case SESSION_HANDSHAKE:
+		session_end(s, "login took too long");
+		return;
+	case SESSION_STARTUP:
+	case SESSION_ROUTING:
+	case SESSION_PASSWORD:
+		refusal_login_timeout(&refusal);
+		session_refuse(s, &refusal);
+		return;
+	case SESSION_OPENING:
+		session_ask_open(s);
+		return;
+	case SESSION_CONNECTING:
+		refusal_not_ready(&refusal, "the compute did not answer in time");
+		session_refuse(s, &refusal);
+		return;
+	default:
+		session_end(s, "client took too long to read the greeting");
+	}
+}
