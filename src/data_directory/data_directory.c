@@ -39,6 +39,9 @@ static const char *const files[] = { SETTINGS_FILE, "admin.token", "authority.ke
 
 char *data_directory_default(void)
 {
+	const char *chosen = getenv("TARN_DATA");
+	if (chosen && *chosen)
+		return xstrdup(chosen);
 	if (geteuid() == 0)
 		return xstrdup("/var/lib/tarn");
 	const char *home = getenv("HOME");

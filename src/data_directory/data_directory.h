@@ -33,7 +33,7 @@ struct data_directory {
 	struct settings settings;
 };
 
-/* "/var/lib/tarn" for root, "$HOME/.tarn" for others. Caller frees. */
+/* $TARN_DATA if set, else "/var/lib/tarn" for root, "$HOME/.tarn" for others. Caller frees. */
 char *data_directory_default(void);
 
 /*

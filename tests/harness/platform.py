@@ -60,15 +60,14 @@ class Platform:
         os.chmod(self.directory, 0o711)
         self.api_port, self.pg_port = free_port(), free_port()
         self.arguments = list(arguments)
+        for name, value in (settings or {}).items():
+            self.arguments += ["--set", f"{name}={value}"]
         self.environment = environment or {}
         self.up = None
         # Its parents can be entered by nobody else; Tarn must not care.
         self.scratch = Path(tempfile.mkdtemp(prefix="tarn-test-", dir="/tmp"))
         self.log_path = self.scratch / "up.log"
         self._rest = None
-        if settings is not None:
-            content = {"format_version": 1, "workspace_id": "1234567890123456", **settings}
-            (self.directory / "settings.json").write_text(json.dumps(content))
 
     # -- starting and stopping ------------------------------------------------------------------------------------
 
