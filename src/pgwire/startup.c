@@ -79,6 +79,8 @@ static bool is_endpoint_word(struct slice word, struct slice before)
 static status find_endpoint(struct slice options, struct slice *ret, struct error *err)
 {
 	struct slice word, before = { 0 }, found = { 0 };
+	if (!options.data)
+		options = slice_from_text("");
 	for (size_t at = 0; option_word_next(options, &at, &word); before = word) {
 		if (!is_endpoint_word(word, before))
 			continue;

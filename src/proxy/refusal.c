@@ -146,7 +146,7 @@ void refusal_password(struct refusal *ret, struct slice user, const char *reason
 
 void refusal_no_password(struct refusal *ret)
 {
-	refuse(ret, ERRCODE_PROTOCOL_VIOLATION, "expected a password message of reasonable length");
+	refuse(ret, ERRCODE_PROTOCOL_VIOLATION, "expected a password message");
 }
 
 void refusal_login_timeout(struct refusal *ret)
