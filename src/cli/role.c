@@ -252,11 +252,15 @@ char *role_last_words(const struct data_directory *dd, const char *name, int64_t
 	if (len <= 0)
 		return xstrdup("");
 	text[len] = '\0';
+	/* The last line of the role's own log, rather than what a sanitizer or a library printed behind it. */
+	CLEANUP(free_text) char *mark = xasprintf(" error %s: ", name);
+	const char *words = NULL;
+	for (const char *at = text; (at = strstr(at, mark)); at += strlen(mark))
+		words = at + strlen(mark);
+	if (words)
+		return xstrndup(words, strcspn(words, "\n"));
 	const char *line = strrchr(text, '\n');
-	line = line ? line + 1 : text;
-	CLEANUP(free_text) char *mark = xasprintf(" %s: ", name);
-	const char *words = strstr(line, mark);
-	return xstrdup(words ? words + strlen(mark) : line);
+	return xstrdup(line ? line + 1 : text);
 }
 
 bool process_wait(pid_t pid, int64_t timeout_usec)

@@ -29,7 +29,7 @@ MUST_CHECK status role_look(
 MUST_CHECK status role_start(const struct data_directory *dd, const char *name, pid_t *ret_pid,
         int *ret_ready_fd, int64_t *ret_log_start, struct error *err);
 
-/* The last line of run/NAME.log behind `start`, without time and level; "" when there is none. The caller frees. */
+/* The last error in run/NAME.log behind `start`, or its last line; "" when there is none. The caller frees. */
 char *role_last_words(const struct data_directory *dd, const char *name, int64_t start);
 
 /* Sends SIGTERM, waits, after the timeout SIGKILL. *ret_was_killed tells which; gone already is fine. */

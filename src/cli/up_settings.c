@@ -20,7 +20,7 @@ static status parse_api(const char *text, struct settings *changes, struct error
 	const char *colon = strrchr(text, ':');
 	size_t len = colon ? (size_t)(colon - text) : 0;
 	bool has_brackets = len > 2 && text[0] == '[' && text[len - 1] == ']';
-	if (len == 0 || (!has_brackets && memchr(text, ':', len)))
+	if (len == 0 || (!has_brackets && (memchr(text, ':', len) || text[0] == '[')))
 		return error_set(err, STATUS_INVALID, 0,
 		        "flag \"--api\" needs an address and a port, such as 127.0.0.1:8080, not \"%s\"",
 		        text);
