@@ -1,0 +1,196 @@
+#include "compute/configuration.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "compute/extensions.h"
+
+#define CONNECTIONS_PER_CU 209.8125
+#define CONNECTIONS_MIN    20
+#define CONNECTIONS_MAX    4000
+
+int configuration_max_connections(double max_cu)
+{
+	double connections = max_cu * CONNECTIONS_PER_CU;
+	if (connections >= CONNECTIONS_MAX)
+		return CONNECTIONS_MAX;
+	return connections < CONNECTIONS_MIN ? CONNECTIONS_MIN : (int)connections;
+}
+
+void configuration_quote(const char *value, struct buffer *out)
+{
+	buffer_append_text(out, "'");
+	for (const char *p = value; *p; p++) {
+		unsigned char c = (unsigned char)*p;
+		if (c == '\'')
+			buffer_append_text(out, "''");
+		else if (c == '\\')
+			buffer_append_text(out, "\\\\");
+		else if (c < 0x20 || c == 0x7f)
+			buffer_printf(out, "\\%03o", c);
+		else
+			buffer_append(out, p, 1);
+	}
+	buffer_append_text(out, "'");
+}
+
+static void add(struct buffer *out, const char *name, const char *value)
+{
+	buffer_printf(out, "%s = ", name);
+	configuration_quote(value, out);
+	buffer_append_text(out, "\n");
+}
+
+static void add_number(struct buffer *out, const char *name, int64_t value)
+{
+	buffer_printf(out, "%s = %" PRId64 "\n", name, value);
+}
+
+static const char *setting_of(const struct spec *spec, const char *name)
+{
+	const char *found = NULL;
+	for (size_t i = 0; i < spec->setting_count; i++)
+		if (strcasecmp(spec->settings[i].name, name) == 0)
+			found = spec->settings[i].value;
+	return found;
+}
+
+static void add_defaults(struct buffer *out)
+{
+	buffer_append_text(out, "# Defaults, which the endpoint's settings below may change\n");
+	add(out, "jit", "off");
+	add(out, "timezone", "UTC");
+	add(out, "log_timezone", "UTC");
+	add(out, "log_checkpoints", "off");
+	add(out, "lc_messages", "C");
+	add(out, "default_text_search_config", "pg_catalog.english");
+	add(out, "max_wal_size", "1GB");
+}
+
+static void add_libraries(const struct configuration *c, struct buffer *out)
+{
+	CLEANUP(buffer_done) struct buffer list = { 0 };
+	const char *const modules[] = { c->statements_module, c->whitelist_module };
+	for (size_t i = 0; i < ARRAY_LEN(modules); i++)
+		if (modules[i])
+			buffer_printf(&list, "%s\"%s\"", list.len ? "," : "", modules[i]);
+	add(out, "shared_preload_libraries", list.data ? list.data : "");
+	if (c->whitelist_module) {
+		add(out, "extwlist.extensions", extensions_allowed());
+		add(out, "extwlist.custom_path", c->scripts_folder);
+	}
+}
+
+static void add_recovery(const struct configuration *c, struct buffer *out)
+{
+	buffer_append_text(out, "# How this start recovers\n");
+	if (c->start->recovery_timeline != 0) {
+		/* All WAL there is stands in pg_wal: every question for more is answered "no" at once. */
+		add(out, "restore_command", "false");
+		add_number(out, "recovery_target_timeline", c->start->recovery_timeline);
+		add(out, "hot_standby", "off");
+	}
+	if (c->start->is_quiet)
+		add_number(out, "max_logical_replication_workers", 0);
+	if (c->start->min_prepared_transactions > 0) {
+		const char *own = setting_of(c->spec, "max_prepared_transactions");
+		if (!own || atoi(own) < c->start->min_prepared_transactions)
+			add_number(out, "max_prepared_transactions", c->start->min_prepared_transactions);
+	}
+}
+
+void configuration_format_settings(const struct configuration *c, struct buffer *out)
+{
+	buffer_append_text(out, "# Written by Tarn at every start; changes are lost.\n");
+	add_defaults(out);
+	buffer_append_text(out, "# Settings of the endpoint\n");
+	for (size_t i = 0; i < c->spec->setting_count; i++)
+		add(out, c->spec->settings[i].name, c->spec->settings[i].value);
+
+	buffer_append_text(out, "# What Tarn relies on\n");
+	add_number(out, "max_connections", configuration_max_connections(c->spec->max_cu));
+	add(out, "shared_buffers", "128MB"); /* the kernel's page cache is the large one: starts stay fast */
+	add(out, "huge_pages", "off");
+	add(out, "wal_level", "logical");
+	add(out, "wal_recycle", "off");
+	add(out, "fsync", "on");
+	add(out, "full_page_writes", "on");
+	add(out, "archive_mode", "off");
+	add(out, "track_activities", "on"); /* how inactivity is seen */
+	add(out, "track_counts", "on");
+	add(out, "recovery_init_sync_method", "syncfs");
+	add(out, "restart_after_crash", "on");
+	add(out, "ssl", "off"); /* the proxy does TLS */
+	add(out, "logging_collector", "off");
+	add(out, "log_destination", "stderr");
+	add(out, "log_line_prefix", "%m [%p] ");
+	add(out, "update_process_title", "on");
+	add(out, "cluster_name", c->spec->endpoint_uid);
+	add(out, "unix_socket_permissions", "0700");
+	add(out, "dynamic_library_path", "$libdir");
+	if (c->spec->postgres_major >= 17)
+		add(out, "allow_alter_system", "off");
+	add_libraries(c, out);
+	add_recovery(c, out);
+}
+
+void configuration_format_hba(const struct configuration *c, struct buffer *out)
+{
+	buffer_append_text(out, "# Written by Tarn at every start; changes are lost.\n");
+	/* Until a clone has been rid of what is its parent's, only the supervisor gets in. */
+	const char *who = c->start->is_quiet ? "cloud_admin" : "all";
+	buffer_printf(out, "local all %s peer map=tarn\n", who);
+	if (!c->start->is_quiet)
+		buffer_append_text(out, "local replication all peer map=tarn\n");
+}
+
+void configuration_format_ident(const struct configuration *c, struct buffer *out)
+{
+	buffer_append_text(out, "# Written by Tarn at every start; changes are lost.\n");
+	/* Quotes make the name literal; a name with a quote in it cannot be written, and matches nobody. */
+	if (!strpbrk(c->system_user_name, "\"\n\r"))
+		buffer_printf(out, "tarn \"%s\" all\n", c->system_user_name);
+}
+
+static status write_file(const char *folder, const char *name, const struct buffer *content,
+        const struct system_user *user, struct error *err)
+{
+	CLEANUP(free_text) char *path = xasprintf("%s/%s", folder, name);
+	CLEANUP(free_text) char *fresh = xasprintf("%s.new", path);
+	CLEANUP(close_fd) int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640);
+	if (fd < 0 || fchmod(fd, 0640) < 0 || (user->is_other && fchown(fd, (uid_t)-1, user->gid) < 0))
+		return error_set(err, STATUS_IO, errno, "could not create file \"%s\"", fresh);
+	if (file_write_all(fd, content->data, content->len, err) != STATUS_OK)
+		return error_prefix(err, "file \"%s\"", fresh);
+	if (rename(fresh, path) < 0)
+		return error_set(err, STATUS_IO, errno, "could not rename file \"%s\"", fresh);
+	return STATUS_OK;
+}
+
+status configuration_write(
+        const struct configuration *c, const char *folder, const struct system_user *user, struct error *err)
+{
+	static const struct {
+		const char *name;
+		void (*format)(const struct configuration *, struct buffer *);
+	} files[] = {
+		{ "postgresql.conf", configuration_format_settings },
+		{ "hba.conf", configuration_format_hba },
+		{ "ident.conf", configuration_format_ident },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		CLEANUP(buffer_done) struct buffer content = { 0 };
+		files[i].format(c, &content);
+		status st = write_file(folder, files[i].name, &content, user, err);
+		if (st != STATUS_OK)
+			return st;
+	}
+	return STATUS_OK;
+}
