@@ -148,21 +148,26 @@ bool compute_size_check(double min_cu, double max_cu, const char *path, struct a
 	return true;
 }
 
-bool compute_fields_apply(const struct compute_fields *fields, const char *path, double *min_cu,
-        double *max_cu, int64_t *suspend_usec, struct api_error *error)
+bool compute_values_update(struct compute_values *values, const struct compute_fields *fields,
+        const struct update_mask *mask, const struct compute_bits *bits,
+        const struct compute_values *defaults, const char *path, struct api_error *error)
 {
-	double low = fields->min_cu.is_set ? fields->min_cu.value : *min_cu;
-	double high = fields->max_cu.is_set ? fields->max_cu.value : *max_cu;
-	/* Only one given: the other, from the defaults, moves along rather than contradict it. */
-	if (fields->min_cu.is_set && !fields->max_cu.is_set && high < low)
-		high = low;
-	if (fields->max_cu.is_set && !fields->min_cu.is_set && low > high)
-		low = high;
-	if (!compute_size_check(low, high, path, error))
+	double min_cu = values->min_cu, max_cu = values->max_cu;
+	if (update_mask_has(mask, bits->min_cu, fields->min_cu.is_set))
+		min_cu = fields->min_cu.is_set ? fields->min_cu.value : defaults->min_cu;
+	if (update_mask_has(mask, bits->max_cu, fields->max_cu.is_set))
+		max_cu = fields->max_cu.is_set ? fields->max_cu.value : defaults->max_cu;
+	if (!compute_size_check(min_cu, max_cu, path, error))
 		return false;
-	*min_cu = low;
-	*max_cu = high;
-	if (fields->suspension.is_set)
-		*suspend_usec = fields->suspension.usec;
+	values->min_cu = min_cu;
+	values->max_cu = max_cu;
+	if (update_mask_has(mask, bits->suspension, fields->suspension.is_set))
+		values->suspend_usec =
+		        fields->suspension.is_set ? fields->suspension.usec : defaults->suspend_usec;
+	if (update_mask_has(mask, bits->pg_settings, fields->has_pg_settings)) {
+		free(values->pg_settings);
+		values->pg_settings =
+		        xstrdup(fields->has_pg_settings ? fields->pg_settings : defaults->pg_settings);
+	}
 	return true;
 }

@@ -9,6 +9,7 @@
 #include "base/base.h"
 #include "control_plane/api_error.h"
 #include "control_plane/fields.h"
+#include "control_plane/update_mask.h"
 
 #define CU_MAX              112.0
 #define CU_AUTOSCALE_MAX    64.0
@@ -35,7 +36,23 @@ bool compute_fields_read(yyjson_val *object, const char *path, enum compute_fiel
         int64_t suspend_min_sec, struct compute_fields *ret, struct api_error *error);
 void compute_fields_done(struct compute_fields *fields); /* for CLEANUP */
 
-/* Takes what `fields` sets over into the three values and checks the size that results. */
-bool compute_fields_apply(const struct compute_fields *fields, const char *path, double *min_cu,
-        double *max_cu, int64_t *suspend_usec, struct api_error *error);
+/* Effective values of one compute, as rows hold them. suspend_usec 0: never. */
+struct compute_values {
+	double min_cu, max_cu;
+	int64_t suspend_usec;
+	char *pg_settings; /* JSON object; owned by whoever holds the struct */
+};
+
+/* Which bit of an update mask means which leaf. */
+struct compute_bits {
+	uint64_t min_cu, max_cu, suspension, pg_settings;
+};
+
+/*
+ * Changes *values to what `fields` say, as far as the mask means them; a leaf that is meant but not set becomes that of
+ * `defaults`. False with *values unchanged when the size that results is not allowed.
+ */
+bool compute_values_update(struct compute_values *values, const struct compute_fields *fields,
+        const struct update_mask *mask, const struct compute_bits *bits,
+        const struct compute_values *defaults, const char *path, struct api_error *error);
 bool compute_size_check(double min_cu, double max_cu, const char *path, struct api_error *error);

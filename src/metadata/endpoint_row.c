@@ -175,6 +175,17 @@ status endpoint_row_list(struct metadata *md, int64_t branch, int64_t after_id, 
 	return STATUS_OK;
 }
 
+status endpoint_row_list_of_project(
+        struct metadata *md, int64_t project, struct statement *ret, struct error *err)
+{
+	status code = statement_open(
+	        md, SELECT "WHERE branch IN (SELECT id FROM branch WHERE project = ?) ORDER BY id", ret, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(ret, project);
+	return STATUS_OK;
+}
+
 status endpoint_row_list_everywhere(struct metadata *md, struct statement *ret, struct error *err)
 {
 	return statement_open(md, SELECT "ORDER BY id", ret, err);

@@ -47,5 +47,8 @@ MUST_CHECK status endpoint_row_find_address(
 
 MUST_CHECK status endpoint_row_list(struct metadata *md, int64_t branch, int64_t after_id, int64_t limit,
         struct statement *ret, struct error *err);
+/* Of all its branches, deleted ones too. */
+MUST_CHECK status endpoint_row_list_of_project(
+        struct metadata *md, int64_t project, struct statement *ret, struct error *err);
 MUST_CHECK status endpoint_row_list_everywhere(struct metadata *md, struct statement *ret, struct error *err);
 MUST_CHECK status endpoint_row_next(struct statement *st, struct endpoint_row *ret, struct error *err);

@@ -105,22 +105,14 @@ static status migrate(struct metadata *md, const char *path, struct error *err)
 	return STATUS_OK;
 }
 
-status metadata_open(const char *path, struct metadata **ret, bool *ret_is_new, struct error *err)
+status metadata_open(const char *path, struct metadata **ret, struct error *err)
 {
 	/* SQLite would create the file, and the -wal and -shm beside it, with the umask's mode. */
-	bool is_new = true;
-	CLEANUP(close_fd) int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0 && errno == EEXIST) {
-		is_new = false;
-		fd = open(path, O_RDWR | O_CLOEXEC);
-	}
+	CLEANUP(close_fd) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return error_set(err, STATUS_IO, errno, "could not open metadata \"%s\"", path);
-	struct stat sb;
-	if (fstat(fd, &sb) < 0 || fchmod(fd, 0600) < 0)
+	if (fchmod(fd, 0600) < 0)
 		return error_set(err, STATUS_IO, errno, "could not set the mode of metadata \"%s\"", path);
-	is_new = is_new ||
-	         sb.st_size == 0; /* empty: a crash came between making the file and its first transaction */
 
 	CLEANUP(metadata_closep) struct metadata *md = xcalloc(1, sizeof *md);
 	int code = sqlite3_open_v2(path, &md->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
@@ -139,8 +131,6 @@ status metadata_open(const char *path, struct metadata **ret, bool *ret_is_new, 
 		st = migrate(md, path, err);
 	if (st != STATUS_OK)
 		return st;
-	if (ret_is_new)
-		*ret_is_new = is_new;
 	*ret = TAKE_PTR(md);
 	return STATUS_OK;
 }

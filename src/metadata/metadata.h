@@ -15,11 +15,8 @@
 
 struct metadata;
 
-/*
- * Opens or creates (mode 0600). *ret_is_new, unless NULL, tells whether the file was made by this call.
- * STATUS_CORRUPT when it is no database of ours, STATUS_UNSUPPORTED when a newer Tarn wrote it.
- */
-MUST_CHECK status metadata_open(const char *path, struct metadata **ret, bool *ret_is_new, struct error *err);
+/* Opens or creates (0600). STATUS_CORRUPT when it is no database, STATUS_UNSUPPORTED when a newer Tarn wrote it. */
+MUST_CHECK status metadata_open(const char *path, struct metadata **ret, struct error *err);
 struct metadata *metadata_close(struct metadata *md); /* NULL is fine; always returns NULL */
 static inline void metadata_closep(struct metadata **md)
 {

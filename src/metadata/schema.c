@@ -136,7 +136,7 @@ static const char version_1[] =
         " finish_usec INTEGER,"
         " response TEXT,"
         " error TEXT,"
-        " CHECK (finish_usec IS NULL = (response IS NULL AND error IS NULL)),"
+        " CHECK ((finish_usec IS NULL) = (response IS NULL AND error IS NULL)),"
         " CHECK (response IS NULL OR error IS NULL)) STRICT;"
         "CREATE INDEX operation_open ON operation(seq) WHERE finish_usec IS NULL;"
         "CREATE INDEX operation_finished ON operation(finish_usec) WHERE finish_usec IS NOT NULL;";

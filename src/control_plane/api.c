@@ -1,0 +1,247 @@
+#include "control_plane/api.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "control_plane/branch.h"
+#include "control_plane/call.h"
+#include "control_plane/credential.h"
+#include "control_plane/database.h"
+#include "control_plane/discovery.h"
+#include "control_plane/endpoint.h"
+#include "control_plane/identity.h"
+#include "control_plane/project.h"
+#include "control_plane/role.h"
+#include "control_plane/unserved.h"
+#include "http/router.h"
+
+#define PG       "/api/2.0/postgres"
+#define PROJECT  PG "/projects/{}"
+#define BRANCH   PROJECT "/branches/{}"
+#define ENDPOINT BRANCH "/endpoints/{}"
+#define ROLE     BRANCH "/roles/{}"
+#define DATABASE BRANCH "/databases/{}"
+#define CDF      DATABASE "/cdf-configs/{}"
+#define GROUP    PROJECT "/preview/replication-groups/{}"
+
+struct target {
+	call_fn handle;
+	bool is_open; /* answered without a token */
+	/* For what is not served yet. */
+	const char *collection; /* LIST: the key of the empty list */
+	const char *missing;    /* GET: the message of the 404 */
+	const char *feature;    /* change: "snapshots are not available yet" */
+};
+
+/* A compound literal of static storage: what a route points to. */
+#define SERVE(fn)                                                                                            \
+	&(const struct target)                                                                               \
+	{                                                                                                    \
+		.handle = (fn)                                                                               \
+	}
+#define SERVE_OPEN(fn)                                                                                       \
+	&(const struct target)                                                                               \
+	{                                                                                                    \
+		.handle = (fn), .is_open = true                                                              \
+	}
+#define EMPTY(key)                                                                                           \
+	&(const struct target)                                                                               \
+	{                                                                                                    \
+		.collection = (key)                                                                          \
+	}
+#define MISSING(noun)                                                                                        \
+	&(const struct target)                                                                               \
+	{                                                                                                    \
+		.missing = noun " id not found"                                                              \
+	}
+#define REFUSE(what)                                                                                         \
+	&(const struct target)                                                                               \
+	{                                                                                                    \
+		.feature = (what)                                                                            \
+	}
+
+static const struct http_route routes[] = {
+	{ "GET", "/.well-known/databricks-config", SERVE_OPEN(discovery_config) },
+	{ "POST", "/oidc/v1/token", SERVE_OPEN(discovery_no_oauth) },
+	{ "GET", "/oidc/v1/authorize", SERVE_OPEN(discovery_no_oauth) },
+	{ "GET", "/api/2.0/preview/scim/v2/Me", SERVE(identity_me) },
+	{ "GET", "/api/2.0/database/instances", SERVE(discovery_no_instances) },
+
+	{ "POST", PG "/projects", SERVE(project_create) },
+	{ "GET", PG "/projects", SERVE(project_list) },
+	{ "GET", PROJECT, SERVE(project_get) },
+	{ "PATCH", PROJECT, SERVE(project_update) },
+	{ "DELETE", PROJECT, SERVE(project_delete) },
+	{ "POST", PROJECT "/undelete", SERVE(project_undelete) },
+
+	{ "POST", PROJECT "/branches", SERVE(branch_create) },
+	{ "GET", PROJECT "/branches", SERVE(branch_list) },
+	{ "GET", BRANCH, SERVE(branch_get) },
+	{ "PATCH", BRANCH, SERVE(branch_update) },
+	{ "DELETE", BRANCH, SERVE(branch_delete) },
+	{ "POST", BRANCH "/undelete", SERVE(branch_undelete) },
+	{ "POST", BRANCH "/reset", REFUSE("resetting a branch") },
+
+	{ "POST", BRANCH "/endpoints", SERVE(endpoint_create) },
+	{ "GET", BRANCH "/endpoints", SERVE(endpoint_list) },
+	{ "GET", ENDPOINT, SERVE(endpoint_get) },
+	{ "PATCH", ENDPOINT, SERVE(endpoint_update) },
+	{ "DELETE", ENDPOINT, SERVE(endpoint_delete) },
+	{ "GET", ENDPOINT "/compute-instances", EMPTY("compute_instances") },
+	{ "GET", ENDPOINT "/compute-instances/{}", MISSING("compute instance") },
+
+	{ "GET", BRANCH "/databases", SERVE(database_list) },
+	{ "GET", DATABASE, SERVE(database_get) },
+	{ "POST", BRANCH "/databases", REFUSE("creating databases through the API") },
+	{ "PATCH", DATABASE, REFUSE("changing databases through the API") },
+	{ "DELETE", DATABASE, REFUSE("deleting databases through the API") },
+	{ "GET", BRANCH "/roles", SERVE(role_list) },
+	{ "GET", ROLE, SERVE(role_get) },
+	{ "POST", BRANCH "/roles", REFUSE("creating roles through the API") },
+	{ "PATCH", ROLE, REFUSE("changing roles through the API") },
+	{ "DELETE", ROLE, REFUSE("deleting roles through the API") },
+	{ "POST", ROLE "/password", REFUSE("revealing role passwords") },
+
+	{ "GET", DATABASE "/data-api", MISSING("data api") },
+	{ "POST", DATABASE "/data-api", REFUSE("the Data API") },
+	{ "PATCH", DATABASE "/data-api", REFUSE("the Data API") },
+	{ "DELETE", DATABASE "/data-api", REFUSE("the Data API") },
+	{ "GET", DATABASE "/cdf-configs", EMPTY("cdf_configs") },
+	{ "POST", DATABASE "/cdf-configs", REFUSE("the change data feed") },
+	{ "GET", CDF, MISSING("cdf config") },
+	{ "DELETE", CDF, REFUSE("the change data feed") },
+	{ "GET", CDF "/cdf-statuses", EMPTY("cdf_statuses") },
+	{ "GET", CDF "/cdf-statuses/{}", MISSING("cdf status") },
+
+	{ "POST", PG "/catalogs", REFUSE("registering catalogs") },
+	{ "GET", PG "/catalogs/{}", MISSING("catalog") },
+	{ "DELETE", PG "/catalogs/{}", REFUSE("registering catalogs") },
+	{ "POST", PG "/synced_tables", REFUSE("synced tables") },
+	{ "GET", PG "/synced_tables/{}", MISSING("synced table") },
+	{ "DELETE", PG "/synced_tables/{}", REFUSE("synced tables") },
+	{ "POST", PG "/tables", REFUSE("tables") },
+	{ "GET", PG "/tables/{}", MISSING("table") },
+	{ "DELETE", PG "/tables/{}", REFUSE("tables") },
+
+	{ "POST", PG "/credentials", SERVE(credential_create) },
+
+	{ "POST", PROJECT "/snapshots", REFUSE("snapshots") },
+	{ "GET", PROJECT "/snapshots", EMPTY("snapshots") },
+	{ "GET", PROJECT "/snapshots/{}", MISSING("snapshot") },
+	{ "DELETE", PROJECT "/snapshots/{}", REFUSE("snapshots") },
+	{ "GET", BRANCH "/snapshot-schedule", SERVE(unserved_snapshot_schedule) },
+	{ "PATCH", BRANCH "/snapshot-schedule", REFUSE("snapshot schedules") },
+
+	{ "POST", PROJECT "/preview/replication-groups", REFUSE("replication groups") },
+	{ "GET", PROJECT "/preview/replication-groups", EMPTY("replication_group_previews") },
+	{ "GET", GROUP, MISSING("replication group") },
+	{ "PATCH", GROUP, REFUSE("replication groups") },
+	{ "DELETE", GROUP, REFUSE("replication groups") },
+	{ "POST", GROUP "/failover", REFUSE("replication groups") },
+	{ "POST", GROUP "/switchover", REFUSE("replication groups") },
+	{ "GET", PROJECT "/preview/recovery-branches", EMPTY("recovery_branch_previews") },
+	{ "GET", PROJECT "/preview/recovery-branches/{}", MISSING("recovery branch") },
+	{ "DELETE", PROJECT "/preview/recovery-branches/{}", REFUSE("recovery branches") },
+	{ "POST", PROJECT "/preview/recovery-branches/{}/inspect", REFUSE("recovery branches") },
+
+	{ "GET", BRANCH "/forward-etl", MISSING("forward etl") },
+	{ "GET", BRANCH "/forward-etl/metadata", MISSING("forward etl") },
+	{ "DELETE", BRANCH "/forward-etl", REFUSE("forward ETL") },
+	{ "DELETE", BRANCH "/forward-etl/configuration", REFUSE("forward ETL") },
+};
+
+/* GET /{any resource name}/operations/{id}, and /operations/{id} (1.3): the resource may be gone, so no table knows it. */
+static bool is_operation_path(const struct http_request *request)
+{
+	size_t count = request->segment_count;
+	return count >= 5 && strcmp(request->segments[0], "api") == 0 &&
+	       strcmp(request->segments[1], "2.0") == 0 && strcmp(request->segments[2], "postgres") == 0 &&
+	       strcmp(request->segments[count - 2], "operations") == 0 &&
+	       request->segments[count - 1][0] != '\0';
+}
+
+static bool get_operation(struct call *call)
+{
+	const struct http_request *request = call->request;
+	if (strcmp(request->method, "GET") != 0) {
+		http_response_add_header(call->response, "Allow", "GET");
+		return api_fail(&call->error, API_METHOD, "operations can only be read");
+	}
+	struct error err;
+	CLEANUP(operation_row_done) struct operation_row row = { 0 };
+	status st = operation_row_find(
+	        call->services->md, request->segments[request->segment_count - 1], &row, &err);
+	if (st == STATUS_OK && request->segment_count > 5) {
+		CLEANUP(buffer_done) struct buffer resource = { 0 };
+		for (size_t i = 3; i + 2 < request->segment_count; i++)
+			buffer_printf(&resource, "%s%s", i > 3 ? "/" : "", request->segments[i]);
+		if (strcmp(resource.data, row.resource) != 0)
+			return api_fail(&call->error, API_NOT_FOUND, "operation id not found");
+	}
+	if (st != STATUS_OK)
+		return call_fail(call, &err);
+	return call_answer(call, operation_to_json(call->out, &row));
+}
+
+static bool is_in_api(const struct http_request *request)
+{
+	return request->segment_count > 0 && strcmp(request->segments[0], "api") == 0;
+}
+
+static bool dispatch(struct call *call)
+{
+	const struct http_request *request = call->request;
+	struct http_match match = { 0 };
+	char allow[HTTP_ALLOW_MAX];
+	enum http_match_result result = http_route_find(routes, ARRAY_LEN(routes), request, &match, allow);
+	const struct target *target = result == HTTP_MATCH_FOUND ? match.route->target : NULL;
+	if (target && target->is_open)
+		return target->handle(call);
+	/* Who we are comes first: an outsider does not learn which paths exist. */
+	if (is_in_api(request) && !identity_authenticate(call))
+		return false;
+	if (is_operation_path(request))
+		return get_operation(call);
+	if (result == HTTP_MATCH_NO_METHOD) {
+		http_response_add_header(call->response, "Allow", allow);
+		return api_fail(&call->error, API_METHOD, "method %s is not allowed here; allowed: %s",
+		        request->method, allow);
+	}
+	if (!target)
+		return api_fail(&call->error, API_NOT_FOUND, "resource not found");
+	call->parameters = match.parameters;
+	if (target->handle)
+		return target->handle(call);
+	if (!unserved_check_parents(call, match.parameter_count))
+		return false;
+	if (target->collection)
+		return unserved_list(call, target->collection);
+	if (target->missing)
+		return api_fail(&call->error, API_NOT_FOUND, "%s", target->missing);
+	return api_fail(&call->error, API_NOT_IMPLEMENTED, "not available yet: %s", target->feature);
+}
+
+void api_handle(void *owner, const struct http_request *request, struct http_response *response)
+{
+	struct call call = {
+		.services = owner,
+		.request = request,
+		.response = response,
+		.now_usec = clock_wall_usec(),
+		.out = yyjson_mut_doc_new(NULL),
+	};
+	if (!dispatch(&call)) {
+		int http_status = api_code_http_status(call.error.code);
+		http_response_set_error(response, http_status, api_code_text(call.error.code),
+		        call.error.message, call.error.is_managed_by_parent ? "MANAGED_BY_PARENT" : NULL,
+		        request->trace_id);
+		bool is_read = strcmp(request->method, "GET") == 0;
+		if (http_status >= 500 && http_status != 501)
+			log_error("%s %s: %s, trace %s", request->method, request->path, call.error.message,
+			        request->trace_id);
+		else if (!is_read && call.caller.login[0])
+			log_info("%s: %s %s refused: %s, trace %s", call.caller.login, request->method,
+			        request->path, call.error.message, request->trace_id);
+	}
+	yyjson_doc_free(call.body);
+	yyjson_mut_doc_free(call.out);
+}

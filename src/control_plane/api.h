@@ -1,0 +1,14 @@
+/*
+ * API: the table of routes, and what every REST call has in common: authentication, error bodies, logging.
+ *
+ * Routes that the contract has and we do not serve yet are in the table too: 501 for changes, an empty LIST, 404 for
+ * GET, after the usual checks of their parents.
+ */
+#pragma once
+
+#include "control_plane/services.h"
+#include "http/request.h"
+#include "http/response.h"
+
+/* The handler of the HTTP server; owner is the struct services. */
+void api_handle(void *owner, const struct http_request *request, struct http_response *response);

@@ -1,0 +1,41 @@
+#include "control_plane/discovery.h"
+
+#include <stdio.h>
+
+/* A host and port as they may stand in a URL that we put into JSON; anything else is not echoed. */
+static bool host_is_plain(const char *host)
+{
+	size_t len = strlen(host);
+	return len > 0 && len <= 255 &&
+	       strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]") == len;
+}
+
+bool discovery_config(struct call *call)
+{
+	const struct settings *settings = &call->services->dd->settings;
+	yyjson_mut_doc *doc = call->out;
+	yyjson_mut_val *root = yyjson_mut_obj(doc);
+	/* From the request, so that it is right for every address the client may know us by. */
+	CLEANUP(free_text) char *own = xasprintf("%s:%d", settings->api_address, settings->api_port);
+	const char *host =
+	        call->request->host && host_is_plain(call->request->host) ? call->request->host : own;
+	CLEANUP(free_text) char *oidc = xasprintf("http://%s/oidc", host);
+	yyjson_mut_obj_add_strcpy(doc, root, "oidc_endpoint", oidc);
+	yyjson_mut_obj_add_strcpy(doc, root, "workspace_id", settings->workspace_id);
+	yyjson_mut_obj_add_str(doc, root, "cloud", "AWS");
+	yyjson_mut_obj_add_str(doc, root, "host_type", "workspace");
+	return call_answer(call, root);
+}
+
+bool discovery_no_oauth(struct call *call)
+{
+	return api_fail(&call->error, API_NOT_IMPLEMENTED,
+	        "OAuth is not available yet: use a personal access token (`tarn env` prints it)");
+}
+
+bool discovery_no_instances(struct call *call)
+{
+	yyjson_mut_val *root = yyjson_mut_obj(call->out);
+	(void)yyjson_mut_obj_add_arr(call->out, root, "database_instances");
+	return call_answer(call, root);
+}

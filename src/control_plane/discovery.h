@@ -1,0 +1,8 @@
+/* Discovery: what clients ask before and beside the Postgres calls (rest-api.md 6.1, 6.5). */
+#pragma once
+
+#include "control_plane/call.h"
+
+bool discovery_config(struct call *call);       /* GET /.well-known/databricks-config, without a token */
+bool discovery_no_oauth(struct call *call);     /* OAuth is not there yet: said plainly */
+bool discovery_no_instances(struct call *call); /* GET /api/2.0/database/instances */

@@ -1,0 +1,305 @@
+#include "control_plane/endpoint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "control_plane/resource_json.h"
+#include "control_plane/resource_name.h"
+
+/* Endpoints without a domain are loopback addresses of 127.64.0.0/10, "127.64.0.2" first. */
+#define ADDRESS_BASE  0x7f400000u
+#define ADDRESS_COUNT (1u << 22)
+#define ADDRESS_FIRST 2
+#define ADDRESS_TRIES 100000
+
+enum endpoint_field {
+	ENDPOINT_MIN_CU = 1 << 0,
+	ENDPOINT_MAX_CU = 1 << 1,
+	ENDPOINT_SUSPENSION = 1 << 2,
+	ENDPOINT_DISABLED = 1 << 3,
+	ENDPOINT_PG_SETTINGS = 1 << 4,
+};
+
+#define UPDATABLE                                                                                            \
+	(ENDPOINT_MIN_CU | ENDPOINT_MAX_CU | ENDPOINT_SUSPENSION | ENDPOINT_DISABLED | ENDPOINT_PG_SETTINGS)
+
+static const struct update_path paths[] = {
+	{ .path = "spec", .fields = UPDATABLE, .keeps_absent = true },
+	{ .path = "*", .fields = UPDATABLE, .is_all = true },
+	{ .path = "spec.autoscaling_limit_min_cu", .fields = ENDPOINT_MIN_CU },
+	{ .path = "spec.autoscaling_limit_max_cu", .fields = ENDPOINT_MAX_CU },
+	{ .path = "spec.suspension", .fields = ENDPOINT_SUSPENSION },
+	{ .path = "spec.suspend_timeout_duration", .fields = ENDPOINT_SUSPENSION },
+	{ .path = "spec.no_suspension", .fields = ENDPOINT_SUSPENSION },
+	{ .path = "spec.disabled", .fields = ENDPOINT_DISABLED },
+	{ .path = "spec.settings", .fields = ENDPOINT_PG_SETTINGS },
+	{ .path = "spec.settings.pg_settings", .fields = ENDPOINT_PG_SETTINGS },
+	/* Only groups of one exist, and the body's value is checked anyway. */
+	{ .path = "spec.group" },
+	{ .path = "spec.group.min" },
+	{ .path = "spec.group.max" },
+	{ .path = "spec.group.enable_readable_secondaries" },
+	/* Accepted: an unequal value is refused by itself. */
+	{ .path = "spec.endpoint_type" },
+};
+
+static const struct compute_bits compute_bits = {
+	.min_cu = ENDPOINT_MIN_CU,
+	.max_cu = ENDPOINT_MAX_CU,
+	.suspension = ENDPOINT_SUSPENSION,
+	.pg_settings = ENDPOINT_PG_SETTINGS,
+};
+
+struct endpoint_fields {
+	struct text_field type;
+	struct switch_field is_disabled;
+	struct compute_fields compute;
+};
+
+static void endpoint_fields_done(struct endpoint_fields *fields)
+{
+	compute_fields_done(&fields->compute);
+}
+
+bool endpoint_mask_parse(const char *text, struct update_mask *ret, struct api_error *error)
+{
+	return update_mask_parse(text, paths, ARRAY_LEN(paths), ret, error);
+}
+
+void endpoint_begin_primary(const struct project_row *project, int64_t now_usec, struct endpoint_row *ret)
+{
+	*ret = (struct endpoint_row){
+		.endpoint_id = "primary",
+		.create_usec = now_usec,
+		.update_usec = now_usec,
+		.min_cu = project->min_cu,
+		.max_cu = project->max_cu,
+		.suspend_usec = project->suspend_usec,
+		.pg_settings = xstrdup(project->pg_settings),
+	};
+}
+
+/* Addresses are given out in a circle of four million, so one that was freed rests for long. */
+static status allocate_address(struct metadata *md, char out[ADDRESS_MAX + 1], struct error *err)
+{
+	for (int i = 0; i < ADDRESS_TRIES; i++) {
+		int64_t number;
+		status st = metadata_next_number(md, "endpoint_address", ADDRESS_FIRST, &number, err);
+		if (st != STATUS_OK)
+			return st;
+		uint32_t address = ADDRESS_BASE + (uint32_t)(number % ADDRESS_COUNT);
+		uint8_t last = (uint8_t)address;
+		if (last == 0 || last == 255 || address == ADDRESS_BASE + 1)
+			continue; /* look like a network, a broadcast, a gateway */
+		(void)snprintf(out, ADDRESS_MAX + 1, "%u.%u.%u.%u", address >> 24, address >> 16 & 255,
+		        address >> 8 & 255, address & 255);
+		CLEANUP(endpoint_row_done) struct endpoint_row taken = { 0 };
+		st = endpoint_row_find_address(md, out, &taken, err);
+		if (st == STATUS_NOT_FOUND)
+			return STATUS_OK;
+		if (st != STATUS_OK)
+			return st;
+	}
+	return error_set(err, STATUS_LIMIT, 0, "there is no free loopback address for another endpoint");
+}
+
+status endpoint_insert_primary(
+        struct metadata *md, int64_t branch, struct endpoint_row *endpoint, struct error *err)
+{
+	endpoint->branch = branch;
+	resource_uid_make("ep", endpoint->uid);
+	status st = allocate_address(md, endpoint->address, err);
+	return st == STATUS_OK ? endpoint_row_insert(md, endpoint, err) : st;
+}
+
+bool endpoint_update_values(struct endpoint_row *endpoint, const struct compute_fields *fields,
+        const struct update_mask *mask, const struct project_row *project, const char *path,
+        struct api_error *error)
+{
+	struct compute_values defaults = { .min_cu = project->min_cu,
+		.max_cu = project->max_cu,
+		.suspend_usec = project->suspend_usec,
+		.pg_settings = project->pg_settings };
+	struct compute_values values = { .min_cu = endpoint->min_cu,
+		.max_cu = endpoint->max_cu,
+		.suspend_usec = endpoint->suspend_usec,
+		.pg_settings = endpoint->pg_settings };
+	if (!compute_values_update(&values, fields, mask, &compute_bits, &defaults, path, error))
+		return false;
+	endpoint->min_cu = values.min_cu;
+	endpoint->max_cu = values.max_cu;
+	endpoint->suspend_usec = values.suspend_usec;
+	endpoint->pg_settings = values.pg_settings;
+	return true;
+}
+
+static bool read_fields(struct call *call, struct endpoint_fields *ret)
+{
+	yyjson_val *spec;
+	struct api_error *error = &call->error;
+	if (!field_object(call->root, "", "spec", &spec, error) ||
+	        !field_text(spec, "spec", "endpoint_type", &ret->type, error))
+		return false;
+	/* What the public skill tells people to type (13). */
+	if (!ret->type.is_set && !field_text(spec, "spec", "type", &ret->type, error))
+		return false;
+	if (ret->type.is_set && strcmp(ret->type.text, "ENDPOINT_TYPE_READ_WRITE") != 0 &&
+	        strcmp(ret->type.text, "ENDPOINT_TYPE_READ_ONLY") != 0)
+		return api_fail(error, API_INVALID_PARAMETER,
+		        "Field 'endpoint.spec.endpoint_type' must be ENDPOINT_TYPE_READ_WRITE or "
+		        "ENDPOINT_TYPE_READ_ONLY, got "
+		        "'%.100s'.",
+		        ret->type.text);
+	return field_switch(spec, "spec", "disabled", &ret->is_disabled, error) &&
+	       compute_fields_read(spec, "spec", COMPUTE_FIELDS_ENDPOINT,
+	               call->services->dd->settings.suspend_timeout_min_sec, &ret->compute, error);
+}
+
+static bool is_read_only(const struct endpoint_fields *fields)
+{
+	return strcmp(fields->type.text, "ENDPOINT_TYPE_READ_ONLY") == 0;
+}
+
+/* Writes the desired state; the reconciler tells the compute. */
+static bool apply_update(struct call *call, const struct project_row *project,
+        const struct branch_row *branch, struct endpoint_row *endpoint, const struct endpoint_fields *fields,
+        const struct update_mask *mask)
+{
+	if (fields->type.is_set && is_read_only(fields) != endpoint->is_read_only)
+		return api_fail(&call->error, API_INVALID_PARAMETER,
+		        "Field 'endpoint.spec.endpoint_type' cannot be changed.");
+	if (!endpoint_update_values(endpoint, &fields->compute, mask, project, "spec", &call->error))
+		return false;
+	if (update_mask_has(mask, ENDPOINT_DISABLED, fields->is_disabled.is_set))
+		endpoint->is_disabled = fields->is_disabled.is_set && fields->is_disabled.value;
+	endpoint->update_usec = call->now_usec;
+
+	struct error err;
+	struct metadata *md = call->services->md;
+	CLEANUP(operation_row_done) struct operation_row operation = { 0 };
+	CLEANUP(transaction_end) struct transaction tx = { 0 };
+	CLEANUP(free_text) char *name = endpoint_name(project, branch, endpoint);
+	struct operation_target target = {
+		.resource = name, .project = project->id, .branch = branch->id, .endpoint = endpoint->id
+	};
+	if (transaction_begin(md, &tx, &err) != STATUS_OK ||
+	        endpoint_row_update(md, endpoint, &err) != STATUS_OK ||
+	        operation_begin(md, OPERATION_ENDPOINT_UPDATE, call->caller.login, &target, call->now_usec,
+	                &operation, &err) != STATUS_OK ||
+	        transaction_commit(&tx, &err) != STATUS_OK)
+		return call_fail(call, &err);
+	return call_answer_operation(call, &operation);
+}
+
+bool endpoint_create(struct call *call)
+{
+	const char *endpoint_id;
+	CLEANUP(project_row_done) struct project_row project = { 0 };
+	CLEANUP(endpoint_row_done) struct endpoint_row existing = { 0 };
+	CLEANUP(endpoint_fields_done) struct endpoint_fields fields = { 0 };
+	struct branch_row branch;
+	bool replaces;
+	if (!call_read_id(call, "endpoint_id", &endpoint_id) ||
+	        !call_find_project(call, call->parameters[0], &project) ||
+	        !call_find_branch(call, &project, call->parameters[1], &branch) || !call_read_body(call) ||
+	        !read_fields(call, &fields) ||
+	        !query_switch(call->request, "replace_existing", &replaces, &call->error))
+		return false;
+	if (!fields.type.is_set)
+		return api_fail(&call->error, API_INVALID_PARAMETER,
+		        "Field 'endpoint.spec.endpoint_type' is required, expected non-default value (not "
+		        "\"\")!");
+
+	struct error err;
+	status st = endpoint_row_find(call->services->md, branch.id, endpoint_id, &existing, &err);
+	if (st == STATUS_OK && !replaces)
+		return api_fail(&call->error, API_EXISTS, "endpoint with such id already exists");
+	if (st == STATUS_OK) {
+		struct update_mask everything = { .present = UPDATABLE };
+		return apply_update(call, &project, &branch, &existing, &fields, &everything);
+	}
+	if (st != STATUS_NOT_FOUND)
+		return call_fail(call, &err);
+	if (is_read_only(&fields))
+		return api_fail(
+		        &call->error, API_NOT_IMPLEMENTED, "read-only endpoints are not available yet");
+	return api_fail(&call->error, API_BAD_REQUEST,
+	        "branch '%s' has its read-write endpoint already; a branch has exactly one",
+	        branch.branch_id);
+}
+
+bool endpoint_list(struct call *call)
+{
+	struct page page;
+	CLEANUP(project_row_done) struct project_row project = { 0 };
+	struct branch_row branch;
+	if (!call_find_project(call, call->parameters[0], &project) ||
+	        !call_find_branch(call, &project, call->parameters[1], &branch))
+		return false;
+	CLEANUP(free_text) char *list_name = xasprintf("endpoints of %lld", (long long)branch.id);
+	if (!page_read(call->request, list_name, false, PAGE_SIZE_MAX, &page, &call->error))
+		return false;
+	struct error err;
+	CLEANUP(statement_done) struct statement st = { 0 };
+	if (endpoint_row_list(call->services->md, branch.id, page.after_id, page.size + 1, &st, &err) !=
+	        STATUS_OK)
+		return call_fail(call, &err);
+	struct call_list list;
+	call_list_begin(call, "endpoints", &list);
+	for (;;) {
+		CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
+		status code = endpoint_row_next(&st, &endpoint, &err);
+		if (code == STATUS_NOT_FOUND ||
+		        (code == STATUS_OK && !call_list_has_room(&list, &page, endpoint.id)))
+			return call_list_answer(call, &list, &page, list_name);
+		if (code != STATUS_OK)
+			return call_fail(call, &err);
+		yyjson_mut_arr_append(list.items,
+		        endpoint_to_json(call->services, call->out, &project, &branch, &endpoint));
+	}
+}
+
+/* The chain of parents of an endpoint call, and the endpoint. */
+static bool find_all(struct call *call, struct project_row *project, struct branch_row *branch,
+        struct endpoint_row *endpoint)
+{
+	return call_find_project(call, call->parameters[0], project) &&
+	       call_find_branch(call, project, call->parameters[1], branch) &&
+	       call_find_endpoint(call, branch, call->parameters[2], endpoint);
+}
+
+bool endpoint_get(struct call *call)
+{
+	CLEANUP(project_row_done) struct project_row project = { 0 };
+	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
+	struct branch_row branch;
+	return find_all(call, &project, &branch, &endpoint) &&
+	       call_answer(call, endpoint_to_json(call->services, call->out, &project, &branch, &endpoint));
+}
+
+bool endpoint_update(struct call *call)
+{
+	CLEANUP(project_row_done) struct project_row project = { 0 };
+	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
+	CLEANUP(endpoint_fields_done) struct endpoint_fields fields = { 0 };
+	struct branch_row branch;
+	struct update_mask mask;
+	return find_all(call, &project, &branch, &endpoint) && call_read_body(call) &&
+	       endpoint_mask_parse(http_request_query(call->request, "update_mask"), &mask, &call->error) &&
+	       read_fields(call, &fields) && apply_update(call, &project, &branch, &endpoint, &fields, &mask);
+}
+
+bool endpoint_delete(struct call *call)
+{
+	CLEANUP(project_row_done) struct project_row project = { 0 };
+	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
+	struct branch_row branch;
+	if (!find_all(call, &project, &branch, &endpoint))
+		return false;
+	/* There are only read-write endpoints so far, and those go with their branch. */
+	CLEANUP(free_text) char *name = endpoint_name(&project, &branch, &endpoint);
+	(void)api_fail(&call->error, API_BAD_REQUEST,
+	        "Cannot delete read-write endpoint '%s'. Read-write endpoints cannot be deleted.", name);
+	call->error.is_managed_by_parent = true;
+	return false;
+}

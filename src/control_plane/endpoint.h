@@ -1,0 +1,22 @@
+/* Endpoint: the REST calls on endpoints (rest-api.md 3.3), and the primary endpoint that every branch is made with. */
+#pragma once
+
+#include "control_plane/call.h"
+#include "control_plane/compute_fields.h"
+
+bool endpoint_create(struct call *call);
+bool endpoint_list(struct call *call);
+bool endpoint_get(struct call *call);
+bool endpoint_update(struct call *call);
+bool endpoint_delete(struct call *call);
+
+/* A READ_WRITE endpoint "primary" with the project's default settings; not stored yet. */
+void endpoint_begin_primary(const struct project_row *project, int64_t now_usec, struct endpoint_row *ret);
+/* In the caller's transaction: gives it a uid and an address of its own, and stores it. */
+MUST_CHECK status endpoint_insert_primary(
+        struct metadata *md, int64_t branch, struct endpoint_row *endpoint, struct error *err);
+/* Changes size, suspension and settings as the mask says. */
+bool endpoint_update_values(struct endpoint_row *endpoint, const struct compute_fields *fields,
+        const struct update_mask *mask, const struct project_row *project, const char *path,
+        struct api_error *error);
+bool endpoint_mask_parse(const char *text, struct update_mask *ret, struct api_error *error);

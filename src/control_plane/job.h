@@ -1,0 +1,70 @@
+/*
+ * Job: one open operation on its way. The kind of operation decides the step function; it is called with job->phase and
+ * must end in exactly one of the calls below, which come back with the next phase, or in job_finish().
+ *
+ *   job_go        at once                     job_work      after a blocking function in a worker thread
+ *   job_open      when a compute accepts      job_suspend   when a compute sleeps
+ *   job_apply     when a compute has read its new spec     job_retry     after a while
+ *
+ * When the asynchronous part fails, job->failure keeps the first failure and the step function gets job->failed_phase.
+ */
+#pragma once
+
+#include <uv.h>
+
+#include "base/base.h"
+#include "compute/branching.h"
+#include "control_plane/operation.h"
+#include "control_plane/services.h"
+
+#define JOB_PHASE_FIRST 0
+
+struct reconciler;
+
+struct job {
+	struct job *next;
+	struct reconciler *reconciler;
+	const struct services *services;
+	struct operation_row operation;
+	void (*step)(struct job *job);
+	int phase, next_phase, failed_phase;
+	int attempts; /* of the current phase */
+	int tries;    /* of all of it, for kinds that begin again */
+	bool is_begun, is_in_worker, is_finished;
+	uv_work_t work;
+	uv_timer_t timer;
+	status (*work_fn)(struct job *job, struct error *err);
+	struct error work_error;
+	struct error failure; /* code STATUS_OK: none so far */
+
+	/* The plan: copies, so that worker threads touch nothing of the loop's. */
+	char endpoint_uid[RESOURCE_ID_MAX + 1], volume_id[RESOURCE_ID_MAX + 1];
+	char source_endpoint_uid[RESOURCE_ID_MAX + 1], source_volume_id[RESOURCE_ID_MAX + 1];
+	char *source_socket_dir;
+	const char *needed_uid; /* see reconciler_needs(); NULL: none */
+	bool source_is_disabled;
+	struct installation installation;
+	uint32_t timeline;
+	struct branching_result cloned;
+	int64_t space_bytes;
+	/* For deletions: all computes and volumes of the branch or project. */
+	char (*endpoint_uids)[RESOURCE_ID_MAX + 1];
+	char (*volume_ids)[RESOURCE_ID_MAX + 1];
+	size_t endpoint_count, volume_count, next_endpoint;
+};
+
+void job_go(struct job *job, int phase);
+void job_work(struct job *job, status (*fn)(struct job *job, struct error *err), int next_phase);
+void job_open(struct job *job, const char *uid, int next_phase);
+void job_suspend(struct job *job, const char *uid, int next_phase);
+void job_apply(struct job *job, const char *uid, int next_phase);
+void job_retry(struct job *job, int phase, int64_t delay_ms);
+/* Keeps the first failure, then goes to failed_phase. */
+void job_fail(struct job *job, const struct error *err);
+/* The operation's end is committed: the job goes away. */
+void job_finish(struct job *job);
+
+/* The step functions, by kind of operation. */
+void job_create_step(struct job *job);   /* PROJECT_CREATE, BRANCH_CREATE */
+void job_delete_step(struct job *job);   /* …_DELETE, …_PURGE */
+void job_endpoint_step(struct job *job); /* ENDPOINT_UPDATE */

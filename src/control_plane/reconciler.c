@@ -1,0 +1,311 @@
+#include "control_plane/reconciler.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "control_plane/job.h"
+
+#define RELOAD_RETRY_MS 2000
+
+struct reconciler {
+	struct services *services;
+	struct job *jobs; /* open operations, oldest first */
+	int64_t last_seq; /* newest operation that has a job or had one */
+	uv_timer_t
+	        wakeup; /* begins jobs from the loop, never from inside a caller's transaction or callback */
+	bool is_stopping, is_freed;
+	size_t jobs_closing;
+};
+
+static void on_wakeup(uv_timer_t *timer);
+
+static bool is_frozen(const struct reconciler *r)
+{
+	return r->is_stopping || fleet_is_shutting_down(r->services->fleet);
+}
+
+struct reconciler *reconciler_create(struct services *services)
+{
+	struct reconciler *r = xcalloc(1, sizeof *r);
+	r->services = services;
+	services->reconciler = r;
+	(void)uv_timer_init(services->loop, &r->wakeup);
+	r->wakeup.data = r;
+	return r;
+}
+
+void reconciler_kick(struct reconciler *r)
+{
+	if (!r->is_stopping)
+		(void)uv_timer_start(&r->wakeup, on_wakeup, 0, 0);
+}
+
+static void (*step_for(enum operation_kind kind))(struct job *)
+{
+	switch (kind) {
+	case OPERATION_PROJECT_CREATE:
+	case OPERATION_BRANCH_CREATE:
+		return job_create_step;
+	case OPERATION_PROJECT_DELETE:
+	case OPERATION_PROJECT_PURGE:
+	case OPERATION_BRANCH_DELETE:
+	case OPERATION_BRANCH_PURGE:
+		return job_delete_step;
+	case OPERATION_ENDPOINT_UPDATE:
+		return job_endpoint_step;
+	default:
+		return NULL; /* ends in the transaction that records it */
+	}
+}
+
+/* Takes what row holds. */
+static void add_job(struct reconciler *r, struct operation_row *row)
+{
+	struct job **end = &r->jobs;
+	while (*end)
+		end = &(*end)->next;
+	enum operation_kind kind;
+	struct job *job = xcalloc(1, sizeof *job);
+	job->reconciler = r;
+	job->services = r->services;
+	job->operation = *row;
+	*row = (struct operation_row){ 0 };
+	job->step = operation_kind_parse(job->operation.kind, &kind) ? step_for(kind) : NULL;
+	(void)uv_timer_init(r->services->loop, &job->timer);
+	job->timer.data = job->work.data = job;
+	*end = job;
+	r->last_seq = job->operation.seq;
+}
+
+static status load_new_jobs(struct reconciler *r, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = operation_row_list_open(r->services->md, r->last_seq, &st, err);
+	while (code == STATUS_OK) {
+		CLEANUP(operation_row_done) struct operation_row row = { 0 };
+		code = operation_row_next(&st, &row, err);
+		if (code == STATUS_OK)
+			add_job(r, &row);
+	}
+	return code == STATUS_NOT_FOUND ? STATUS_OK : code;
+}
+
+static bool may_begin(const struct reconciler *r, const struct job *job)
+{
+	for (const struct job *earlier = r->jobs; earlier != job; earlier = earlier->next) {
+		if (operation_must_wait(&job->operation, &earlier->operation))
+			return false;
+	}
+	return true;
+}
+
+static void on_wakeup(uv_timer_t *timer)
+{
+	struct reconciler *r = timer->data;
+	if (is_frozen(r))
+		return;
+	struct error err;
+	if (load_new_jobs(r, &err) != STATUS_OK) {
+		log_error("could not load operations: %s", err.message);
+		(void)uv_timer_start(&r->wakeup, on_wakeup, RELOAD_RETRY_MS, 0);
+	}
+	/* A step may finish its job and so change the list: begin from the front again after each. */
+	for (bool has_begun = true; has_begun;) {
+		has_begun = false;
+		for (struct job *job = r->jobs; job; job = job->next) {
+			if (job->is_begun || !job->step || !may_begin(r, job))
+				continue;
+			job->is_begun = has_begun = true;
+			job_go(job, JOB_PHASE_FIRST);
+			break;
+		}
+	}
+}
+
+void reconciler_stop(struct reconciler *r)
+{
+	r->is_stopping = true;
+	(void)uv_timer_stop(&r->wakeup);
+}
+
+bool reconciler_is_working(const struct reconciler *r)
+{
+	for (const struct job *job = r->jobs; job; job = job->next) {
+		if (job->is_in_worker)
+			return true;
+	}
+	return false;
+}
+
+size_t reconciler_open_jobs(const struct reconciler *r)
+{
+	size_t count = 0;
+	for (const struct job *job = r->jobs; job; job = job->next)
+		count++;
+	return count;
+}
+
+bool reconciler_needs(const struct reconciler *r, const char *endpoint_uid)
+{
+	for (const struct job *job = r->jobs; job; job = job->next) {
+		if (job->needed_uid && strcmp(job->needed_uid, endpoint_uid) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void free_when_empty(struct reconciler *r)
+{
+	if (r->is_freed && r->jobs_closing == 0)
+		free(r);
+}
+
+static void on_job_closed(uv_handle_t *timer)
+{
+	struct job *job = timer->data;
+	struct reconciler *r = job->reconciler;
+	operation_row_done(&job->operation);
+	free(job->source_socket_dir);
+	free(job->endpoint_uids);
+	free(job->volume_ids);
+	free(job);
+	r->jobs_closing--;
+	free_when_empty(r);
+}
+
+static void close_job(struct job *job)
+{
+	job->reconciler->jobs_closing++;
+	(void)uv_timer_stop(&job->timer);
+	uv_close((uv_handle_t *)&job->timer, on_job_closed);
+}
+
+static void on_wakeup_closed(uv_handle_t *timer)
+{
+	struct reconciler *r = timer->data;
+	r->is_freed = true;
+	free_when_empty(r);
+}
+
+void reconciler_free(struct reconciler *r)
+{
+	assert(r->is_stopping && !reconciler_is_working(r));
+	while (r->jobs) {
+		struct job *job = r->jobs;
+		r->jobs = job->next;
+		close_job(job);
+	}
+	uv_close((uv_handle_t *)&r->wakeup, on_wakeup_closed);
+}
+
+void job_go(struct job *job, int phase)
+{
+	if (phase != job->phase)
+		job->attempts = 0;
+	job->phase = phase;
+	if (!is_frozen(job->reconciler)) /* R5 */
+		job->step(job);
+}
+
+void job_fail(struct job *job, const struct error *err)
+{
+	if (job->failure.code == STATUS_OK)
+		job->failure = *err;
+	job_go(job, job->failed_phase);
+}
+
+static void run_in_worker(uv_work_t *work)
+{
+	struct job *job = work->data;
+	job->work_error = (struct error){ 0 };
+	status st = job->work_fn(job, &job->work_error);
+	if (st != STATUS_OK && job->work_error.code == STATUS_OK)
+		job->work_error.code = st;
+	else if (st == STATUS_OK)
+		job->work_error.code = STATUS_OK;
+}
+
+static void after_work(uv_work_t *work, int code)
+{
+	struct job *job = work->data;
+	job->is_in_worker = false;
+	if (code != 0 || is_frozen(job->reconciler))
+		return;
+	if (job->work_error.code != STATUS_OK)
+		job_fail(job, &job->work_error);
+	else
+		job_go(job, job->next_phase);
+}
+
+void job_work(struct job *job, status (*fn)(struct job *job, struct error *err), int next_phase)
+{
+	job->work_fn = fn;
+	job->next_phase = next_phase;
+	job->is_in_worker = true;
+	(void)uv_queue_work(job->services->loop, &job->work, run_in_worker, after_work);
+}
+
+static void on_fleet_done(void *arg, const char *uid, const struct error *err)
+{
+	(void)uid;
+	struct job *job = arg;
+	if (is_frozen(job->reconciler))
+		return;
+	if (err)
+		job_fail(job, err);
+	else
+		job_go(job, job->next_phase);
+}
+
+void job_open(struct job *job, const char *uid, int next_phase)
+{
+	job->next_phase = next_phase;
+	fleet_open(job->services->fleet, uid, on_fleet_done, job);
+}
+
+void job_suspend(struct job *job, const char *uid, int next_phase)
+{
+	job->next_phase = next_phase;
+	fleet_suspend(job->services->fleet, uid, on_fleet_done, job);
+}
+
+void job_apply(struct job *job, const char *uid, int next_phase)
+{
+	job->next_phase = next_phase;
+	fleet_apply(job->services->fleet, uid, on_fleet_done, job);
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+	struct job *job = timer->data;
+	job_go(job, job->next_phase);
+}
+
+void job_retry(struct job *job, int phase, int64_t delay_ms)
+{
+	job->attempts++;
+	job->next_phase = phase;
+	(void)uv_timer_start(&job->timer, on_retry, (uint64_t)delay_ms, 0);
+}
+
+void job_finish(struct job *job)
+{
+	struct reconciler *r = job->reconciler;
+	const struct operation_row *op = &job->operation;
+	long long took_ms = (long long)(op->finish_usec - op->create_usec) / 1000;
+	if (job->failure.code != STATUS_OK)
+		log_warning("operation %s %s %s by %s failed after %lld ms: %s", op->id, op->kind,
+		        op->resource, op->actor, took_ms, job->failure.message);
+	else
+		log_info("operation %s %s %s by %s done in %lld ms", op->id, op->kind, op->resource,
+		        op->actor, took_ms);
+	struct job **link = &r->jobs;
+	while (*link != job)
+		link = &(*link)->next;
+	*link = job->next;
+	job->is_finished = true;
+	close_job(job);
+	reconciler_kick(r);
+}
