@@ -22,9 +22,9 @@
 #include "base/random.h"
 
 #define RSA_BITS      2048
-#define SIGNATURE_MAX 1024           /* RSA keys up to 8192 bits */
-#define SECONDS_MAX   253402300799ll /* the year 9999: far below what overflows when turned into microseconds \
-	                              */
+#define SIGNATURE_MAX 1024 /* RSA keys up to 8192 bits */
+/* The year 9999, far below what would overflow when turned into microseconds. */
+#define SECONDS_MAX     253402300799ll
 #define TOKEN_ISSUER    "tarn"
 #define TOKEN_ID_DIGITS 32
 
