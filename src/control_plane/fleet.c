@@ -321,7 +321,8 @@ void fleet_shut_down(struct fleet *fleet, fleet_done_fn done, void *arg)
 	struct error err;
 	error_fill(&err, STATUS_UNAVAILABLE, 0, "Tarn is shutting down");
 	fleet->is_shutting_down = true;
-	STAILQ_INSERT_TAIL(&fleet->shut_down_waiters, waiter_new(WAIT_SHUT_DOWN, NULL, done, arg), link);
+	struct waiter *asker = waiter_new(WAIT_SHUT_DOWN, NULL, done, arg);
+	STAILQ_INSERT_TAIL(&fleet->shut_down_waiters, asker, link);
 	for (size_t i = 0; i < fleet->count; i++) {
 		struct member *m = fleet->members[i];
 		member_answer(m, WAIT_OPEN, &err);

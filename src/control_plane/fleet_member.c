@@ -35,7 +35,6 @@
 #define BACKOFF_LAST_MS  5000
 #define QUIET_USEC       (10 * USEC_PER_SEC) /* who ran that long starts the back-off anew */
 #define LAST_WORDS_MS    1000                /* for what a dead process left in its channel */
-#define END_MS           10000               /* from last words to the end of the process */
 #define APPLY_MS         30000
 #define SPEC_MAX_BYTES   (16u << 20)
 
@@ -126,7 +125,6 @@ static void fall_asleep(struct member *m)
 	(void)uv_timer_stop(&m->applying);
 	m->must_stop = false;
 	m->failures = 0;
-	m->seen.pid = m->seen.postgres_pid = 0;
 	member_set_state(m, FLEET_ASLEEP);
 	if (m->is_gone)
 		return; /* on_change has forgotten it */
@@ -152,6 +150,7 @@ static void disengage(struct member *m)
 	(void)uv_timer_stop(&m->deadline);
 	m->is_engaged = m->is_child = m->has_ended = m->has_served = m->has_report = false;
 	m->is_suspend_sent = m->is_suspending = false;
+	m->seen.pid = m->seen.postgres_pid = 0;
 	m->exit_status = 0;
 	m->reconnects = 0;
 	m->kill_reason = NULL;
@@ -205,7 +204,7 @@ static void apply_expired(uv_timer_t *timer)
 	answer_applies(m, &err);
 }
 
-/* Sends all applies that were not sent yet as one. */
+/* Sends all applies that were not sent yet as one. The supervisor answers with its state, applied or with a reason. */
 static void send_applies(struct member *m)
 {
 	bool is_any = false;
@@ -228,7 +227,6 @@ static void send_applies(struct member *m)
 	}
 	line_channel_send(m->channel, "{\"do\":\"apply\"}");
 	(void)uv_timer_start(&m->applying, apply_expired, APPLY_MS, 0);
-	answer_applies(m, NULL);
 }
 
 /* ---- what the supervisor says ---- */
@@ -290,7 +288,7 @@ static void take_state(struct member *m, enum fleet_report_state state)
 		break;
 	case REPORT_STOPPED:
 	case REPORT_FAILED:
-		arm_deadline(m, END_MS);
+		arm_deadline(m, m->fleet->patience_ms);
 		member_set_state(m, FLEET_STOPPING);
 		break;
 	}
@@ -559,9 +557,11 @@ static void deadline_passed(uv_timer_t *timer)
 		kill_supervisor(m, "did not say anything after its start");
 	} else {
 		/* Its Postgres may be serving clients: not ours to kill. */
+		char process[32] = "";
+		if (m->seen.pid > 0)
+			(void)snprintf(process, sizeof process, " (process %d)", (int)m->seen.pid);
 		error_fill(&err, STATUS_UNAVAILABLE, 0,
-		        "the supervisor of endpoint \"%s\" (process %d) runs but does not answer", m->uid,
-		        (int)m->seen.pid);
+		        "the supervisor of endpoint \"%s\"%s runs but does not answer", m->uid, process);
 		error_hint(&err,
 		        "Look at \"%s/supervisor.log\"; killing that process makes Tarn start it anew.",
 		        m->folder);

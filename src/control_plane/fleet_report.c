@@ -144,7 +144,9 @@ static status read_timing(yyjson_val *root, struct fleet_timing *ret, struct err
 
 status fleet_report_parse(struct slice line, struct fleet_report *ret, struct error *err)
 {
-	CLEANUP(doc_freep) yyjson_doc *doc = yyjson_read((const char *)line.data, line.len, 0);
+	/* A reason may quote what Postgres logged in another encoding; copy_printable() sorts that out. */
+	CLEANUP(doc_freep)
+	yyjson_doc *doc = yyjson_read((const char *)line.data, line.len, YYJSON_READ_ALLOW_INVALID_UNICODE);
 	yyjson_val *root = yyjson_doc_get_root(doc);
 	if (!yyjson_is_obj(root))
 		return error_set(err, STATUS_INVALID, 0, "not a JSON object");
