@@ -32,8 +32,12 @@ void check_installations(struct findings *findings, const struct cli_services *s
 	for (size_t i = 0; i < count; i++) {
 		const struct cli_installation *one = &found[i];
 		accepted += one->is_accepted;
-		findings_add(findings, one->is_accepted ? FINDING_OK : FINDING_WARNING, "Postgres",
-		        xasprintf("%s in %s%s%s", one->version, one->bin_dir, *one->remark ? ": " : "",
+		/* One that is not used is no problem of this host as long as there is another. */
+		findings_add(findings, FINDING_OK, "Postgres",
+		        xasprintf("%s in %s%s%s", one->version, one->bin_dir,
+		                *one->remark == '\0' ? ""
+		                : one->is_accepted   ? ": "
+		                                     : ", not used: ",
 		                one->remark),
 		        NULL);
 	}
