@@ -50,13 +50,15 @@ struct job {
 	/* For deletions: all computes and volumes of the branch or project. */
 	char (*endpoint_uids)[RESOURCE_ID_MAX + 1];
 	char (*volume_ids)[RESOURCE_ID_MAX + 1];
-	size_t endpoint_count, volume_count, next_endpoint;
+	size_t endpoint_count, volume_count, suspending_count;
 };
 
 void job_go(struct job *job, int phase);
 void job_work(struct job *job, status (*fn)(struct job *job, struct error *err), int next_phase);
 void job_open(struct job *job, const char *uid, int next_phase);
 void job_suspend(struct job *job, const char *uid, int next_phase);
+/* All of job->endpoint_uids that do not sleep, side by side. */
+void job_suspend_all(struct job *job, int next_phase);
 void job_apply(struct job *job, const char *uid, int next_phase);
 void job_retry(struct job *job, int phase, int64_t delay_ms);
 /* Keeps the first failure, then goes to failed_phase. */

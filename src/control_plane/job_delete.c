@@ -2,8 +2,8 @@
  * Deleting a branch or a whole project. Soft: its computes sleep, nothing else changes. Purge: computes, volumes and rows
  * go. The rows were marked in the transaction that recorded the operation, so nobody sees or opens them any more.
  *
- *   LOAD ─▶ SUSPEND (each compute) ─▶ FINISH                                 soft
- *   LOAD ─▶ SUSPEND (each compute) ─▶ FORGET ─▶ DESTROY ─▶ FINISH            purge
+ *   LOAD ─▶ SUSPEND (all computes) ─▶ FINISH                                 soft
+ *   LOAD ─▶ SUSPEND (all computes) ─▶ FORGET ─▶ DESTROY ─▶ FINISH            purge
  *   a step that fails is tried again; after many attempts the operation fails, and the next start purges anew
  */
 #include <stdlib.h>
@@ -84,22 +84,6 @@ static void load(struct job *job)
 		job_go(job, SUSPEND);
 }
 
-/* One after the other: each comes back here. */
-static void suspend_next(struct job *job)
-{
-	job->failed_phase = BEGIN_AGAIN;
-	while (job->next_endpoint < job->endpoint_count) {
-		const char *uid = job->endpoint_uids[job->next_endpoint];
-		const struct fleet_member *member = fleet_look(job->services->fleet, uid);
-		if (member && member->state != FLEET_ASLEEP) {
-			job_suspend(job, uid, SUSPEND);
-			return;
-		}
-		job->next_endpoint++;
-	}
-	job_go(job, is_purge(job) ? FORGET : FINISH);
-}
-
 static void forget_all(struct job *job)
 {
 	struct error err;
@@ -107,8 +91,7 @@ static void forget_all(struct job *job)
 		if (!fleet_look(job->services->fleet, job->endpoint_uids[i]))
 			continue;
 		if (fleet_forget(job->services->fleet, job->endpoint_uids[i], &err) != STATUS_OK) {
-			job->next_endpoint = 0; /* somebody woke it: suspend it first */
-			job_fail(job, &err);
+			job_fail(job, &err); /* somebody woke it: begin again */
 			return;
 		}
 	}
@@ -169,7 +152,8 @@ void job_delete_step(struct job *job)
 		load(job);
 		break;
 	case SUSPEND:
-		suspend_next(job);
+		job->failed_phase = BEGIN_AGAIN;
+		job_suspend_all(job, is_purge(job) ? FORGET : FINISH);
 		break;
 	case FORGET:
 		forget_all(job);
@@ -183,7 +167,6 @@ void job_delete_step(struct job *job)
 		break;
 	case BEGIN_AGAIN:
 		/* All steps can be repeated, so trying again begins at the first. */
-		job->next_endpoint = 0;
 		if (++job->tries < TRY_ATTEMPTS) {
 			job->failure = (struct error){ 0 };
 			job_retry(job, SUSPEND, RETRY_MS);

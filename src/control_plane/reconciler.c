@@ -271,6 +271,32 @@ void job_suspend(struct job *job, const char *uid, int next_phase)
 	fleet_suspend(job->services->fleet, uid, on_fleet_done, job);
 }
 
+static void on_one_suspended(void *arg, const char *uid, const struct error *err)
+{
+	(void)uid;
+	struct job *job = arg;
+	if (err && job->failure.code == STATUS_OK)
+		job->failure = *err;
+	if (--job->suspending_count > 0 || is_frozen(job->reconciler))
+		return;
+	job_go(job, job->failure.code != STATUS_OK ? job->failed_phase : job->next_phase);
+}
+
+void job_suspend_all(struct job *job, int next_phase)
+{
+	job->next_phase = next_phase;
+	job->suspending_count = 0;
+	for (size_t i = 0; i < job->endpoint_count; i++) {
+		const struct fleet_member *member = fleet_look(job->services->fleet, job->endpoint_uids[i]);
+		if (!member || member->state == FLEET_ASLEEP)
+			continue;
+		job->suspending_count++; /* the callback never comes from inside the call (F2) */
+		fleet_suspend(job->services->fleet, job->endpoint_uids[i], on_one_suspended, job);
+	}
+	if (job->suspending_count == 0)
+		job_go(job, next_phase);
+}
+
 void job_apply(struct job *job, const char *uid, int next_phase)
 {
 	job->next_phase = next_phase;
