@@ -34,9 +34,11 @@ class Tarn:
         self.api_port = free_port()
 
     def __enter__(self):
-        self.data = tempfile.mkdtemp(prefix="tarn-bench-", dir="/tmp")
-        os.chmod(self.data, 0o711)
-        self.log = open(os.path.join(self.data, "up.log"), "wb")
+        self.folder = tempfile.mkdtemp(prefix="tarn-bench-", dir="/tmp")  # socket paths must stay short
+        os.chmod(self.folder, 0o711)
+        self.data = os.path.join(self.folder, "data")
+        self.log_path = os.path.join(self.folder, "up.log")
+        self.log = open(self.log_path, "wb")
         command = [self.binary, "up", "--data", self.data, "--api", f"127.0.0.1:{self.api_port}",
                    "--pg-port", str(self.pg_port)]
         for setting in self.settings:
@@ -55,7 +57,7 @@ class Tarn:
             self.up.terminate()
             self.up.wait(60)
         self.log.close()
-        shutil.rmtree(self.data, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def command(self, *arguments):
         return [self.binary, *arguments, "--data", self.data]
@@ -67,7 +69,7 @@ class Tarn:
     def json(self, *arguments):
         done = subprocess.run(self.command("postgres", *arguments, "-o", "json"), stdout=subprocess.PIPE, check=False)
         if done.returncode != 0:
-            with open(os.path.join(self.data, "up.log"), encoding="utf-8", errors="replace") as log:
+            with open(self.log_path, encoding="utf-8", errors="replace") as log:
                 sys.stderr.write(log.read()[-3000:])
             sys.exit(f"tarn postgres {' '.join(arguments)} failed")
         return json.loads(done.stdout) if done.stdout.strip() else None
@@ -76,7 +78,7 @@ class Tarn:
         deadline = time.monotonic() + seconds
         while not ready():
             if time.monotonic() > deadline or self.up.poll() is not None:
-                with open(os.path.join(self.data, "up.log"), encoding="utf-8", errors="replace") as log:
+                with open(self.log_path, encoding="utf-8", errors="replace") as log:
                     sys.stderr.write(log.read()[-3000:])
                 sys.exit(f"gave up waiting for {what}")
             time.sleep(0.02)

@@ -49,7 +49,7 @@ class Bare:
         self.folder = os.path.join(tarn.data, "bare")
         volume = glob.glob(os.path.join(tarn.data, "volumes", "*"))[0]
         shutil.copytree(volume, self.folder, symlinks=True)
-        settings = glob.glob(os.path.join(tarn.data, "computes", "*", "socket", "postgresql.conf"))[0]
+        settings = glob.glob(os.path.join(tarn.data, "computes", "*", "postgresql.conf"))[0]
         self.socket = os.path.join(self.folder, "socket")
         os.mkdir(self.socket, 0o700)
         shutil.copy(settings, self.socket)
@@ -62,12 +62,12 @@ class Bare:
 
     def start_and_ask(self):
         as_user = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        begin = time.perf_counter()
         server = subprocess.Popen(
             ["postgres", "-D", os.path.join(self.folder, "data"), "-c",
              f"config_file={self.socket}/postgresql.conf", "-c", f"hba_file={self.socket}/hba.conf",
              "-c", "listen_addresses=", "-c", f"unix_socket_directories={self.socket}"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **as_user)
-        begin = time.perf_counter()
         try:
             while True:
                 try:
