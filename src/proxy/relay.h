@@ -23,7 +23,7 @@
 #include "proxy/block_pool.h"
 
 /* At most this many blocks from one client at a time, then the others have their turn. */
-#define RELAY_ROUNDS 8u
+#define RELAY_ROUNDS 4u
 
 enum relay_result {
 	RELAY_GOES_ON,

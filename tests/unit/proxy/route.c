@@ -1,0 +1,93 @@
+/* Which endpoint a connection means. */
+#include "proxy/route.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#define UID "ep-calm-lake-1a2b3c4d"
+
+static void check_name(const char *sni, const char *domain, const char *name, const char *uid)
+{
+	struct server_name found;
+	server_name_parse(sni, domain, &found);
+	assert_string_equal(found.name, name);
+	assert_string_equal(found.uid, uid);
+}
+
+static void test_server_names(void **unused)
+{
+	(void)unused;
+	check_name(UID ".localhost", "localhost", UID ".localhost", UID);
+	check_name("EP-Calm-Lake-1A2B3C4D.LocalHost", "localhost", UID ".localhost", UID);
+	check_name(UID ".localhost.", "localhost", UID ".localhost", UID);
+	check_name(UID ".db.example.com", "db.example.com", UID ".db.example.com", UID);
+	check_name(UID ".db.example.com", "DB.Example.com", UID ".db.example.com", UID);
+	check_name("localhost", "localhost", "localhost", "");
+
+	static const char *const others[] = { NULL, "", ".", "localhos", "xlocalhost", ".localhost",
+		"x.localhost", "ep-.localhost", UID "localhost", "a." UID ".localhost",
+		UID ".localhost.evil.com", UID ".example.com", "ep-a_b.localhost", "ep-\xc3\xa4.localhost",
+		"*.localhost", "ep-a-.localhost", "127.0.0.1",
+		"ep-0123456789-0123456789-0123456789-0123456789-0123456789-0123456789.localhost" };
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		check_name(others[i], "localhost", "", "");
+}
+
+static void test_long_names(void **unused)
+{
+	(void)unused;
+	char name[400];
+	memset(name, 'a', sizeof name);
+	memcpy(name + sizeof name - 11, ".localhost", 11);
+	check_name(name, "localhost", "", "");
+}
+
+static bool choose(
+        const char *sni, const char *option, char ret_uid[ENDPOINT_UID_MAX + 1], struct refusal *refusal)
+{
+	struct server_name name;
+	struct startup_message message = { 0 };
+	server_name_parse(sni, "localhost", &name);
+	if (option)
+		message.endpoint = slice_from_text(option);
+	return route_choose(&name, &message, ret_uid, refusal);
+}
+
+static void test_choice(void **unused)
+{
+	(void)unused;
+	char uid[ENDPOINT_UID_MAX + 1] = "before";
+	struct refusal refusal;
+	assert_true(choose(UID ".localhost", NULL, uid, &refusal));
+	assert_string_equal(uid, UID);
+	assert_true(choose(NULL, UID, uid, &refusal));
+	assert_string_equal(uid, UID);
+	assert_true(choose("localhost", UID, uid, &refusal));
+	assert_string_equal(uid, UID);
+	assert_true(choose(UID ".localhost", UID, uid, &refusal));
+	assert_string_equal(uid, UID);
+	assert_true(choose("elsewhere.example.com", NULL, uid, &refusal));
+	assert_string_equal(uid, ""); /* the address decides */
+
+	assert_false(choose(UID ".localhost", "ep-other", uid, &refusal));
+	assert_string_equal(refusal.sqlstate, "08P01");
+	static const char *const bad[] = { "", "x", "ep-", "EP-A", "ep-a\"b", "ep-a b", "ep-a\x01",
+		"ep-0123456789-0123456789-0123456789-0123456789-0123456789-0123456789" };
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		assert_false(choose(NULL, bad[i], uid, &refusal));
+		assert_string_equal(refusal.sqlstate, "3D000");
+		assert_null(strchr(refusal.message, '\x01'));
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_server_names),
+		cmocka_unit_test(test_long_names),
+		cmocka_unit_test(test_choice),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
