@@ -385,8 +385,8 @@ static void session_read_password(struct client_session *s)
 	if (!is_password || !message_header_parse(bytes.data, &header) || header.payload_len > PASSWORD_MAX) {
 		struct refusal refusal;
 		if (is_password)
-			refusal_password(&refusal, slice_from_text(s->user), "The password is too long for a token.",
-			        s->login->endpoint.name);
+			refusal_password(&refusal, slice_from_text(s->user),
+			        "The password is too long for a token.", s->login->endpoint.name);
 		else
 			refusal_no_password(&refusal);
 		session_refuse(s, &refusal);
