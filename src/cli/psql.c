@@ -1,6 +1,7 @@
 /* `tarn psql`: finds the endpoint, gets a password for it, becomes psql (rest-api.md section 7). */
 #include <errno.h>
 #include <glob.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -174,6 +175,8 @@ static status become_psql(const char *psql, const struct options *options,
 		(void)unsetenv(misleading[i]);
 
 	(void)fflush(NULL);
+	(void)signal(
+	        SIGPIPE, SIG_DFL); /* ignored signals stay ignored across exec, and psql counts on this one */
 	(void)execv(psql, (char *const *)(uintptr_t)argv);
 	int saved = errno;
 	free(argv);

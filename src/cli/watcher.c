@@ -314,6 +314,14 @@ static void on_signal(uv_signal_t *handle, int number)
 {
 	struct watcher *watcher = handle->data;
 	log_info("stopping (%s)", number == SIGINT ? "Ctrl-C" : "SIGTERM");
+	/*
+	 * A second SIGTERM (of tarn down after a Ctrl-C) must not cut the stop short that comes now: it stays blocked from
+	 * here on. A second Ctrl-C may; the roles that are left go on then.
+	 */
+	sigset_t blocked;
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGTERM);
+	(void)sigprocmask(SIG_BLOCK, &blocked, NULL);
 	watcher->shall_stop = true;
 	end_loop(watcher);
 }
