@@ -43,6 +43,7 @@ struct lifecycle {
 	char *user_name;                                              /* who runs us */
 	struct system_user user;                                      /* Postgres' */
 	struct spec *spec;
+	struct spec *old_spec; /* while a new one is tried: to go back to */
 	struct volume *volume;
 	struct volume_start start; /* of the Postgres that runs */
 
@@ -126,6 +127,7 @@ static void free_lifecycle(struct lifecycle *lc)
 	bool has_failed = lc->report.state == COMPUTE_FAILED;
 	activity_monitor_free(lc->monitor);
 	spec_free(lc->spec);
+	spec_free(lc->old_spec);
 	volume_close(lc->volume);
 	free(lc->folder);
 	free(lc->socket_folder);
@@ -377,22 +379,39 @@ static status write_configuration(struct lifecycle *lc, struct error *err)
 	return configuration_write(&configuration, lc->folder, &lc->user, err);
 }
 
+/* The files on disk must always be good: a crash of Postgres starts it with them. */
+static void go_back(struct lifecycle *lc)
+{
+	struct error err;
+	spec_free(lc->spec);
+	lc->spec = TAKE_PTR(lc->old_spec);
+	if (write_configuration(lc, &err) != STATUS_OK)
+		log_error("%s", err.message);
+}
+
 static void settings_checked(void *owner, void *input, const struct error *err)
 {
 	struct lifecycle *lc = lifecycle_of(owner);
 	(void)input;
 	lc->own_sessions++;
+	if (err)
+		go_back(lc);
+	else
+		lc->old_spec = spec_free(lc->old_spec);
 	if (!job_ended(lc))
 		return;
-	signal_postgres(lc, SIGHUP); /* what is good is taken, the rest stays as it was */
-	if (err)
+	if (err) {
 		apply_failed(lc, err->message);
-	else
+	} else {
+		lc->refused_revision = 0;
+		signal_postgres(lc, SIGHUP);
 		tell(lc);
+	}
 	schedule_look(lc); /* the timeout may be another one */
 	step(lc);
 }
 
+/* Takes the new spec's settings if Postgres accepts them, then its roles and databases (in the next step). */
 static void apply(struct lifecycle *lc)
 {
 	struct error err;
@@ -405,17 +424,18 @@ static void apply(struct lifecycle *lc)
 		        &err, STATUS_CONFLICT, 0, "the spec names another volume than the one that runs");
 	}
 	if (st == STATUS_OK) {
-		spec_free(lc->spec);
+		lc->old_spec = lc->spec;
 		lc->spec = spec;
-		lc->refused_revision = 0;
 		st = write_configuration(lc, &err);
+		if (st != STATUS_OK)
+			go_back(lc);
 	}
-	if (st != STATUS_OK) {
-		apply_failed(lc, err.message);
-		step(lc);
+	if (st == STATUS_OK) {
+		run_job(lc, work_check_settings, settings_checked);
 		return;
 	}
-	run_job(lc, work_check_settings, settings_checked);
+	apply_failed(lc, err.message);
+	step(lc);
 }
 
 /* What is there to do now that Postgres is up and no job runs? */
@@ -533,7 +553,7 @@ static void postgres_ended(void *owner, pid_t pid, int exit_status)
 static status launch(struct lifecycle *lc, struct error *err)
 {
 	const char *data_path = volume_data_path(lc->volume);
-	status st = postgres_process_clear(data_path, LEFTOVER_PATIENCE_MS, err);
+	status st = postgres_process_clear(data_path, lc->socket_folder, LEFTOVER_PATIENCE_MS, err);
 	if (st == STATUS_OK)
 		st = volume_plan_start(lc->volume, &lc->start, err);
 	if (st == STATUS_OK)

@@ -153,11 +153,30 @@ static int find_process(const struct stat *folder, pid_t *ret_pid)
 	return -1;
 }
 
-status postgres_process_clear(const char *data_path, int patience_ms, struct error *err)
+static status remove_leftover(const char *path, struct error *err)
+{
+	if (unlink(path) < 0 && errno != ENOENT)
+		return error_set(err, STATUS_IO, errno, "could not remove file \"%s\"", path);
+	return STATUS_OK;
+}
+
+/* Postgres would take the process id in a lock file for alive when another process of its user has got the number. */
+static status remove_leftovers(const char *pid_file, const char *socket_folder, struct error *err)
+{
+	CLEANUP(free_text) char *socket = xasprintf("%s/.s.PGSQL.5432", socket_folder);
+	CLEANUP(free_text) char *socket_lock = xasprintf("%s.lock", socket);
+	status st = remove_leftover(socket, err);
+	if (st == STATUS_OK)
+		st = remove_leftover(socket_lock, err);
+	return st == STATUS_OK ? remove_leftover(pid_file, err) : st;
+}
+
+status postgres_process_clear(
+        const char *data_path, const char *socket_folder, int patience_ms, struct error *err)
 {
 	CLEANUP(free_text) char *pid_file = xasprintf("%s/" POSTMASTER_FILE, data_path);
 	if (!file_exists(pid_file)) /* Postgres removes it last */
-		return STATUS_OK;
+		return remove_leftovers(pid_file, socket_folder, err);
 	struct stat folder;
 	if (stat(data_path, &folder) < 0)
 		return error_set(err, STATUS_IO, errno, "could not look at folder \"%s\"", data_path);
@@ -183,7 +202,5 @@ status postgres_process_clear(const char *data_path, int patience_ms, struct err
 		struct pollfd ended = { .fd = pidfd, .events = POLLIN };
 		(void)poll(&ended, 1, (int)left_ms);
 	}
-	if (unlink(pid_file) < 0 && errno != ENOENT)
-		return error_set(err, STATUS_IO, errno, "could not remove file \"%s\"", pid_file);
-	return STATUS_OK;
+	return remove_leftovers(pid_file, socket_folder, err);
 }

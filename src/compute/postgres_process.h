@@ -25,9 +25,11 @@ MUST_CHECK status postgres_process_start(
         const struct postgres_command *command, pid_t *ret_pid, struct error *err);
 
 /*
- * Before a start: ends every Postgres process that still works in data_path (its supervisor was killed: it is on its way out,
- * and is killed when it takes longer than `patience_ms`), and removes the pid file such a process left behind, whose process id
- * another process may have by now (T29). Blocks; costs one look at a file when there is nothing to do.
- * The caller holds the volume's lease, so no such process can be anybody else's.
+ * Before a start: ends every Postgres process that still works in data_path (its supervisor was killed: it is on
+ * its way out, and is killed when it takes longer than `patience_ms`), and removes the lock files that it left
+ * in data_path and socket_folder, whose process id another process may have by now (T29). Blocks; costs a few
+ * looks at files when there is nothing to do. The caller holds the volume's lease and the endpoint's lock, so
+ * no such process can be anybody else's.
  */
-MUST_CHECK status postgres_process_clear(const char *data_path, int patience_ms, struct error *err);
+MUST_CHECK status postgres_process_clear(
+        const char *data_path, const char *socket_folder, int patience_ms, struct error *err);

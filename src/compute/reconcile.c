@@ -179,12 +179,13 @@ status reconcile_check_settings(const char *socket_folder, struct error *err)
 	/* Settings that only a start can change are "not applied" too: those wait for the next one. */
 	if (st == STATUS_OK)
 		st = admin_query(connection,
-		        "SELECT f.name, f.error FROM pg_file_settings f LEFT JOIN pg_settings s ON s.name = "
+		        "SELECT f.name, f.error, coalesce(f.setting, '') FROM pg_file_settings f LEFT JOIN "
+		        "pg_settings s ON s.name = "
 		        "lower(f.name)"
 		        " WHERE f.error IS NOT NULL AND s.context IS DISTINCT FROM 'postmaster' LIMIT 1",
 		        &rows, err);
 	if (st != STATUS_OK || PQntuples(rows) == 0)
 		return st;
-	return error_set(
-	        err, STATUS_INVALID, 0, "setting \"%s\": %s", PQgetvalue(rows, 0, 0), PQgetvalue(rows, 0, 1));
+	return error_set(err, STATUS_INVALID, 0, "setting \"%s\" cannot be \"%.100s\": %s",
+	        PQgetvalue(rows, 0, 0), PQgetvalue(rows, 0, 2), PQgetvalue(rows, 0, 1));
 }

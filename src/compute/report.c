@@ -15,6 +15,7 @@
 #define HUB_MAGIC       0x72687562u
 #define LISTENERS_MAX   64   /* connections at a time; control has one */
 #define FINISH_LIMIT_MS 2000 /* for one that does not read */
+#define LINGER_MS       500  /* for the first one to come, when the end came before it */
 
 struct listening {
 	LIST_ENTRY(listening) link;
@@ -32,6 +33,7 @@ struct report_hub {
 	const struct compute_report *report;
 	const struct report_events *events;
 	void *owner;
+	bool has_had_one; /* somebody was connected, if only for a moment */
 	bool is_finishing;
 };
 
@@ -107,7 +109,7 @@ static void free_hub(uv_handle_t *handle)
 
 static void finish_if_done(struct report_hub *hub)
 {
-	if (hub->is_finishing && LIST_EMPTY(&hub->channels) && !uv_is_closing((uv_handle_t *)&hub->limit))
+	if (!hub->listener && LIST_EMPTY(&hub->channels) && !uv_is_closing((uv_handle_t *)&hub->limit))
 		uv_close((uv_handle_t *)&hub->limit, free_hub);
 }
 
@@ -124,6 +126,34 @@ static void channel_closed(void *owner, struct line_channel *channel, const char
 
 static const struct line_channel_events channel_events = { .on_line = take_line, .on_close = channel_closed };
 
+static void limit_passed(uv_timer_t *timer);
+
+/* The second half of finishing: what was sent may leave, then everything closes. */
+static void close_down(struct report_hub *hub)
+{
+	if (!hub->listener)
+		return;
+	struct listening *one;
+	line_listener_close(hub->listener);
+	hub->listener = NULL;
+	LIST_FOREACH (one, &hub->channels, link)
+		line_channel_finish(one->channel);
+	(void)uv_timer_start(&hub->limit, limit_passed, FINISH_LIMIT_MS, 0);
+	finish_if_done(hub);
+}
+
+static void limit_passed(uv_timer_t *timer)
+{
+	struct report_hub *hub = hub_of(timer->data);
+	if (hub->listener) {
+		close_down(hub);
+		return;
+	}
+	struct listening *one;
+	LIST_FOREACH (one, &hub->channels, link)
+		line_channel_close(one->channel);
+}
+
 static void take_connection(void *owner, int fd)
 {
 	struct report_hub *hub = hub_of(owner);
@@ -139,7 +169,10 @@ static void take_connection(void *owner, int fd)
 	}
 	LIST_INSERT_HEAD(&hub->channels, one, link);
 	hub->count++;
+	hub->has_had_one = true;
 	send_to(hub, one->channel);
+	if (hub->is_finishing)
+		close_down(hub);
 }
 
 /* Only if the descriptor is really ours to use: the variable may come from anywhere. */
@@ -182,22 +215,11 @@ void report_hub_send(struct report_hub *hub)
 		send_to(hub, one->channel);
 }
 
-static void limit_passed(uv_timer_t *timer)
-{
-	struct report_hub *hub = hub_of(timer->data);
-	struct listening *one;
-	LIST_FOREACH (one, &hub->channels, link)
-		line_channel_close(one->channel);
-}
-
 void report_hub_finish(struct report_hub *hub)
 {
-	struct listening *one;
 	hub_of(hub)->is_finishing = true;
-	line_listener_close(hub->listener);
-	hub->listener = NULL;
-	LIST_FOREACH (one, &hub->channels, link)
-		line_channel_finish(one->channel);
-	(void)uv_timer_start(&hub->limit, limit_passed, FINISH_LIMIT_MS, 0);
-	finish_if_done(hub);
+	if (hub->has_had_one)
+		close_down(hub);
+	else /* who waits in the queue of the socket is taken in the loop's next turns, and told */
+		(void)uv_timer_start(&hub->limit, limit_passed, LINGER_MS, 0);
 }
