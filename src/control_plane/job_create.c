@@ -11,8 +11,10 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "compute/template.h"
+#include "control_plane/disk_room.h"
 #include "control_plane/job.h"
 #include "control_plane/resource_json.h"
 #include "page_store/volume.h"
@@ -130,6 +132,12 @@ static status make_first_volume(struct job *job, struct error *err)
 	status st = template_prepare(dd, &job->installation, &template_path, err);
 	if (st != STATUS_OK)
 		return st;
+	/* One that is there already, made before a crash, needs no more room. */
+	CLEANUP(free_text) char *made = data_directory_path(dd, "volumes/%s", job->volume_id);
+	if (!file_exists(made))
+		st = disk_room_check(dd, template_path, err);
+	if (st != STATUS_OK)
+		return st;
 	st = volume_create(
 	        dd, job->volume_id, template_path, job->installation.bin_dir, job->installation.major, err);
 	if (st == STATUS_EXISTS) /* a crash came after it was made */
@@ -145,6 +153,9 @@ static status make_clone(struct job *job, struct error *err)
 	const struct data_directory *dd = job->services->dd;
 	status st = volume_destroy(
 	        dd, job->volume_id, err); /* of an earlier attempt; nothing has opened it yet */
+	CLEANUP(free_text) char *source = data_directory_path(dd, "volumes/%s/data", job->source_volume_id);
+	if (st == STATUS_OK)
+		st = disk_room_check(dd, source, err);
 	if (st == STATUS_OK)
 		st = branching_clone(dd, job->source_volume_id, job->source_socket_dir, job->volume_id,
 		        job->timeline, &job->cloned, err);

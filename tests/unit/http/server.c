@@ -1,0 +1,296 @@
+/* clang-format off */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+/* clang-format on */
+
+#include "http/server.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+#define PATIENCE_USEC (20 * USEC_PER_SEC)
+
+struct fixture {
+	uv_loop_t loop;
+	struct http_server *server;
+	int requests;
+	size_t last_body_len;
+};
+
+/* Answers with method, path and the length of the body. */
+static void echo(void *owner, const struct http_request *request, struct http_response *response)
+{
+	struct fixture *f = owner;
+	f->requests++;
+	f->last_body_len = request->body.len;
+	char *body = xasprintf("{\"method\":\"%s\",\"path\":\"%s\",\"len\":%zu,\"auth\":\"%s\"}",
+	        request->method, request->path, request->body.len,
+	        request->authorization ? request->authorization : "");
+	http_response_add_header(response, "X-Test", "yes");
+	http_response_set_json(response, 200, body, strlen(body));
+}
+
+static int set_up(void **state)
+{
+	struct fixture *f = xcalloc(1, sizeof *f);
+	struct error err;
+	assert_int_equal(uv_loop_init(&f->loop), 0);
+	assert_int_equal(http_server_open(&f->loop, "127.0.0.1", 0, echo, f, &f->server, &err), STATUS_OK);
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+	http_server_close(f->server);
+	assert_int_equal(uv_run(&f->loop, UV_RUN_DEFAULT), 0);
+	assert_int_equal(uv_loop_close(&f->loop), 0);
+	free(f);
+	return 0;
+}
+
+static int connect_to(const struct fixture *f)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in address = { .sin_family = AF_INET,
+		.sin_port = htons((uint16_t)http_server_port(f->server)),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+	assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+	return fd;
+}
+
+/* One turn of the server: it and the client share this thread. */
+static void turn(struct fixture *f)
+{
+	(void)uv_run(&f->loop, UV_RUN_NOWAIT);
+}
+
+static void send_all(struct fixture *f, int fd, const char *bytes, size_t len)
+{
+	int64_t deadline = clock_monotonic_usec() + PATIENCE_USEC;
+	for (size_t done = 0; done < len;) {
+		ssize_t n = send(fd, bytes + done, len - done, MSG_NOSIGNAL);
+		if (n > 0)
+			done += (size_t)n;
+		else if (errno != EAGAIN)
+			fail_msg("send: %s", strerror(errno));
+		turn(f);
+		assert_true(clock_monotonic_usec() < deadline);
+	}
+}
+
+/* Reads until `end` is there or the server closes; false when it closed. */
+static bool read_until(struct fixture *f, int fd, const char *end, struct buffer *got)
+{
+	int64_t deadline = clock_monotonic_usec() + PATIENCE_USEC;
+	while (!got->data || !strstr(got->data, end)) {
+		char chunk[4096];
+		turn(f);
+		ssize_t n = recv(fd, chunk, sizeof chunk, 0);
+		if (n > 0)
+			buffer_append(got, chunk, (size_t)n);
+		else if (n == 0 || errno != EAGAIN)
+			return false;
+		assert_true(clock_monotonic_usec() < deadline);
+	}
+	return true;
+}
+
+static void answers_two_requests_on_one_connection(void **state)
+{
+	struct fixture *f = *state;
+	CLEANUP(close_fd) int fd = connect_to(f);
+	static const char first[] = "GET /one?x=1 HTTP/1.1\r\nHost: h\r\nauthorization: Bearer t\r\n\r\n";
+	CLEANUP(buffer_done) struct buffer a = { 0 };
+	send_all(f, fd, first, strlen(first));
+	assert_true(read_until(f, fd, "}", &a));
+	assert_non_null(strstr(a.data, "200 OK"));
+	assert_non_null(strstr(a.data, "X-Test: yes"));
+	assert_non_null(strstr(a.data, "Content-Type: application/json"));
+	assert_non_null(strstr(a.data, "\"path\":\"/one\",\"len\":0,\"auth\":\"Bearer t\""));
+	static const char second[] = "POST /two HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc";
+	CLEANUP(buffer_done) struct buffer b = { 0 };
+	send_all(f, fd, second, strlen(second));
+	assert_true(read_until(f, fd, "}", &b));
+	assert_non_null(strstr(b.data, "\"method\":\"POST\",\"path\":\"/two\",\"len\":3"));
+	assert_int_equal(f->requests, 2);
+}
+
+static void takes_chunks(void **state)
+{
+	struct fixture *f = *state;
+	CLEANUP(close_fd) int fd = connect_to(f);
+	static const char text[] = "POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+	                           "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+	CLEANUP(buffer_done) struct buffer got = { 0 };
+	send_all(f, fd, text, strlen(text));
+	assert_true(read_until(f, fd, "}", &got));
+	assert_non_null(strstr(got.data, "\"len\":5"));
+}
+
+/* The client sends it all, sees the answer and no connection reset; the handler never sees the body. */
+static void refuses_a_long_body(void **state)
+{
+	struct fixture *f = *state;
+	size_t len = 10u << 20;
+	char *body = xcalloc(1, len);
+	memset(body, 'x', len);
+	CLEANUP(close_fd) int fd = connect_to(f);
+	CLEANUP(free_text)
+	char *head = xasprintf("POST /long HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n", len);
+	send_all(f, fd, head, strlen(head));
+	send_all(f, fd, body, len);
+	CLEANUP(buffer_done) struct buffer got = { 0 };
+	assert_true(read_until(f, fd, "}]}", &got));
+	assert_non_null(strstr(got.data, " 413 "));
+	assert_non_null(strstr(got.data, "INVALID_PARAMETER_VALUE"));
+	assert_int_equal(f->requests, 0);
+
+	/* and the connection goes on */
+	static const char next[] = "GET /next HTTP/1.1\r\nHost: h\r\n\r\n";
+	CLEANUP(buffer_done) struct buffer again = { 0 };
+	send_all(f, fd, next, strlen(next));
+	assert_true(read_until(f, fd, "}", &again));
+	assert_int_equal(f->requests, 1);
+	free(body);
+}
+
+static void refuses_a_long_body_in_chunks(void **state)
+{
+	struct fixture *f = *state;
+	CLEANUP(close_fd) int fd = connect_to(f);
+	static const char head[] = "POST /long HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+	send_all(f, fd, head, strlen(head));
+	CLEANUP(buffer_done) struct buffer chunk = { 0 };
+	buffer_append_text(&chunk, "10000\r\n");
+	for (int i = 0; i < 0x10000; i++)
+		buffer_append_text(&chunk, "x");
+	buffer_append_text(&chunk, "\r\n");
+	for (int i = 0; i < 20; i++)
+		send_all(f, fd, chunk.data, chunk.len);
+	send_all(f, fd, "0\r\n\r\n", 5);
+	CLEANUP(buffer_done) struct buffer got = { 0 };
+	assert_true(read_until(f, fd, "}]}", &got));
+	assert_non_null(strstr(got.data, " 413 "));
+	assert_int_equal(f->requests, 0);
+}
+
+static void refuses_at_once_who_waits_for_leave(void **state)
+{
+	struct fixture *f = *state;
+	CLEANUP(close_fd) int fd = connect_to(f);
+	static const char head[] =
+	        "POST /long HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2000000\r\n\r\n";
+	send_all(f, fd, head, strlen(head));
+	CLEANUP(buffer_done) struct buffer got = { 0 };
+	assert_true(read_until(f, fd, "}]}", &got));
+	assert_non_null(strstr(got.data, " 413 "));
+	assert_int_equal(f->requests, 0);
+}
+
+static void takes_exactly_the_limit(void **state)
+{
+	struct fixture *f = *state;
+	char *body = xcalloc(1, HTTP_BODY_MAX);
+	memset(body, 'y', HTTP_BODY_MAX);
+	CLEANUP(close_fd) int fd = connect_to(f);
+	CLEANUP(free_text)
+	char *head = xasprintf("POST /max HTTP/1.1\r\nHost: h\r\nContent-Length: %u\r\n\r\n", HTTP_BODY_MAX);
+	send_all(f, fd, head, strlen(head));
+	send_all(f, fd, body, HTTP_BODY_MAX);
+	CLEANUP(buffer_done) struct buffer got = { 0 };
+	assert_true(read_until(f, fd, "}", &got));
+	assert_int_equal(f->requests, 1);
+	assert_int_equal(f->last_body_len, HTTP_BODY_MAX);
+	free(body);
+}
+
+static void answers_a_bad_uri_with_json(void **state)
+{
+	struct fixture *f = *state;
+	CLEANUP(close_fd) int fd = connect_to(f);
+	static const char text[] = "GET /%00 HTTP/1.1\r\nHost: h\r\n\r\n";
+	CLEANUP(buffer_done) struct buffer got = { 0 };
+	send_all(f, fd, text, strlen(text));
+	assert_true(read_until(f, fd, "}]}", &got));
+	assert_non_null(strstr(got.data, " 400 "));
+	assert_non_null(strstr(got.data, "INVALID_PARAMETER_VALUE"));
+	assert_int_equal(f->requests, 0);
+}
+
+static void outlives_garbage_and_half_requests(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const texts[] = { "\x16\x03\x01\x02", "\r\n\r\n\r\n", "GET",
+		"GET / HTTP/9.9\r\n\r\n", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nhalf",
+		"GET / HTTP/1.1\r\nHost: h\r\nX" };
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		CLEANUP(close_fd) int fd = connect_to(f);
+		send_all(f, fd, texts[i], strlen(texts[i]));
+		turn(f);
+	}
+	assert_int_equal(f->requests, 0);
+	CLEANUP(close_fd) int fd = connect_to(f);
+	static const char good[] = "GET /fine HTTP/1.1\r\nHost: h\r\n\r\n";
+	CLEANUP(buffer_done) struct buffer got = { 0 };
+	send_all(f, fd, good, strlen(good));
+	assert_true(read_until(f, fd, "}", &got));
+	assert_int_equal(f->requests, 1);
+}
+
+static void bounds_the_headers(void **state)
+{
+	struct fixture *f = *state;
+	CLEANUP(close_fd) int fd = connect_to(f);
+	CLEANUP(buffer_done) struct buffer text = { 0 };
+	buffer_append_text(&text, "GET / HTTP/1.1\r\nHost: h\r\n");
+	while (text.len < 2 * HTTP_HEADERS_BYTES_MAX)
+		buffer_append_text(&text, "X-Long: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n");
+	buffer_append_text(&text, "\r\n");
+	(void)!send(fd, text.data, text.len, MSG_NOSIGNAL);
+	CLEANUP(buffer_done) struct buffer got = { 0 };
+	(void)read_until(f, fd, "never", &got); /* refused or closed, not waited for */
+	assert_int_equal(f->requests, 0);
+}
+
+static void says_who_is_in_the_way(void **state)
+{
+	struct fixture *f = *state;
+	struct http_server *second = NULL;
+	struct error err;
+	assert_int_equal(
+	        http_server_open(&f->loop, "127.0.0.1", http_server_port(f->server), echo, f, &second, &err),
+	        STATUS_CONFLICT);
+	assert_non_null(strstr(err.message, "could not listen on 127.0.0.1 port"));
+	assert_int_equal(http_server_open(&f->loop, "localhost", 0, echo, f, &second, &err), STATUS_INVALID);
+	assert_null(second);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	static const struct CMUnitTest tests[] = {
+		TEST(answers_two_requests_on_one_connection),
+		TEST(takes_chunks),
+		TEST(refuses_a_long_body),
+		TEST(refuses_a_long_body_in_chunks),
+		TEST(refuses_at_once_who_waits_for_leave),
+		TEST(takes_exactly_the_limit),
+		TEST(answers_a_bad_uri_with_json),
+		TEST(outlives_garbage_and_half_requests),
+		TEST(bounds_the_headers),
+		TEST(says_who_is_in_the_way),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

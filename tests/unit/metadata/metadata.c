@@ -1,0 +1,256 @@
+/* clang-format off */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+/* clang-format on */
+
+#include "metadata/metadata.h"
+
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "metadata/identity_row.h"
+#include "metadata/operation_row.h"
+#include "metadata/schema.h"
+
+struct fixture {
+	char folder[32];
+	char *path;
+};
+
+static int set_up(void **state)
+{
+	struct fixture *f = xcalloc(1, sizeof *f);
+	strcpy(f->folder, "/tmp/tarn-unit-XXXXXX");
+	assert_non_null(mkdtemp(f->folder));
+	f->path = xasprintf("%s/metadata.db", f->folder);
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+	struct error err;
+	assert_int_equal(tree_remove(f->folder, &err), STATUS_OK);
+	free(f->path);
+	free(f);
+	return 0;
+}
+
+static struct metadata *open_it(const struct fixture *f)
+{
+	struct metadata *md = NULL;
+	struct error err;
+	if (metadata_open(f->path, &md, &err) != STATUS_OK)
+		fail_msg("%s", err.message);
+	return md;
+}
+
+static void run_raw(const struct fixture *f, const char *sql)
+{
+	sqlite3 *db;
+	assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+static int64_t raw_number(const struct fixture *f, const char *sql)
+{
+	sqlite3 *db;
+	sqlite3_stmt *st;
+	assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &st, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_step(st), SQLITE_ROW);
+	int64_t value = sqlite3_column_int64(st, 0);
+	sqlite3_finalize(st);
+	sqlite3_close(db);
+	return value;
+}
+
+static void is_made_private_and_durable(void **state)
+{
+	struct fixture *f = *state;
+	mode_t old = umask(0);
+	struct metadata *md = open_it(f);
+	(void)umask(old);
+	struct stat st;
+	static const char *const files[] = { "", "-wal", "-shm" };
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		CLEANUP(free_text) char *path = xasprintf("%s%s", f->path, files[i]);
+		assert_int_equal(stat(path, &st), 0);
+		assert_int_equal(st.st_mode & 0777, 0600);
+	}
+	CLEANUP(statement_done) struct statement query = { 0 };
+	struct error err;
+	assert_int_equal(statement_open(md,
+	                         "SELECT journal_mode, (SELECT synchronous FROM pragma_synchronous),"
+	                         " (SELECT foreign_keys FROM pragma_foreign_keys) FROM pragma_journal_mode",
+	                         &query, &err),
+	        STATUS_OK);
+	assert_int_equal(statement_next(&query, &err), STATUS_OK);
+	char mode[16];
+	statement_text(&query, mode, sizeof mode);
+	assert_string_equal(mode, "wal");
+	assert_int_equal(statement_integer(&query), 2); /* FULL */
+	assert_int_equal(statement_integer(&query), 1);
+	statement_done(&query);
+	metadata_close(md);
+	assert_int_equal(raw_number(f, "PRAGMA user_version"), schema_version);
+}
+
+static void opens_again_with_all_it_held(void **state)
+{
+	struct fixture *f = *state;
+	struct error err;
+	struct metadata *md = open_it(f);
+	int64_t number;
+	struct transaction tx = { 0 };
+	assert_int_equal(transaction_begin(md, &tx, &err), STATUS_OK);
+	assert_int_equal(metadata_next_number(md, "n", 7, &number, &err), STATUS_OK);
+	assert_int_equal(number, 7);
+	assert_int_equal(metadata_next_number(md, "n", 7, &number, &err), STATUS_OK);
+	assert_int_equal(number, 8);
+	assert_int_equal(transaction_commit(&tx, &err), STATUS_OK);
+	metadata_close(md);
+	md = open_it(f);
+	assert_int_equal(metadata_next_number(md, "n", 7, &number, &err), STATUS_OK);
+	assert_int_equal(number, 9);
+	metadata_close(md);
+}
+
+static void what_is_not_committed_is_gone(void **state)
+{
+	struct fixture *f = *state;
+	struct error err;
+	struct metadata *md = open_it(f);
+	int64_t number;
+	{
+		CLEANUP(transaction_end) struct transaction tx = { 0 };
+		assert_int_equal(transaction_begin(md, &tx, &err), STATUS_OK);
+		assert_int_equal(metadata_next_number(md, "n", 1, &number, &err), STATUS_OK);
+	}
+	assert_int_equal(metadata_next_number(md, "n", 1, &number, &err), STATUS_OK);
+	assert_int_equal(number, 1);
+	metadata_close(md);
+}
+
+/* A crash between two migrations leaves the older version; the next start goes on from there. */
+static void migrates_from_the_start_of_each_version(void **state)
+{
+	struct fixture *f = *state;
+	for (size_t version = 0; version < schema_version; version++) {
+		(void)unlink(f->path);
+		run_raw(f, "PRAGMA user_version = 0");
+		for (size_t i = 0; i < version; i++)
+			run_raw(f, schema_migrations[i]);
+		CLEANUP(free_text) char *set = xasprintf("PRAGMA user_version = %zu", version);
+		run_raw(f, set);
+		metadata_close(open_it(f));
+		assert_int_equal(raw_number(f, "PRAGMA user_version"), schema_version);
+	}
+}
+
+static void refuses_a_newer_version_untouched(void **state)
+{
+	struct fixture *f = *state;
+	metadata_close(open_it(f));
+	run_raw(f, "PRAGMA user_version = 999");
+	struct metadata *md = NULL;
+	struct error err;
+	assert_int_equal(metadata_open(f->path, &md, &err), STATUS_UNSUPPORTED);
+	assert_non_null(strstr(err.message, "999"));
+	assert_null(md);
+	assert_int_equal(raw_number(f, "PRAGMA user_version"), 999);
+}
+
+static void refuses_what_is_no_database(void **state)
+{
+	struct fixture *f = *state;
+	struct error err;
+	CLEANUP(buffer_done) struct buffer junk = { 0 };
+	for (int i = 0; i < 1000; i++)
+		buffer_append_text(&junk, "not a database ");
+	assert_int_equal(file_replace_durably(f->path, buffer_slice(&junk), 0600, &err), STATUS_OK);
+	struct metadata *md = NULL;
+	assert_int_equal(metadata_open(f->path, &md, &err), STATUS_CORRUPT);
+	assert_null(md);
+}
+
+static void knows_a_token_by_its_hash_only(void **state)
+{
+	struct fixture *f = *state;
+	struct error err;
+	struct metadata *md = open_it(f);
+	int64_t id, again;
+	struct identity_row row;
+	assert_int_equal(identity_row_ensure_admin(md, "alice@example.com", 5, &id, &err), STATUS_OK);
+	assert_int_equal(identity_row_ensure_admin(md, "alice@example.com", 6, &again, &err), STATUS_OK);
+	assert_int_equal(id, again);
+	assert_int_equal(identity_row_set_token(md, id, "admin.token", "aa", 5, &err), STATUS_OK);
+	assert_int_equal(identity_row_find_token(md, "aa", &row, &err), STATUS_OK);
+	assert_string_equal(row.login, "alice@example.com");
+	assert_true(row.is_admin);
+	/* A new token of the same source replaces the old one. */
+	assert_int_equal(identity_row_set_token(md, id, "admin.token", "bb", 6, &err), STATUS_OK);
+	assert_int_equal(identity_row_find_token(md, "aa", &row, &err), STATUS_NOT_FOUND);
+	assert_int_equal(identity_row_find_token(md, "bb", &row, &err), STATUS_OK);
+	assert_int_equal(identity_row_find_token(md, "", &row, &err), STATUS_NOT_FOUND);
+	metadata_close(md);
+}
+
+static void operations_end_once_and_are_forgotten_late(void **state)
+{
+	struct fixture *f = *state;
+	struct error err;
+	struct metadata *md = open_it(f);
+	struct operation_row op = { .id = "one",
+		.resource = "projects/p",
+		.kind = "PROJECT_CREATE",
+		.actor = "a",
+		.project = 1,
+		.create_usec = 10 };
+	assert_int_equal(operation_row_insert(md, &op, &err), STATUS_OK);
+	struct operation_row twin = op;
+	assert_int_equal(operation_row_insert(md, &twin, &err), STATUS_EXISTS);
+	op.finish_usec = 20;
+	op.response = xstrdup("{}");
+	assert_int_equal(operation_row_update(md, &op, &err), STATUS_OK);
+	/* A second end changes nothing. */
+	op.finish_usec = 30;
+	op.error = op.response;
+	op.response = NULL;
+	assert_int_equal(operation_row_update(md, &op, &err), STATUS_OK);
+	operation_row_done(&op);
+	assert_int_equal(operation_row_find(md, "one", &op, &err), STATUS_OK);
+	assert_int_equal(op.finish_usec, 20);
+	assert_string_equal(op.response, "{}");
+	assert_null(op.error);
+	operation_row_done(&op);
+	assert_int_equal(operation_row_forget(md, 20, &err), STATUS_OK);
+	assert_int_equal(operation_row_find(md, "one", &op, &err), STATUS_OK);
+	operation_row_done(&op);
+	assert_int_equal(operation_row_forget(md, 21, &err), STATUS_OK);
+	assert_int_equal(operation_row_find(md, "one", &op, &err), STATUS_NOT_FOUND);
+	metadata_close(md);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	static const struct CMUnitTest tests[] = {
+		TEST(is_made_private_and_durable),
+		TEST(opens_again_with_all_it_held),
+		TEST(what_is_not_committed_is_gone),
+		TEST(migrates_from_the_start_of_each_version),
+		TEST(refuses_a_newer_version_untouched),
+		TEST(refuses_what_is_no_database),
+		TEST(knows_a_token_by_its_hash_only),
+		TEST(operations_end_once_and_are_forgotten_late),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
