@@ -147,7 +147,7 @@ status startup_parse(struct slice packet, struct startup_message *ret, struct er
 		        "invalid startup packet layout: expected terminator as last byte");
 	if (found.user.len == 0)
 		return error_set(
-		        err, STATUS_INVALID, 0, "no PostgreSQL user name specified in startup packet");
+		        err, STATUS_DENIED, 0, "no PostgreSQL user name specified in startup packet");
 	status st = find_endpoint(found.options, &found.endpoint, err);
 	if (st != STATUS_OK)
 		return st;

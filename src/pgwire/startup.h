@@ -54,7 +54,7 @@ struct startup_message {
 	unsigned negotiated_options; /* how many "_pq_.…" there are */
 };
 
-/* The whole packet of a STARTUP_SESSION. STATUS_INVALID says what is wrong with it. */
+/* The whole packet of a STARTUP_SESSION. STATUS_INVALID: malformed; STATUS_DENIED: it names no user. */
 MUST_CHECK status startup_parse(struct slice packet, struct startup_message *ret, struct error *err);
 
 /* Must NegotiateProtocolVersion be sent? */

@@ -52,8 +52,10 @@ void refusal_tls_required(struct refusal *ret)
 
 void refusal_protocol(struct refusal *ret, const struct error *err)
 {
-	refuse(ret, err->code == STATUS_UNSUPPORTED ? ERRCODE_NOT_SUPPORTED : ERRCODE_PROTOCOL_VIOLATION,
-	        "%s", err->message);
+	const char *sqlstate = err->code == STATUS_UNSUPPORTED ? ERRCODE_NOT_SUPPORTED
+	                       : err->code == STATUS_DENIED    ? ERRCODE_INVALID_AUTHORIZATION
+	                                                       : ERRCODE_PROTOCOL_VIOLATION;
+	refuse(ret, sqlstate, "%s", err->message);
 }
 
 void refusal_stuffed(struct refusal *ret)
