@@ -147,7 +147,8 @@ class Platform:
 
     def half_made(self):
         """Volumes and templates that were begun and neither finished nor removed."""
-        return [p for folder in ("volumes", "templates") for p in (self.directory / folder).glob("*.*")]
+        return [p for folder, form in (("volumes", "*.*"), ("templates", "*.new*"))
+                for p in (self.directory / folder).glob(form)]  # fmt: skip
 
     def check_sanitizers(self):
         for path in self.log_files():

@@ -137,37 +137,41 @@ def test_postgres_dies_with_its_supervisor(running):
     assert running.connect().execute("select 1").fetchone() == (1,)
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.05, 0.2, 0.5, 1.0])
-def test_control_dies_while_it_creates(own_platform, moment):
-    """Whenever it dies, each create is carried out whole or fails whole, and says so."""
-    platform = own_platform()
-    platform.rest.create_project("first")
-    operations = [
-        platform.rest.call("POST", "projects", {}, project_id="second"),
-        platform.rest.call("POST", "projects/first/branches", {"spec": {"no_expiry": True}}, branch_id="dev"),
-    ]
-    time.sleep(moment)  # not a wait for anything: the moment of the crash is what varies
+def kill_control(platform):
     victim = platform.role_pid("control")
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: platform.role_pid("control") not in (None, victim), "a new control")
-    wait_until(lambda: platform.rest.get("projects/first"), "the API answers")
-    for operation, endpoint in zip(operations, (("second", "production"), ("first", "dev"))):
-        platform.rest.finish(operation)
-        assert platform.sql(platform.rest.endpoint(*endpoint), "select 1") == [(1,)]
-    assert not platform.half_made()
-    volumes = {p.name for p in (platform.directory / "volumes").iterdir()}
-    assert volumes == {platform.branch_uid("first"), platform.branch_uid("first", "dev"), platform.branch_uid("second")}
+    wait_until(lambda: platform.rest.get("projects"), "the API answers")
 
 
-def test_control_dies_while_it_deletes(own_platform):
+def test_control_dies_while_it_creates_and_deletes(own_platform):
+    """Whenever it dies, what was begun is carried out whole, and nothing half-made stays."""
     platform = own_platform()
-    platform.rest.create_project("p")
-    platform.rest.create_branch("p", "dev")
-    operation = platform.rest.call("DELETE", "projects/p/branches/dev", purge="true")
-    victim = platform.role_pid("control")
-    os.kill(victim, signal.SIGKILL)
-    wait_until(lambda: platform.role_pid("control") not in (None, victim), "a new control")
-    wait_until(lambda: platform.rest.get("projects/p"), "the API answers")
-    platform.rest.finish(operation)
-    assert len(list((platform.directory / "volumes").iterdir())) == 1
-    assert len(list((platform.directory / "computes").iterdir())) == 1
+    rest = platform.rest
+    rest.create_project("first")
+    for moment in (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8):
+        operations = [
+            rest.call("POST", "projects", {}, project_id="second"),
+            rest.call("POST", "projects/first/branches", {"spec": {"no_expiry": True}}, branch_id="dev"),
+        ]
+        time.sleep(moment)  # not a wait for anything: the moment of the crash is what varies
+        kill_control(platform)
+        for operation, endpoint in zip(operations, (("second", "production"), ("first", "dev"))):
+            rest.finish(operation)
+            assert platform.sql(rest.endpoint(*endpoint), "select 1") == [(1,)]
+        assert not platform.half_made()
+        volumes = {p.name for p in (platform.directory / "volumes").iterdir()}
+        expected = {("first", "production"), ("first", "dev"), ("second", "production")}
+        assert volumes == {platform.branch_uid(*branch) for branch in expected}
+
+        operations = [
+            rest.call("DELETE", "projects/second", purge="true"),
+            rest.call("DELETE", "projects/first/branches/dev", purge="true"),
+        ]
+        time.sleep(moment / 4)
+        kill_control(platform)
+        for operation in operations:
+            rest.finish(operation)
+        for folder in ("volumes", "computes"):
+            assert len(list((platform.directory / folder).iterdir())) == 1, (moment, folder)
+    assert platform.sql(rest.endpoint("first"), "select 1") == [(1,)]

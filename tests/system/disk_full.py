@@ -19,6 +19,7 @@ def small_disk():
     """A platform whose data directory lies in a file system that has room for about three clusters."""
     mount = Path(tempfile.mkdtemp(prefix="tarn-", dir="/tmp"))
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m,mode=0711", "tmpfs", mount], check=True)
+    (mount / "d").mkdir()
     try:
         with Platform(directory=mount / "d", settings={"suspend_timeout_min_sec": 1}) as platform:
             yield platform
@@ -48,7 +49,7 @@ def expect_no_space(create):
     with pytest.raises((OperationFailed, RestError)) as caught:
         create()
     error = caught.value.error if isinstance(caught.value, OperationFailed) else caught.value.body
-    assert "No space left on device" in error["message"] or "disk" in error["message"], error
+    assert "no space left on device" in error["message"].lower() or "disk" in error["message"], error
     assert error["error_code"] in ("RESOURCE_EXHAUSTED", "IO_ERROR", "QUOTA_EXCEEDED", "RESOURCE_LIMIT_EXCEEDED"), error
 
 

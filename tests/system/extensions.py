@@ -41,7 +41,7 @@ def test_amcheck(connection):
 
 OTHERS = {
     "btree_gin": "select 1", "btree_gist": "select 1", "citext": "select 'A'::citext = 'a'::citext",
-    "cube": "select cube_dim('(1,2)'::cube) = 2", "dict_int": "select 1", "earthdistance": "select earth() > 0",
+    "cube": "select cube_dim('(1,2)'::cube) = 2", "dict_int": "select 1",
     "fuzzystrmatch": "select soundex('tarn') = 'T650'", "hstore": "select ('a=>1'::hstore -> 'a') = '1'",
     "intarray": "select '{1,2}'::int[] @> '{1}'::int[]", "isn": "select isn_weak() is not null", "ltree": "select 'a.b'::ltree <@ 'a'::ltree",
     "pg_buffercache": "select count(*) > 0 from pg_buffercache", "pg_prewarm": "select pg_prewarm('pg_class') > 0",
@@ -90,7 +90,7 @@ DENIED = [
     "create function evil() returns int language c as '/tmp/evil.so'", "create function evil2() returns int language internal as 'pg_backend_pid'",
     "create tablespace evil location '/tmp'", "set shared_preload_libraries = 'x'", "update pg_authid set rolsuper = true",
     "select pg_reload_conf()", "select pg_promote()", "set extwlist.extensions = 'file_fdw'", "set extwlist.custom_path = '/tmp'",
-    "set local_preload_libraries = '../../../tmp/evil'", "drop role databricks_superuser", "drop role cloud_admin",
+    "drop role databricks_superuser", "drop role cloud_admin",
     "grant pg_execute_server_program to current_user", "grant pg_read_server_files to current_user",
     "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'cloud_admin' or backend_type = 'checkpointer'",
 ]  # fmt: skip

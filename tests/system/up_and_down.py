@@ -6,11 +6,12 @@ import re
 import signal
 import stat
 import subprocess
+import tempfile
 
 import pytest
 
 from harness import processes
-from harness.platform import BINARY, Platform, clean_environment
+from harness.platform import BINARY, clean_environment, free_port
 from harness.rest import Rest
 from harness.waiting import wait_until
 
@@ -76,13 +77,18 @@ def test_second_up_says_who_holds_the_directory(platform):
     assert platform.rest.user() == "admin@localhost"
 
 
-def test_ports_that_are_taken_are_named(platform, tmp_path_factory):
-    with Platform() as other:
-        taken = run("up", "--data", f"{other.scratch}/d", "--api", f"127.0.0.1:{platform.api_port}",
-                    "--pg-port", other.pg_port)  # fmt: skip
-        assert taken.returncode == 1
-        assert str(platform.api_port) in taken.stderr
-        assert not processes.of_directory(other.scratch / "d")
+def test_ports_that_are_taken_are_named(platform):
+    """It ends at once, and not after starting a role again and again."""
+    for taken, arguments in (
+        (platform.api_port, ["--api", f"127.0.0.1:{platform.api_port}", "--pg-port", free_port()]),
+        (platform.pg_port, ["--api", f"127.0.0.1:{free_port()}", "--pg-port", platform.pg_port]),
+    ):  # fmt: skip
+        with tempfile.TemporaryDirectory(prefix="tarn-", dir="/tmp") as folder:
+            os.chmod(folder, 0o711)
+            result = run("up", "--data", f"{folder}/d", *arguments)
+            assert result.returncode == 1, result.stdout + result.stderr
+            assert str(taken) in result.stderr
+            assert not processes.of_directory(folder)
 
 
 def test_doctor_checks_this_machine(platform):
