@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/number.h"
 #include "compute/extensions.h"
 
 #define CONNECTIONS_PER_CU 209.8125
@@ -101,7 +102,9 @@ static void add_recovery(const struct configuration *c, struct buffer *out)
 		add_number(out, "max_logical_replication_workers", 0);
 	if (c->start->min_prepared_transactions > 0) {
 		const char *own = setting_of(c->spec, "max_prepared_transactions");
-		if (!own || atoi(own) < c->start->min_prepared_transactions)
+		int64_t number = 0;
+		bool is_number = own && number_parse(slice_from_text(own), 0, INT32_MAX, &number);
+		if (!is_number || number < c->start->min_prepared_transactions)
 			add_number(out, "max_prepared_transactions", c->start->min_prepared_transactions);
 	}
 }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/file.h"
+#include "base/number.h"
 #include "base/program.h"
 
 #define MAJOR_OLDEST 16
@@ -42,7 +42,11 @@ static bool parse_version(const char *text, struct installation *found)
 		return false;
 	memcpy(found->version, number, len);
 	found->version[len] = '\0';
-	found->major = atoi(found->version);
+	int64_t major = 0;
+	struct slice digits = { (const uint8_t *)number, strspn(number, "0123456789") };
+	if (!number_parse(digits, 1, 999, &major))
+		return false;
+	found->major = (int)major;
 	return true;
 }
 
@@ -146,10 +150,11 @@ size_t installation_scan(struct installation out[INSTALLATIONS_MAX])
 	return look_at("/usr/local/pgsql/bin", out, count);
 }
 
-static int minor_of(const struct installation *installation)
+static int64_t minor_of(const struct installation *installation)
 {
 	const char *dot = strchr(installation->version, '.');
-	return dot ? atoi(dot + 1) : 0;
+	int64_t minor = 0;
+	return dot && number_parse(slice_from_text(dot + 1), 0, 9999, &minor) ? minor : 0;
 }
 
 status installation_find(int major, struct installation *ret, struct error *err)

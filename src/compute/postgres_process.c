@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/number.h"
 #include "compute/postmaster_file.h"
 
 static const char *const environment[] = { "PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC",
@@ -140,9 +141,10 @@ static int find_process(const struct stat *folder, pid_t *ret_pid)
 {
 	CLEANUP(close_folder) DIR *proc = opendir("/proc");
 	for (struct dirent *item; proc && (item = readdir(proc));) {
-		if (item->d_name[0] < '1' || item->d_name[0] > '9')
-			continue;
-		pid_t pid = (pid_t)atol(item->d_name);
+		int64_t number;
+		if (!number_parse(slice_from_text(item->d_name), 1, INT32_MAX, &number))
+			continue; /* not a process */
+		pid_t pid = (pid_t)number;
 		CLEANUP(close_fd) int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 		/* Looked at after the descriptor was opened: it is the process that the descriptor means. */
 		if (pidfd >= 0 && works_in(item->d_name, folder)) {
