@@ -2,13 +2,15 @@
 
 import time
 
+import psycopg
+
 
 class NotInTime(AssertionError):
     pass
 
 
 def wait_until(condition, what, timeout=30.0, pause=0.02):
-    """Returns the first true value of condition(); an AssertionError or OSError inside counts as "not yet"."""
+    """Returns the first true value of condition(); a failed check or connection inside counts as "not yet"."""
     deadline = time.monotonic() + timeout
     last = None
     while True:
@@ -17,7 +19,7 @@ def wait_until(condition, what, timeout=30.0, pause=0.02):
             if value:
                 return value
             last = value
-        except (AssertionError, OSError, ValueError) as error:
+        except (AssertionError, OSError, ValueError, psycopg.OperationalError) as error:
             last = error
         if time.monotonic() > deadline:
             raise NotInTime(f"not within {timeout:g} s: {what} (last seen: {last!r})")
