@@ -1,7 +1,5 @@
 #include "compute/installation.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +36,7 @@ static bool parse_version(const char *text, struct installation *found)
 		return false;
 	number += strlen("(PostgreSQL) ");
 	size_t len = strcspn(number, " \n");
-	if (len == 0 || len >= sizeof found->version || !isdigit((unsigned char)number[0]))
+	if (len == 0 || len >= sizeof found->version)
 		return false;
 	memcpy(found->version, number, len);
 	found->version[len] = '\0';
