@@ -15,7 +15,7 @@ struct buffer {
 void buffer_append(struct buffer *buf, const void *bytes, size_t len);
 void buffer_append_text(struct buffer *buf, const char *text);
 PRINTF_LIKE(2) void buffer_printf(struct buffer *buf, const char *fmt, ...);
-void buffer_consume(struct buffer *buf, size_t len); /* drops the first len bytes */
+void buffer_consume(struct buffer *buf, size_t len);  /* drops the first len bytes */
 void buffer_reserve(struct buffer *buf, size_t more); /* room for `more` bytes behind len */
 void buffer_done(struct buffer *buf);                 /* frees; for CLEANUP */
 

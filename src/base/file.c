@@ -27,7 +27,8 @@ status file_read(const char *path, size_t max_len, struct buffer *buf, struct er
 			return STATUS_OK;
 		total += (size_t)n;
 		if (total > max_len)
-			return error_set(err, STATUS_LIMIT, 0, "file \"%s\" is larger than %zu bytes", path, max_len);
+			return error_set(
+			        err, STATUS_LIMIT, 0, "file \"%s\" is larger than %zu bytes", path, max_len);
 		buf->len += (size_t)n;
 		buf->data[buf->len] = '\0';
 	}
@@ -54,8 +55,8 @@ status folder_sync(const char *path, struct error *err)
 	return STATUS_OK;
 }
 
-static status replace_from(const char *path, const char *temporary, struct slice content, mode_t mode,
-        struct error *err)
+static status replace_from(
+        const char *path, const char *temporary, struct slice content, mode_t mode, struct error *err)
 {
 	CLEANUP(close_fd) int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
 	if (fd < 0)
@@ -67,7 +68,8 @@ static status replace_from(const char *path, const char *temporary, struct slice
 	if (fsync(fd) < 0)
 		return error_set(err, STATUS_IO, errno, "could not sync file \"%s\"", temporary);
 	if (rename(temporary, path) < 0)
-		return error_set(err, STATUS_IO, errno, "could not rename file \"%s\" to \"%s\"", temporary, path);
+		return error_set(
+		        err, STATUS_IO, errno, "could not rename file \"%s\" to \"%s\"", temporary, path);
 	return STATUS_OK;
 }
 
@@ -87,7 +89,8 @@ status folder_make(const char *path, mode_t mode, struct error *err)
 {
 	if (mkdir(path, mode) == 0) {
 		if (chmod(path, mode) < 0) /* the umask may have taken bits away */
-			return error_set(err, STATUS_IO, errno, "could not set the mode of folder \"%s\"", path);
+			return error_set(
+			        err, STATUS_IO, errno, "could not set the mode of folder \"%s\"", path);
 		return STATUS_OK;
 	}
 	int saved = errno;

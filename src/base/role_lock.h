@@ -30,5 +30,4 @@ struct role_lock *role_lock_free(struct role_lock *lock); /* releases; NULL is f
  * Is it held now, and what does its holder say? STATUS_NOT_FOUND when nobody holds it.
  * ret_text receives a NUL-terminated copy.
  */
-MUST_CHECK status role_lock_look(
-        const char *path, char ret_text[ROLE_LOCK_TEXT_MAX], struct error *err);
+MUST_CHECK status role_lock_look(const char *path, char ret_text[ROLE_LOCK_TEXT_MAX], struct error *err);

@@ -49,13 +49,15 @@ static void watch_ready(uv_poll_t *poll, int poll_status, int events)
 status process_watch_start(uv_loop_t *loop, pid_t pid, process_end_fn on_end, void *owner,
         struct process_watch **ret, struct error *err)
 {
-	CLEANUP(close_fd) int pidfd = (int)syscall(SYS_pidfd_open, pid, 0); /* glibc 2.36 has no wrapper without headers */
+	CLEANUP(close_fd)
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0); /* glibc 2.36 has no wrapper without headers */
 	if (pidfd < 0)
 		return error_set(err, errno == ESRCH ? STATUS_NOT_FOUND : STATUS_IO, errno,
 		        "could not watch process %d", (int)pid);
 	struct process_watch *watch = xcalloc(1, sizeof *watch);
-	*watch = (struct process_watch){ .magic = WATCH_MAGIC, .pidfd = pidfd, .pid = pid, .on_end = on_end,
-		.owner = owner };
+	*watch = (struct process_watch){
+		.magic = WATCH_MAGIC, .pidfd = pidfd, .pid = pid, .on_end = on_end, .owner = owner
+	};
 	int rc = uv_poll_init(loop, &watch->poll, pidfd);
 	if (rc == 0) {
 		watch->poll.data = watch;
@@ -79,7 +81,8 @@ void process_watch_cancel(struct process_watch *watch)
 
 status process_watch_signal(struct process_watch *watch, int signal_number, struct error *err)
 {
-	if (syscall(SYS_pidfd_send_signal, watch_of(watch)->pidfd, signal_number, NULL, 0) < 0 && errno != ESRCH)
+	if (syscall(SYS_pidfd_send_signal, watch_of(watch)->pidfd, signal_number, NULL, 0) < 0 &&
+	        errno != ESRCH)
 		return error_set(err, STATUS_IO, errno, "could not signal process %d", (int)watch->pid);
 	return STATUS_OK;
 }
