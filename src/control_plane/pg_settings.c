@@ -174,6 +174,10 @@ static bool check_entry(yyjson_val *key, yyjson_val *value, const char *path, st
 
 bool pg_settings_read(yyjson_val *object, const char *path, char **ret_json, struct api_error *error)
 {
+	if (!object) {
+		*ret_json = xstrdup("{}");
+		return true;
+	}
 	if (yyjson_obj_size(object) > PG_SETTINGS_MAX)
 		return api_fail(error, API_INVALID_PARAMETER, "Field '%s' has more than %d settings.", path,
 		        PG_SETTINGS_MAX);

@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "control_plane/pg_settings.h"
 

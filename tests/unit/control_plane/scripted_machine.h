@@ -1,0 +1,52 @@
+/*
+ * Scripted machine: stands beneath the control plane in place of computes, volumes and Postgres. It keeps in memory what
+ * exists, checks that it is used as the real ones demand, and fails or waits where a test says so.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <uv.h>
+
+#include "base/base.h"
+#include "control_plane/fleet.h"
+
+enum machine_step {
+	STEP_TEMPLATE,
+	STEP_VOLUME_CREATE,
+	STEP_CLONE,
+	STEP_DESTROY,
+	STEP_REGISTER,
+	STEP_OPEN,
+	STEP_SUSPEND,
+	STEP_APPLY,
+	STEP_FORGET,
+	MACHINE_STEPS,
+};
+
+struct machine {
+	uv_loop_t *loop;
+	int done[MACHINE_STEPS]; /* how often each was asked for */
+	/* The next `fail_times` calls of this step fail. */
+	status fail_with[MACHINE_STEPS];
+	int fail_times[MACHINE_STEPS];
+	/* Opens, suspensions and applies are answered only when machine_release() is called. */
+	bool is_holding;
+	bool is_shutting_down;
+	/* Clones are made, but their worker threads do not come back before machine_release_clones(). */
+	bool is_holding_clones;
+};
+
+/* One per test, in one thread; volumes and computes outlive a restart of the control plane. */
+struct machine *machine_start(uv_loop_t *loop);
+void machine_stop(void);
+/* A new control process: computes go on, callbacks of the old one are lost. */
+void machine_forget_callers(uv_loop_t *loop);
+struct fleet *machine_fleet(void);
+void machine_release(void);
+void machine_release_clones(void);
+
+bool machine_has_volume(const char *id);
+int machine_volume_count(void);
+int machine_compute_count(void); /* registered ones */
+enum fleet_state machine_state(const char *uid);
+void machine_set_state(const char *uid, enum fleet_state state);
