@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "control_plane/endpoint_fields.h"
 #include "control_plane/resource_json.h"
 #include "control_plane/resource_name.h"
 
@@ -11,60 +12,6 @@
 #define ADDRESS_COUNT (1u << 22)
 #define ADDRESS_FIRST 2
 #define ADDRESS_TRIES 100000
-
-enum endpoint_field {
-	ENDPOINT_MIN_CU = 1 << 0,
-	ENDPOINT_MAX_CU = 1 << 1,
-	ENDPOINT_SUSPENSION = 1 << 2,
-	ENDPOINT_DISABLED = 1 << 3,
-	ENDPOINT_PG_SETTINGS = 1 << 4,
-};
-
-#define UPDATABLE                                                                                            \
-	(ENDPOINT_MIN_CU | ENDPOINT_MAX_CU | ENDPOINT_SUSPENSION | ENDPOINT_DISABLED | ENDPOINT_PG_SETTINGS)
-
-static const struct update_path paths[] = {
-	{ .path = "spec", .fields = UPDATABLE, .keeps_absent = true },
-	{ .path = "*", .fields = UPDATABLE, .is_all = true },
-	{ .path = "spec.autoscaling_limit_min_cu", .fields = ENDPOINT_MIN_CU },
-	{ .path = "spec.autoscaling_limit_max_cu", .fields = ENDPOINT_MAX_CU },
-	{ .path = "spec.suspension", .fields = ENDPOINT_SUSPENSION },
-	{ .path = "spec.suspend_timeout_duration", .fields = ENDPOINT_SUSPENSION },
-	{ .path = "spec.no_suspension", .fields = ENDPOINT_SUSPENSION },
-	{ .path = "spec.disabled", .fields = ENDPOINT_DISABLED },
-	{ .path = "spec.settings", .fields = ENDPOINT_PG_SETTINGS },
-	{ .path = "spec.settings.pg_settings", .fields = ENDPOINT_PG_SETTINGS },
-	/* Only groups of one exist, and the body's value is checked anyway. */
-	{ .path = "spec.group" },
-	{ .path = "spec.group.min" },
-	{ .path = "spec.group.max" },
-	{ .path = "spec.group.enable_readable_secondaries" },
-	/* Accepted: an unequal value is refused by itself. */
-	{ .path = "spec.endpoint_type" },
-};
-
-static const struct compute_bits compute_bits = {
-	.min_cu = ENDPOINT_MIN_CU,
-	.max_cu = ENDPOINT_MAX_CU,
-	.suspension = ENDPOINT_SUSPENSION,
-	.pg_settings = ENDPOINT_PG_SETTINGS,
-};
-
-struct endpoint_fields {
-	struct text_field type;
-	struct switch_field is_disabled;
-	struct compute_fields compute;
-};
-
-static void endpoint_fields_done(struct endpoint_fields *fields)
-{
-	compute_fields_done(&fields->compute);
-}
-
-bool endpoint_mask_parse(const char *text, struct update_mask *ret, struct api_error *error)
-{
-	return update_mask_parse(text, paths, ARRAY_LEN(paths), ret, error);
-}
 
 void endpoint_begin_primary(const struct project_row *project, int64_t now_usec, struct endpoint_row *ret)
 {
@@ -112,52 +59,12 @@ status endpoint_insert_primary(
 	return st == STATUS_OK ? endpoint_row_insert(md, endpoint, err) : st;
 }
 
-bool endpoint_update_values(struct endpoint_row *endpoint, const struct compute_fields *fields,
-        const struct update_mask *mask, const struct project_row *project, const char *path,
-        struct api_error *error)
-{
-	struct compute_values defaults = { .min_cu = project->min_cu,
-		.max_cu = project->max_cu,
-		.suspend_usec = project->suspend_usec,
-		.pg_settings = project->pg_settings };
-	struct compute_values values = { .min_cu = endpoint->min_cu,
-		.max_cu = endpoint->max_cu,
-		.suspend_usec = endpoint->suspend_usec,
-		.pg_settings = endpoint->pg_settings };
-	if (!compute_values_update(&values, fields, mask, &compute_bits, &defaults, path, error))
-		return false;
-	endpoint->min_cu = values.min_cu;
-	endpoint->max_cu = values.max_cu;
-	endpoint->suspend_usec = values.suspend_usec;
-	endpoint->pg_settings = values.pg_settings;
-	return true;
-}
-
 static bool read_fields(struct call *call, struct endpoint_fields *ret)
 {
 	yyjson_val *spec;
-	struct api_error *error = &call->error;
-	if (!field_object(call->root, "", "spec", &spec, error) ||
-	        !field_text(spec, "spec", "endpoint_type", &ret->type, error))
-		return false;
-	/* What the public skill tells people to type (13). */
-	if (!ret->type.is_set && !field_text(spec, "spec", "type", &ret->type, error))
-		return false;
-	if (ret->type.is_set && strcmp(ret->type.text, "ENDPOINT_TYPE_READ_WRITE") != 0 &&
-	        strcmp(ret->type.text, "ENDPOINT_TYPE_READ_ONLY") != 0)
-		return api_fail(error, API_INVALID_PARAMETER,
-		        "Field 'endpoint.spec.endpoint_type' must be ENDPOINT_TYPE_READ_WRITE or "
-		        "ENDPOINT_TYPE_READ_ONLY, got "
-		        "'%.100s'.",
-		        ret->type.text);
-	return field_switch(spec, "spec", "disabled", &ret->is_disabled, error) &&
-	       compute_fields_read(spec, "spec", COMPUTE_FIELDS_ENDPOINT,
-	               call->services->dd->settings.suspend_timeout_min_sec, &ret->compute, error);
-}
-
-static bool is_read_only(const struct endpoint_fields *fields)
-{
-	return strcmp(fields->type.text, "ENDPOINT_TYPE_READ_ONLY") == 0;
+	return field_object(call->root, "", "spec", &spec, &call->error) &&
+	       endpoint_fields_read(
+	               spec, call->services->dd->settings.suspend_timeout_min_sec, ret, &call->error);
 }
 
 /* Writes the desired state; the reconciler tells the compute. */
@@ -165,13 +72,11 @@ static bool apply_update(struct call *call, const struct project_row *project,
         const struct branch_row *branch, struct endpoint_row *endpoint, const struct endpoint_fields *fields,
         const struct update_mask *mask)
 {
-	if (fields->type.is_set && is_read_only(fields) != endpoint->is_read_only)
+	if (fields->type.is_set && endpoint_fields_are_read_only(fields) != endpoint->is_read_only)
 		return api_fail(&call->error, API_INVALID_PARAMETER,
 		        "Field 'endpoint.spec.endpoint_type' cannot be changed.");
-	if (!endpoint_update_values(endpoint, &fields->compute, mask, project, "spec", &call->error))
+	if (!endpoint_fields_update(endpoint, fields, mask, project, "spec", &call->error))
 		return false;
-	if (update_mask_has(mask, ENDPOINT_DISABLED, fields->is_disabled.is_set))
-		endpoint->is_disabled = fields->is_disabled.is_set && fields->is_disabled.value;
 	endpoint->update_usec = call->now_usec;
 
 	struct error err;
@@ -215,12 +120,12 @@ bool endpoint_create(struct call *call)
 	if (st == STATUS_OK && !replaces)
 		return api_fail(&call->error, API_EXISTS, "endpoint with such id already exists");
 	if (st == STATUS_OK) {
-		struct update_mask everything = { .present = UPDATABLE };
+		struct update_mask everything = { .present = UINT64_MAX };
 		return apply_update(call, &project, &branch, &existing, &fields, &everything);
 	}
 	if (st != STATUS_NOT_FOUND)
 		return call_fail(call, &err);
-	if (is_read_only(&fields))
+	if (endpoint_fields_are_read_only(&fields))
 		return api_fail(
 		        &call->error, API_NOT_IMPLEMENTED, "read-only endpoints are not available yet");
 	return api_fail(&call->error, API_BAD_REQUEST,

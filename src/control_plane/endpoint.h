@@ -2,7 +2,6 @@
 #pragma once
 
 #include "control_plane/call.h"
-#include "control_plane/compute_fields.h"
 
 bool endpoint_create(struct call *call);
 bool endpoint_list(struct call *call);
@@ -15,8 +14,3 @@ void endpoint_begin_primary(const struct project_row *project, int64_t now_usec,
 /* In the caller's transaction: gives it a uid and an address of its own, and stores it. */
 MUST_CHECK status endpoint_insert_primary(
         struct metadata *md, int64_t branch, struct endpoint_row *endpoint, struct error *err);
-/* Changes size, suspension and settings as the mask says. */
-bool endpoint_update_values(struct endpoint_row *endpoint, const struct compute_fields *fields,
-        const struct update_mask *mask, const struct project_row *project, const char *path,
-        struct api_error *error);
-bool endpoint_mask_parse(const char *text, struct update_mask *ret, struct api_error *error);

@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "control_plane/branch.h"
 #include "control_plane/endpoint.h"
+#include "control_plane/endpoint_fields.h"
 #include "control_plane/project_fields.h"
 #include "control_plane/resource_json.h"
 #include "control_plane/resource_name.h"
@@ -22,14 +23,14 @@ struct project_request {
 	const char *project_id;
 	struct project_fields fields;
 	struct switch_field is_protected;
-	struct compute_fields endpoint;
+	struct endpoint_fields endpoint; /* only its compute part */
 	bool has_endpoint;
 };
 
 static void request_done(struct project_request *request)
 {
 	project_fields_done(&request->fields);
-	compute_fields_done(&request->endpoint);
+	endpoint_fields_done(&request->endpoint);
 }
 
 /* The [S]-only initial_role_spec and initial_database_spec: newer clients have dropped them. */
@@ -59,7 +60,7 @@ static bool read_create_request(struct call *call, struct project_request *reque
 	                error) ||
 	        !field_object(call->root, "", "initial_endpoint_spec", &initial_endpoint, error) ||
 	        !compute_fields_read(initial_endpoint, "initial_endpoint_spec", COMPUTE_FIELDS_INITIAL,
-	                suspend_min_sec, &request->endpoint, error) ||
+	                suspend_min_sec, &request->endpoint.compute, error) ||
 	        !refuse_initial(call, "initial_role_spec") || !refuse_initial(call, "initial_database_spec"))
 		return false;
 	request->has_endpoint = initial_endpoint != NULL;
@@ -175,7 +176,7 @@ static bool make_endpoint_row(struct call *call, const struct project_request *r
 {
 	endpoint_begin_primary(project, call->now_usec, endpoint);
 	struct update_mask everything = { .present = UINT64_MAX };
-	return !request->has_endpoint || endpoint_update_values(endpoint, &request->endpoint, &everything,
+	return !request->has_endpoint || endpoint_fields_update(endpoint, &request->endpoint, &everything,
 	                                         project, "initial_endpoint_spec", &call->error);
 }
 

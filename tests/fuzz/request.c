@@ -1,0 +1,146 @@
+/*
+ * A REST request: the first line is the URI, the rest the JSON body, read as every resource that a client can write. What
+ * is accepted keeps all rules of rest-api.md 4.2: sizes, times, settings, lengths; and every text is valid UTF-8.
+ */
+#include <stdlib.h>
+#include <yyjson.h>
+
+#include "base/clock.h"
+#include "control_plane/branch_fields.h"
+#include "control_plane/endpoint_fields.h"
+#include "control_plane/page_token.h"
+#include "control_plane/pg_settings.h"
+#include "control_plane/project_fields.h"
+#include "http/request.h"
+
+#define NOW     (1800000000 * USEC_PER_SEC)
+#define MIN_SEC 60
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const struct update_mask everything = { .fields = UINT64_MAX };
+static const struct update_mask present = { .present = UINT64_MAX };
+
+static void expect(bool holds)
+{
+	if (!holds)
+		abort();
+}
+
+static void expect_text(const char *text)
+{
+	struct slice s = slice_from_text(text);
+	expect(utf8_valid_prefix(s) == s.len);
+}
+
+static void check_uri(const char *uri)
+{
+	struct error err;
+	struct api_error error;
+	struct page page;
+	bool with_deleted;
+	CLEANUP(http_request_done) struct http_request request = { 0 };
+	if (http_request_parse_uri(&request, uri, &err) != STATUS_OK)
+		return;
+	expect(request.segment_count >= 1);
+	expect_text(request.path);
+	for (size_t i = 0; i < request.segment_count; i++)
+		expect_text(request.segments[i]);
+	for (size_t i = 0; i < request.query_count; i++) {
+		expect_text(request.query[i].name);
+		expect_text(request.query[i].value);
+	}
+	if (page_read(&request, "list", true, PAGE_SIZE_MAX, &page, &error))
+		expect(page.size >= 1 && page.size <= PAGE_SIZE_MAX && page.after_id >= 0);
+	if (query_switch(&request, "show_deleted", &with_deleted, &error) && with_deleted)
+		expect(strcmp(http_request_query(&request, "show_deleted"), "true") == 0);
+}
+
+/* Accepted settings are accepted again as they are stored, and stay the same. */
+static void check_settings(const char *json)
+{
+	struct api_error error;
+	CLEANUP(free_text) char *again = NULL;
+	yyjson_doc *doc = yyjson_read(json, strlen(json), 0);
+	expect(doc && pg_settings_read(yyjson_doc_get_root(doc), "x", &again, &error));
+	yyjson_doc_free(doc);
+	expect(strcmp(json, again) == 0);
+}
+
+static void check_values(double min_cu, double max_cu, int64_t suspend_usec, const char *settings)
+{
+	struct api_error error;
+	expect(compute_size_check(min_cu, max_cu, "x", &error));
+	expect(suspend_usec == 0 ||
+	        (suspend_usec >= MIN_SEC * USEC_PER_SEC && suspend_usec <= SUSPEND_MAX_SEC * USEC_PER_SEC));
+	check_settings(settings);
+}
+
+static void check_project(yyjson_val *spec, const struct update_mask *mask)
+{
+	struct api_error error;
+	CLEANUP(project_fields_done) struct project_fields fields = { 0 };
+	CLEANUP(project_row_done) struct project_row row = { .project_id = "p" };
+	project_fields_set_defaults(&row);
+	if (project_fields_read(spec, MIN_SEC, &fields, &error) &&
+	        project_fields_update(&row, &fields, mask, &error)) {
+		check_values(row.min_cu, row.max_cu, row.suspend_usec, row.pg_settings);
+		size_t characters = utf8_count(slice_from_text(row.display_name));
+		expect(characters >= 1 && characters <= DISPLAY_NAME_MAX_CHARACTERS);
+		expect(row.pg_version >= 16 && row.pg_version <= 18);
+		expect(row.history_retention_usec >= HISTORY_RETENTION_MIN_SEC * USEC_PER_SEC &&
+		        row.history_retention_usec <= HISTORY_RETENTION_MAX_SEC * USEC_PER_SEC);
+		yyjson_doc *tags = yyjson_read(row.custom_tags, strlen(row.custom_tags), 0);
+		expect(yyjson_is_arr(yyjson_doc_get_root(tags)));
+		yyjson_doc_free(tags);
+	}
+}
+
+static void check_branch(yyjson_val *spec, const struct update_mask *mask)
+{
+	struct api_error error;
+	struct branch_fields fields;
+	struct branch_row row = { .create_usec = NOW - USEC_PER_SEC };
+	if (branch_fields_read(spec, &fields, &error) &&
+	        branch_fields_update(&row, &fields, mask, NOW, &error))
+		expect(row.expire_usec == 0 ||
+		        (row.expire_usec > NOW &&
+		                row.expire_usec <= NOW + BRANCH_EXPIRY_MAX_DAYS * 86400 * USEC_PER_SEC));
+}
+
+static void check_endpoint(yyjson_val *spec, const struct update_mask *mask)
+{
+	struct api_error error;
+	CLEANUP(endpoint_fields_done) struct endpoint_fields fields = { 0 };
+	CLEANUP(project_row_done) struct project_row project = { .project_id = "p" };
+	CLEANUP(endpoint_row_done)
+	struct endpoint_row row = { .min_cu = 1, .max_cu = 1, .pg_settings = xstrdup("{}") };
+	project_fields_set_defaults(&project);
+	if (endpoint_fields_read(spec, MIN_SEC, &fields, &error) &&
+	        endpoint_fields_update(&row, &fields, mask, &project, "spec", &error))
+		check_values(row.min_cu, row.max_cu, row.suspend_usec, row.pg_settings);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const uint8_t *newline = size > 0 ? memchr(data, '\n', size) : NULL;
+	size_t uri_len = newline ? (size_t)(newline - data) : size;
+	CLEANUP(free_text) char *uri = xstrndup(data, uri_len);
+	check_uri(uri);
+	if (!newline)
+		return 0;
+	yyjson_doc *doc = yyjson_read((const char *)newline + 1, size - uri_len - 1, 0);
+	yyjson_val *root = yyjson_doc_get_root(doc);
+	struct api_error error;
+	yyjson_val *spec;
+	if (yyjson_is_obj(root) && field_object(root, "", "spec", &spec, &error)) {
+		check_project(spec, &everything);
+		check_project(spec, &present);
+		check_branch(spec, &everything);
+		check_branch(spec, &present);
+		check_endpoint(spec, &everything);
+		check_endpoint(spec, &present);
+	}
+	yyjson_doc_free(doc);
+	return 0;
+}
