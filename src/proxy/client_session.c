@@ -499,7 +499,6 @@ void client_session_start(struct session_home *home, int fd, const struct sockad
 	print_address(peer, address, &port);
 	(void)snprintf(s->peer, sizeof s->peer, "%s:%u", address, port);
 	s->login = xcalloc(1, sizeof *s->login);
-	s->login->is_over_limit = home->count >= home->session_max;
 	print_address((struct sockaddr *)&local, s->login->address, &port);
 	s->next = home->first;
 	if (s->next)

@@ -33,7 +33,7 @@ enum session_state {
 struct session_login {
 	uint8_t knock[KNOCK_MAX];
 	size_t knock_len;
-	bool tls_was_asked, gss_was_asked, is_direct, is_over_limit;
+	bool tls_was_asked, gss_was_asked, is_direct;
 	char address[INET6_ADDRSTRLEN]; /* the one that the client connected to */
 	struct server_name server_name;
 	char uid[ENDPOINT_UID_MAX + 1]; /* empty: the address decides */

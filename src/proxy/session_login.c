@@ -300,7 +300,7 @@ static void session_on_startup(struct client_session *s, struct slice packet)
 	s->user = xstrndup(message.user.data, kept);
 	if (startup_needs_negotiation(&message))
 		startup_append_negotiation(&s->out, &message);
-	if (login->is_over_limit) {
+	if (s->home->count > s->home->session_max) {
 		refusal_too_many(&refusal);
 		session_refuse(s, &refusal);
 		return;
