@@ -166,7 +166,7 @@ static status stop_backup(
 	return STATUS_OK;
 }
 
-static status clone(const struct data_directory *dd, const char *socket_folder, const char *id,
+static status clone_parent(const struct data_directory *dd, const char *socket_folder, const char *id,
         struct restore_point *point, struct branching_result *ret, struct error *err)
 {
 	CLEANUP(admin_disconnect) PGconn *connection = NULL;
@@ -197,7 +197,7 @@ status branching_clone(const struct data_directory *dd, const char *parent_id, c
 	if (strlen(parent_id) > VOLUME_ID_MAX)
 		return error_set(err, STATUS_INVALID, 0, "the parent's name is too long");
 	memcpy(point.parent_id, parent_id, strlen(parent_id) + 1);
-	status st = clone(dd, parent_socket_dir, id, &point, ret, err);
+	status st = clone_parent(dd, parent_socket_dir, id, &point, ret, err);
 	free(point.backup_label);
 	if (st == STATUS_OK || st == STATUS_EXISTS)
 		return st;

@@ -1,0 +1,73 @@
+/*
+ * A data directory with a real Postgres template, and supervisors on it, for tests. Where there is no usable Postgres the tests
+ * are skipped and say so. Every wait has a limit and ends by an event.
+ */
+#pragma once
+
+#include <libpq-fe.h>
+#include <sys/types.h>
+
+#include "base/base.h"
+#include "base/buffer.h"
+#include "compute/installation.h"
+#include "data_directory/data_directory.h"
+
+struct fixture {
+	char path[40];
+	struct data_directory *dd;
+	struct installation installation;
+	char *template_path;
+};
+
+/* cmocka group functions: *state is a struct fixture; NULL when there is no Postgres. */
+int fixture_set_up(void **state);
+int fixture_tear_down(void **state);
+/* At the start of each test. */
+struct fixture *fixture_of(void **state);
+
+/* Fails the test with the error's message unless st is STATUS_OK. */
+void must(status st, const struct error *err);
+
+/* A new volume from the template. */
+void fixture_make_volume(const struct fixture *f, const char *id);
+
+/* ---- supervisors ---- */
+
+struct supervised {
+	const struct fixture *fixture;
+	char uid[64];
+	pid_t pid;
+	int fd; /* its socket, connected */
+	struct buffer in;
+	char *line; /* the last state line that was read */
+};
+
+struct spec_text {
+	const char *uid, *volume;
+	int revision;            /* 0 means 1 */
+	int suspend_timeout_sec; /* 0: none */
+	const char *settings;    /* members, without braces; NULL: none */
+	const char
+	        *more; /* more members of the spec, beginning with a comma; NULL: an admin and its database */
+};
+
+void spec_write(const struct fixture *f, const struct spec_text *spec);
+/* Starts `tarn compute` (its own program in TEST_SUPERVISOR) with a socket made before, and connects. */
+struct supervised supervised_start(const struct fixture *f, const char *uid);
+/* Reads state lines until one has this state, within 60 seconds; returns s->line. */
+const char *supervised_wait(struct supervised *s, const char *state);
+/* The next line, whatever it says; NULL when the connection was closed. */
+const char *supervised_next(struct supervised *s, int timeout_ms);
+void supervised_order(struct supervised *s, const char *order);
+/* Waits for the process's end; returns its exit status as of waitpid(). Closes the connection. */
+int supervised_end(struct supervised *s);
+/* suspend, "stopped", exit code 0 */
+void supervised_stop(struct supervised *s);
+void supervised_kill(struct supervised *s);            /* SIGKILL */
+pid_t supervised_postgres(const struct supervised *s); /* of the last line */
+
+PGconn *supervised_connect(const struct supervised *s, const char *user);
+char *supervised_socket(const struct supervised *s); /* folder; caller frees */
+/* One value of one row; the statement must succeed. Caller frees. */
+char *value_of(PGconn *connection, const char *statement);
+void run(PGconn *connection, const char *statement);

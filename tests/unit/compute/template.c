@@ -1,0 +1,131 @@
+/* clang-format off */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+/* clang-format on */
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "compute/extensions.h"
+#include "compute/template.h"
+#include "fixture.h"
+
+static void a_template_is_made_once(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct error err;
+	CLEANUP(free_text) char *again = NULL;
+	struct stat before, after;
+	assert_int_equal(stat(f->template_path, &before), 0);
+	must(template_prepare(f->dd, &f->installation, &again, &err), &err);
+	assert_string_equal(again, f->template_path);
+	assert_int_equal(stat(again, &after), 0);
+	assert_int_equal(before.st_ino, after.st_ino);
+	CLEANUP(free_text) char *half = xasprintf("%s.new", f->template_path);
+	assert_false(file_exists(half));
+}
+
+static void a_failed_one_leaves_nothing(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct error err;
+	struct installation broken = f->installation;
+	CLEANUP(free_text) char *path = NULL;
+	(void)snprintf(broken.version, sizeof broken.version, "17.999");
+	(void)snprintf(broken.bin_dir, sizeof broken.bin_dir, "/nonexistent");
+	assert_int_equal(template_prepare(f->dd, &broken, &path, &err), STATUS_NOT_FOUND);
+	assert_non_null(strstr(err.message, "17.999"));
+	assert_null(path);
+	CLEANUP(free_text) char *made = data_directory_path(f->dd, "templates/17.999-1");
+	CLEANUP(free_text) char *half = xasprintf("%s.new", made);
+	assert_false(file_exists(made) || file_exists(half));
+}
+
+static void installations_are_judged(void **state)
+{
+	(void)state;
+	char folder[] = "/tmp/tarn-unit-XXXXXX";
+	assert_non_null(mkdtemp(folder));
+	static const struct {
+		const char *name, *says, *problem;
+	} fakes[] = {
+		{ "old", "postgres (PostgreSQL) 15.3", "16 to 18" },
+		{ "beta", "postgres (PostgreSQL) 18beta1", "pre-release" },
+		{ "mute", "hello", "version" },
+		{ "partial", "postgres (PostgreSQL) 17.1", "initdb" },
+	};
+	CLEANUP(buffer_done) struct buffer list = { 0 };
+	struct error err;
+	for (size_t i = 0; i < ARRAY_LEN(fakes); i++) {
+		CLEANUP(free_text) char *bin = xasprintf("%s/%s", folder, fakes[i].name);
+		must(folder_make(bin, 0755, &err), &err);
+		static const char *const programs[] = { "postgres", "initdb", "pg_resetwal" };
+		for (size_t k = 0; k < (i == 3 ? 1 : ARRAY_LEN(programs)); k++) {
+			CLEANUP(free_text) char *path = xasprintf("%s/%s", bin, programs[k]);
+			CLEANUP(free_text) char *script = xasprintf("#!/bin/sh\necho '%s'\n", fakes[i].says);
+			must(file_replace_durably(path, slice_from_text(script), 0755, &err), &err);
+		}
+		buffer_printf(&list, "%s%s", i ? ":" : "", bin);
+	}
+	assert_int_equal(setenv("TARN_POSTGRES", list.data, 1), 0);
+	struct installation found[INSTALLATIONS_MAX];
+	size_t count = installation_scan(found);
+	assert_true(count >= ARRAY_LEN(fakes));
+	for (size_t i = 0; i < ARRAY_LEN(fakes); i++) {
+		assert_false(found[i].is_accepted);
+		if (!strstr(found[i].problem, fakes[i].problem))
+			fail_msg("%s: \"%s\"", fakes[i].name, found[i].problem);
+	}
+	struct installation none;
+	assert_int_equal(installation_find(15, &none, &err), STATUS_NOT_FOUND);
+	assert_non_null(strstr(err.message, "15.3"));
+	assert_true(err.hint[0]);
+	assert_int_equal(unsetenv("TARN_POSTGRES"), 0);
+	must(tree_remove(folder, &err), &err);
+}
+
+/* The list that pgextwlist gets and the scripts it runs belong together: an extension without a guard is open to all. */
+static void every_allowed_extension_has_a_guard(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct error err;
+	CLEANUP(free_text) char *folder = NULL;
+	must(extensions_prepare_scripts(f->dd, &folder, &err), &err);
+	CLEANUP(free_text) char *names = xstrdup(extensions_allowed());
+	size_t count = 0;
+	for (char *rest = names, *name; (name = strsep(&rest, ","));) {
+		static const char *const actions[] = { "create", "update", "drop", "comment" };
+		for (size_t i = 0; i < ARRAY_LEN(actions); i++) {
+			CLEANUP(free_text)
+			char *path = xasprintf("%s/%s/before-%s.sql", folder, name, actions[i]);
+			CLEANUP(buffer_done) struct buffer text = { 0 };
+			must(file_read(path, 65536, &text, &err), &err);
+			assert_non_null(
+			        strstr(text.data, "pg_has_role(session_user, 'databricks_superuser'"));
+			assert_ptr_equal(strstr(text.data, "SET LOCAL search_path = pg_catalog"), text.data);
+		}
+		count++;
+	}
+	assert_int_equal(count, 19);
+	assert_null(strstr(extensions_allowed(), "file_fdw"));
+	CLEANUP(free_text) char *again = NULL;
+	must(extensions_prepare_scripts(f->dd, &again, &err), &err);
+	assert_string_equal(folder, again);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_template_is_made_once),
+		cmocka_unit_test(a_failed_one_leaves_nothing),
+		cmocka_unit_test(installations_are_judged),
+		cmocka_unit_test(every_allowed_extension_has_a_guard),
+	};
+	return cmocka_run_group_tests(tests, fixture_set_up, fixture_tear_down);
+}
