@@ -601,8 +601,8 @@ static void start_postgres(struct lifecycle *lc)
 		fail(lc, err.message);
 		return;
 	}
-	if (lc->report.prepare_ms == 0)
-		lc->report.prepare_ms = elapsed_ms(lc->options.begun_usec);
+	if (lc->report.prepare_ms == 0) /* up to the start of Postgres, where postgres_ms begins */
+		lc->report.prepare_ms = (double)((lc->started_usec - lc->options.begun_usec) / 10) / 100;
 	tell(lc);
 	lifecycle_check(lc);
 }

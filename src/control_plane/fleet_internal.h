@@ -99,9 +99,15 @@ void fleet_check_shut_down(struct fleet *fleet); /* after a member has fallen as
 void fleet_member_freed(struct fleet *fleet);    /* the last handle of a member that is gone was closed */
 
 /* fleet_member.c */
+struct member *member_of(void *p); /* of a callback, checked */
 MUST_CHECK status member_create(
         struct fleet *fleet, const char *uid, bool was_running, struct member **ret, struct error *err);
 void member_step(struct member *m);
 void member_answer(struct member *m, enum waiter_kind kind, const struct error *err); /* all of that kind */
 void member_let_go(
         struct member *m); /* closes everything, leaves the supervisor alone; frees itself from the loop */
+
+/* fleet_apply.c */
+void member_send_applies(struct member *m); /* those that were not sent yet; it has a channel */
+/* Those that were sent and whose revision the supervisor has reached; with err, all that were sent. */
+void member_answer_applies(struct member *m, const struct error *err);

@@ -21,7 +21,6 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <yyjson.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -35,15 +34,13 @@
 #define BACKOFF_LAST_MS  5000
 #define QUIET_USEC       (10 * USEC_PER_SEC) /* who ran that long starts the back-off anew */
 #define LAST_WORDS_MS    1000                /* for what a dead process left in its channel */
-#define APPLY_MS         30000
-#define SPEC_MAX_BYTES   (16u << 20)
 
 static void start_failed(struct member *m, const struct error *err);
 static void conclude(struct member *m);
 static void schedule_retry(struct member *m, uint64_t delay_ms);
 static void deadline_passed(uv_timer_t *timer);
 
-static struct member *member_of(void *p)
+struct member *member_of(void *p)
 {
 	struct member *m = p;
 	assert(m && m->magic == MEMBER_MAGIC);
@@ -156,79 +153,6 @@ static void disengage(struct member *m)
 	m->kill_reason = NULL;
 }
 
-/* ---- applying a new spec ---- */
-
-static status read_revision(struct member *m, int64_t *ret, struct error *err)
-{
-	CLEANUP(free_text) char *path = xasprintf("%s/spec.json", m->folder);
-	CLEANUP(buffer_done) struct buffer content = { 0 };
-	status st = file_read(path, SPEC_MAX_BYTES, &content, err);
-	if (st != STATUS_OK)
-		return st;
-	yyjson_doc *doc = yyjson_read(content.data, content.len, 0);
-	yyjson_val *revision = yyjson_obj_get(yyjson_doc_get_root(doc), "revision");
-	bool is_good = yyjson_is_uint(revision) && yyjson_get_uint(revision) <= INT64_MAX;
-	if (is_good)
-		*ret = (int64_t)yyjson_get_uint(revision);
-	yyjson_doc_free(doc);
-	return is_good ? STATUS_OK : error_set(err, STATUS_INTERNAL, 0, "file \"%s\" has no revision", path);
-}
-
-/* Answers the applies that were sent and whose revision the supervisor has reached; with err, all that were sent. */
-static void answer_applies(struct member *m, const struct error *err)
-{
-	struct waiter_list others = STAILQ_HEAD_INITIALIZER(others);
-	struct waiter *waiter;
-	bool is_any_left = false;
-	while ((waiter = STAILQ_FIRST(&m->waiters))) {
-		STAILQ_REMOVE_HEAD(&m->waiters, link);
-		bool was_sent = waiter->kind == WAIT_APPLY && waiter->revision >= 0;
-		if (was_sent && (err || waiter->revision <= m->report.applied_revision)) {
-			fleet_owe(m->fleet, waiter, err);
-		} else {
-			is_any_left = is_any_left || was_sent;
-			STAILQ_INSERT_TAIL(&others, waiter, link);
-		}
-	}
-	STAILQ_CONCAT(&m->waiters, &others);
-	if (!is_any_left)
-		(void)uv_timer_stop(&m->applying);
-}
-
-static void apply_expired(uv_timer_t *timer)
-{
-	struct member *m = member_of(timer->data);
-	struct error err;
-	error_fill(&err, STATUS_UNAVAILABLE, 0,
-	        "the compute of endpoint \"%s\" did not apply its settings in %d s", m->uid, APPLY_MS / 1000);
-	answer_applies(m, &err);
-}
-
-/* Sends all applies that were not sent yet as one. The supervisor answers with its state, applied or with a reason. */
-static void send_applies(struct member *m)
-{
-	bool is_any = false;
-	struct waiter *waiter;
-	STAILQ_FOREACH (waiter, &m->waiters, link)
-		is_any = is_any || (waiter->kind == WAIT_APPLY && waiter->revision < 0);
-	if (!is_any)
-		return;
-	struct error err;
-	int64_t revision = 0;
-	status st = m->fleet->events->write_spec(m->fleet->owner, m->uid, &err);
-	if (st == STATUS_OK)
-		st = read_revision(m, &revision, &err);
-	STAILQ_FOREACH (waiter, &m->waiters, link)
-		if (waiter->kind == WAIT_APPLY && waiter->revision < 0)
-			waiter->revision = st == STATUS_OK ? revision : INT64_MAX;
-	if (st != STATUS_OK) {
-		answer_applies(m, &err);
-		return;
-	}
-	line_channel_send(m->channel, "{\"do\":\"apply\"}");
-	(void)uv_timer_start(&m->applying, apply_expired, APPLY_MS, 0);
-}
-
 /* ---- what the supervisor says ---- */
 
 static void send_suspend(struct member *m)
@@ -326,10 +250,10 @@ static void take_report(struct member *m, const struct fleet_report *report)
 		error_fill(&err, STATUS_CONFLICT, 0,
 		        "the compute of endpoint \"%s\" could not apply its settings: %s", m->uid,
 		        report->reason);
-		answer_applies(m, NULL);
-		answer_applies(m, &err);
+		member_answer_applies(m, NULL);
+		member_answer_applies(m, &err);
 	}
-	answer_applies(m, NULL);
+	member_answer_applies(m, NULL);
 	fleet_need_step(m);
 }
 
@@ -732,7 +656,7 @@ void member_step(struct member *m)
 	if (m->seen.state == FLEET_RUNNING && m->channel && m->has_report &&
 	        m->report.state == REPORT_READY) {
 		member_answer(m, WAIT_OPEN, NULL);
-		send_applies(m);
+		member_send_applies(m);
 	}
 	member_check(m);
 }
