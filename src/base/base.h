@@ -30,7 +30,7 @@ static inline struct slice slice_from_text(const char *text)
 static inline bool slice_equals_text(struct slice s, const char *text)
 {
 	size_t len = strlen(text);
-	return s.len == len && memcmp(s.data, text, len) == 0;
+	return s.len == len && (len == 0 || memcmp(s.data, text, len) == 0);
 }
 
 /* A small closed set by what the caller can do about it; HTTP status and SQLSTATE are derived from it. */
