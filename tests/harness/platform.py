@@ -95,7 +95,7 @@ class Platform:
 
         wait_until(answers, "both ports answer", START_TIMEOUT)
 
-    def stop(self, timeout=60):
+    def stop(self, timeout=90):
         """As Ctrl-C does it: everything sleeps afterwards. The exit code of `tarn up`."""
         self.up.send_signal(signal.SIGTERM)
         return self.up.wait(timeout)
