@@ -250,7 +250,6 @@ static void take_report(struct member *m, const struct fleet_report *report)
 		error_fill(&err, STATUS_CONFLICT, 0,
 		        "the compute of endpoint \"%s\" could not apply its settings: %s", m->uid,
 		        report->reason);
-		member_answer_applies(m, NULL);
 		member_answer_applies(m, &err);
 	}
 	member_answer_applies(m, NULL);

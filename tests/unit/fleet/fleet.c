@@ -491,6 +491,10 @@ static void applies_when_it_runs_and_when_it_sleeps(void **state)
 	f->revision = 8;
 	fixture_apply(f, "ep-a", &o);
 	await_failure(f, &o, STATUS_CONFLICT, "could not apply its settings: role \"x\" is odd");
+	/* Settings alone leave the revision as it is: that it was reached long ago must not hide the refusal. */
+	f->revision = 0;
+	fixture_apply(f, "ep-a", &o);
+	await_failure(f, &o, STATUS_CONFLICT, "role \"x\" is odd");
 }
 
 static void an_apply_during_the_start_waits_for_it(void **state)
