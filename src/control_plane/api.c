@@ -236,10 +236,10 @@ void api_handle(void *owner, const struct http_request *request, struct http_res
 		        request->trace_id);
 		bool is_read = strcmp(request->method, "GET") == 0;
 		if (http_status >= 500 && http_status != 501)
-			log_error("%s %s: %s, trace %s", request->method, request->path, call.error.message,
-			        request->trace_id);
+			log_error("%s %.200s: %s, trace %s", request->method, request->path,
+			        call.error.message, request->trace_id);
 		else if (!is_read && call.caller.login[0])
-			log_info("%s: %s %s refused: %s, trace %s", call.caller.login, request->method,
+			log_info("%s: %s %.200s refused: %s, trace %s", call.caller.login, request->method,
 			        request->path, call.error.message, request->trace_id);
 	}
 	yyjson_doc_free(call.body);

@@ -21,6 +21,7 @@ struct http_connection {
 	struct http_connection *next, **link;
 	int fd;                /* borrowed from libmicrohttpd */
 	int64_t deadline_usec; /* monotonic (S3) */
+	bool is_answering;     /* an answer is on its way out */
 };
 
 struct http_server {
@@ -53,6 +54,8 @@ static void connection_set_deadline(struct http_connection *connection, int seco
 		connection->deadline_usec = clock_monotonic_usec() + seconds * USEC_PER_SEC;
 }
 
+static void on_watch(uv_timer_t *timer);
+
 static void on_connection(void *arg, struct MHD_Connection *mhd, void **socket_context,
         enum MHD_ConnectionNotificationCode code)
 {
@@ -66,6 +69,8 @@ static void on_connection(void *arg, struct MHD_Connection *mhd, void **socket_c
 			connection->next->link = &connection->next;
 		server->connections = connection;
 		connection_set_deadline(connection, HTTP_FIRST_REQUEST_SEC);
+		if (!uv_is_active((uv_handle_t *)&server->watch))
+			(void)uv_timer_start(&server->watch, on_watch, WATCH_INTERVAL_MS, WATCH_INTERVAL_MS);
 		*socket_context = connection;
 	} else {
 		struct http_connection *connection = *socket_context;
@@ -74,6 +79,8 @@ static void on_connection(void *arg, struct MHD_Connection *mhd, void **socket_c
 			connection->next->link = connection->link;
 		free(connection);
 		*socket_context = NULL;
+		if (!server->connections)
+			(void)uv_timer_stop(&server->watch);
 	}
 }
 
@@ -99,6 +106,8 @@ static void on_completed(
 	if (!exchange)
 		return;
 	connection_set_deadline(exchange->connection, HTTP_IDLE_SEC);
+	if (exchange->connection)
+		exchange->connection->is_answering = false;
 	http_request_done(&exchange->request);
 	free(exchange);
 	*request_context = NULL;
@@ -144,6 +153,8 @@ static enum MHD_Result answer(
 	} else {
 		server->handler(server->owner, &exchange->request, &response);
 	}
+	if (exchange->connection)
+		exchange->connection->is_answering = true;
 	return send_response(mhd, &response);
 }
 
@@ -223,13 +234,24 @@ static void on_readable(uv_poll_t *poll, int code, int events)
 	run(poll->data);
 }
 
+/* The client will send nothing more, and all it has sent has been read. */
+static bool has_ended(const struct http_connection *connection)
+{
+	char byte;
+	return recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+/*
+ * libmicrohttpd does not notice an end of stream that comes together with the last bytes before it (edge-triggered epoll),
+ * so we look for it; a client that has ended its side and waits for our answer is left alone.
+ */
 static void on_watch(uv_timer_t *timer)
 {
 	struct http_server *server = timer->data;
 	int64_t now = clock_monotonic_usec();
 	for (struct http_connection *c = server->connections; c; c = c->next) {
 		/* libmicrohttpd owns the descriptor: it closes it when it sees the end of the stream. */
-		if (c->deadline_usec <= now)
+		if (c->deadline_usec <= now || (!c->is_answering && has_ended(c)))
 			(void)shutdown(c->fd, SHUT_RDWR);
 	}
 }
@@ -302,7 +324,6 @@ status http_server_open(uv_loop_t *loop, const char *address, int port, http_han
 	(void)uv_timer_init(loop, &server->watch);
 	server->poll.data = server->timer.data = server->watch.data = server;
 	(void)uv_poll_start(&server->poll, UV_READABLE, on_readable);
-	(void)uv_timer_start(&server->watch, on_watch, WATCH_INTERVAL_MS, WATCH_INTERVAL_MS);
 	*ret = server;
 	return STATUS_OK;
 }

@@ -7,6 +7,7 @@
  *   S3  a connection that does not finish a request in time is closed, however slowly it sends: first request
  * within HTTP_FIRST_REQUEST_SEC of the connect, any request within HTTP_REQUEST_SEC of its first line, and
  *       HTTP_IDLE_SEC between requests.
+ *   S4  a client that has gone, or will send no more in the middle of a request, is let go within seconds.
  * Threads: everything on the loop's thread.
  */
 #pragma once
