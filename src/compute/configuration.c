@@ -84,7 +84,7 @@ static void add_libraries(const struct configuration *c, struct buffer *out)
 			buffer_printf(&list, "%s\"%s\"", list.len ? "," : "", modules[i]);
 	add(out, "shared_preload_libraries", list.data ? list.data : "");
 	if (c->whitelist_module) {
-		add(out, "extwlist.extensions", extensions_allowed());
+		add(out, "extwlist.extensions", extensions_allowed(c->shares_user));
 		add(out, "extwlist.custom_path", c->scripts_folder);
 	}
 }
@@ -129,7 +129,12 @@ void configuration_format_settings(const struct configuration *c, struct buffer 
 	add(out, "track_activities", "on"); /* how inactivity is seen */
 	add(out, "track_counts", "on");
 	add(out, "recovery_init_sync_method", "syncfs");
-	add(out, "restart_after_crash", "on");
+	/*
+	 * A postmaster that starts over after a crash in the middle of a promotion would do crash recovery on the parent's
+	 * timeline (recovery.signal is removed before the end-of-recovery checkpoint, xlog.c): then it must end instead, and
+	 * volume_plan_start() arms the recovery again.
+	 */
+	add(out, "restart_after_crash", c->start->recovery_timeline != 0 ? "off" : "on");
 	add(out, "ssl", "off"); /* the proxy does TLS */
 	add(out, "logging_collector", "off");
 	add(out, "log_destination", "stderr");

@@ -20,6 +20,7 @@ struct configuration {
 	const char *statements_module; /* path of pg_stat_statements, NULL when not installed */
 	const char *whitelist_module;  /* path of pgextwlist, NULL when not installed */
 	const char *system_user_name;  /* who runs Tarn: the only one who may connect, as anybody */
+	bool shares_user; /* Postgres runs as that user, too: a tenant's way back in must be closed */
 };
 
 /* From the maximum CU: 104 at 0.5, 209 at 1, 419 at 2, …, at most 4000 (rest-api.md 4.4). */

@@ -43,12 +43,19 @@ static const struct {
 	{ "vector", GRANT_NOTHING },
 };
 
-const char *extensions_allowed(void)
+const char *extensions_allowed(bool shares_user)
 {
+	/*
+	 * dblink and postgres_fdw check for a password only once they are connected. Where Postgres runs as the user whom
+	 * "peer" lets in as anybody, they could open a superuser's session with start-up options of the tenant's choice.
+	 */
+	if (shares_user)
+		return "amcheck,autoinc,bloom,dict_xsyn,insert_username,intagg,moddatetime,pg_buffercache,"
+		       "pg_freespacemap,pg_prewarm,pg_stat_statements,pg_visibility,pgrowlocks,pgstattuple,"
+		       "refint,sslinfo,vector";
 	return "amcheck,autoinc,bloom,dblink,dict_xsyn,insert_username,intagg,moddatetime,pg_buffercache,"
-	       "pg_freespacemap,pg_prewarm,pg_stat_statements,pg_visibility,pgrowlocks,pgstattuple,postgres_"
-	       "fdw,"
-	       "refint,sslinfo,vector";
+	       "pg_freespacemap,pg_prewarm,pg_stat_statements,pg_visibility,pgrowlocks,pgstattuple,"
+	       "postgres_fdw,refint,sslinfo,vector";
 }
 
 /*

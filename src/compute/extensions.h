@@ -13,7 +13,7 @@
 #include "data_directory/data_directory.h"
 
 /* The value of extwlist.extensions. */
-const char *extensions_allowed(void);
+const char *extensions_allowed(bool shares_user); /* see configuration.h */
 
 /*
  * The folder of the scripts (extwlist.custom_path), made below templates/ unless it is there. Caller frees.

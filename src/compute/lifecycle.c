@@ -120,11 +120,8 @@ static double elapsed_ms(int64_t since_usec)
 
 /* ---- the end ---- */
 
-static void free_lifecycle(struct lifecycle *lc)
+static void free_parts(struct lifecycle *lc)
 {
-	lifecycle_end_fn on_end = lc->options.on_end;
-	void *owner = lc->options.owner;
-	bool has_failed = lc->report.state == COMPUTE_FAILED;
 	activity_monitor_free(lc->monitor);
 	spec_free(lc->spec);
 	spec_free(lc->old_spec);
@@ -138,6 +135,14 @@ static void free_lifecycle(struct lifecycle *lc)
 	free(lc->user_name);
 	lc->magic = 0;
 	free(lc);
+}
+
+static void free_lifecycle(struct lifecycle *lc)
+{
+	lifecycle_end_fn on_end = lc->options.on_end;
+	void *owner = lc->options.owner;
+	bool has_failed = lc->report.state == COMPUTE_FAILED;
+	free_parts(lc);
 	on_end(owner, has_failed);
 }
 
@@ -375,6 +380,7 @@ static status write_configuration(struct lifecycle *lc, struct error *err)
 		.statements_module = lc->statements_module[0] ? lc->statements_module : NULL,
 		.whitelist_module = lc->whitelist_module[0] ? lc->whitelist_module : NULL,
 		.system_user_name = lc->user_name,
+		.shares_user = !lc->user.is_other,
 	};
 	return configuration_write(&configuration, lc->folder, &lc->user, err);
 }
@@ -398,6 +404,9 @@ static void settings_checked(void *owner, void *input, const struct error *err)
 		go_back(lc);
 	else
 		lc->old_spec = spec_free(lc->old_spec);
+	if (err && lc->has_exited_meanwhile)
+		lc->must_apply =
+		        true; /* Postgres crashed under the check, which says nothing about the settings */
 	if (!job_ended(lc))
 		return;
 	if (err) {
@@ -639,7 +648,10 @@ static void handle_crash(struct lifecycle *lc)
 		lc->crashes = 0;
 	/* A first start that fails would fail again: whoever waits shall know now. */
 	bool is_first = !was_ready && lc->crashes == 0;
-	if (is_first || lc->crashes >= CRASHES_MAX) {
+	/* But a process that was killed says nothing about the next attempt. */
+	bool was_killed =
+	        lc->exit_status != -1 && (WIFSIGNALED(lc->exit_status) || lc->start.recovery_timeline != 0);
+	if ((is_first && !was_killed) || lc->crashes >= CRASHES_MAX) {
 		fail(lc, reason);
 		return;
 	}
@@ -729,9 +741,7 @@ status lifecycle_start(
 	CLEANUP(free_text) char *socket_path = xasprintf("%s/supervisor.sock", lc->folder);
 	status st = report_hub_open(loop, socket_path, &lc->report, &events, lc, &lc->hub, err);
 	if (st != STATUS_OK) {
-		lc->options.on_end = options->on_end;
-		free(lc->folder), free(lc->socket_folder), free(lc->spec_path), free(lc->log_path);
-		free(lc->last_exit_path), free(lc->user_name), free(lc);
+		free_parts(lc);
 		return st;
 	}
 	(void)uv_fs_event_init(loop, &lc->pid_file);

@@ -143,10 +143,11 @@ static bool is_managed_setting(const char *name)
 		"data_directory", "config_file", "hba_file", "ident_file", "external_pid_file",
 		"listen_addresses", "port", "unix_socket_*", "archive_*", "restore_command", "recovery_*",
 		"primary_*", "promote_trigger_file", "ssl*", "krb_*", "gss_*", "dynamic_library_path",
-		"extension_control_path", "*_preload_libraries", "jit_provider", "log_directory",
-		"log_filename", "log_file_mode", "log_destination", "logging_collector", "syslog_*",
-		"allow_system_table_mods", "allow_alter_system", "extwlist.*", "oauth_validator_libraries",
-		"summarize_wal", "synchronized_standby_slots", "sync_replication_slots" };
+		"extension_control_path", "extension_destdir", "*_libraries", "*_library", "*_command",
+		"jit_provider", "log_directory", "log_filename", "log_file_mode", "log_destination",
+		"logging_collector", "syslog_*", "allow_system_table_mods", "allow_alter_system",
+		"extwlist.*", "plperl*", "plpython*", "pltcl*", "summarize_wal", "synchronized_standby_slots",
+		"sync_replication_slots" };
 	size_t len = strlen(name);
 	for (size_t i = 0; i < ARRAY_LEN(managed); i++) {
 		const char *entry = managed[i];

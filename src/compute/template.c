@@ -16,14 +16,14 @@
 
 /*
  * Statements for single-user mode, one line each, in database template1: what is granted there, every later database has.
- * pg_create_subscription is safe to give: without superuser rights a subscription must use a password, and ours never do.
  */
-static const char set_up[] =
-        "CREATE ROLE databricks_superuser NOLOGIN CREATEDB CREATEROLE BYPASSRLS\n"
-        "GRANT pg_read_all_data, pg_write_all_data, pg_monitor, pg_signal_backend, pg_create_subscription"
-        " TO databricks_superuser\n"
-        "GRANT CREATE ON SCHEMA public TO databricks_superuser\n"
-        "CREATE DATABASE databricks_postgres\n";
+static const char set_up[] = "CREATE ROLE databricks_superuser NOLOGIN CREATEDB CREATEROLE BYPASSRLS\n"
+                             "GRANT pg_read_all_data, pg_write_all_data, pg_monitor, pg_signal_backend"
+                             " TO databricks_superuser\n"
+                             "GRANT CREATE ON SCHEMA public TO databricks_superuser\n"
+                             "CREATE DATABASE databricks_postgres\n";
+/* Only where Postgres has a user of its own: a subscription's connection is let in by "peer" before it is refused. */
+static const char set_up_own_user[] = "GRANT pg_create_subscription TO databricks_superuser\n";
 static const char set_up_since_17[] = "GRANT pg_maintain TO databricks_superuser\n";
 
 static status run_initdb(const struct installation *installation, const struct system_user *user,
@@ -53,6 +53,8 @@ static status run_set_up(const struct installation *installation, const struct s
 		"fsync=off", "-c", "log_checkpoints=off", "-c", "search_path=pg_catalog", "template1", NULL };
 	CLEANUP(buffer_done) struct buffer statements = { 0 };
 	buffer_append_text(&statements, set_up);
+	if (user->is_other)
+		buffer_append_text(&statements, set_up_own_user);
 	if (installation->major >= 17)
 		buffer_append_text(&statements, set_up_since_17);
 	struct program program = { .argv = argv, .user = user, .input = buffer_slice(&statements) };

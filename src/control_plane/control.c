@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <uv.h>
 #include <yyjson.h>
@@ -145,22 +146,33 @@ static void on_shut_down(void *owner)
 	begin_exit(owner);
 }
 
-/* An unreadable row counts as known: better a folder too many than a database too few. */
-static bool volume_is_known(void *owner, const char *id)
+static void note_volume(void *owner, const char *id)
 {
 	struct control *control = owner;
 	struct branch_row branch;
 	struct error err;
-	return branch_row_find_uid(control->md, id, &branch, &err) != STATUS_NOT_FOUND;
+	if (branch_row_find_uid(control->md, id, &branch, &err) == STATUS_NOT_FOUND)
+		log_warning("volume \"%s\" belongs to no branch in metadata.db; it is kept, remove it by "
+		            "hand if it is not wanted",
+		        id);
+}
+
+/* What cannot be cleaned up takes space, and no database down. */
+static void sweep(struct control *control)
+{
+	struct error err;
+	if (volume_sweep(control->dd, note_volume, control, &err) != STATUS_OK)
+		log_warning("could not remove all that was left half-made: %s", err.message);
 }
 
 /*
- * Without metadata every volume looks unknown, and sweeping would remove all databases. Refuse rather than begin anew.
+ * Without metadata no database can be reached, and new ones would be made beside them. Refuse rather than begin anew.
  */
 static status check_metadata_is_there(
         const struct data_directory *dd, const char *metadata_path, struct error *err)
 {
-	if (file_exists(metadata_path))
+	struct stat file;
+	if (stat(metadata_path, &file) == 0 && file.st_size > 0)
 		return STATUS_OK;
 	CLEANUP(free_text) char *volumes = data_directory_path(dd, "volumes");
 	DIR *dir = opendir(volumes);
@@ -171,8 +183,8 @@ static status check_metadata_is_there(
 		(void)closedir(dir);
 	if (is_empty)
 		return STATUS_OK;
-	status st = error_set(err, STATUS_CORRUPT, 0, "\"%s\" is missing although \"%s\" holds databases",
-	        metadata_path, volumes);
+	status st = error_set(err, STATUS_CORRUPT, 0,
+	        "\"%s\" is missing or empty although \"%s\" holds databases", metadata_path, volumes);
 	error_hint(err, "Put metadata.db back, or move the volumes away to begin anew.");
 	return st;
 }
@@ -294,10 +306,9 @@ static status open_all(struct control *control, struct error *err)
 	status st = token_key_load(key_path, &control->token_key, err);
 	if (st == STATUS_OK)
 		st = open_metadata(control, err);
-	if (st == STATUS_OK)
-		st = volume_sweep(control->dd, volume_is_known, control, err);
 	if (st != STATUS_OK)
 		return st;
+	sweep(control);
 	control->services = (struct services){
 		.loop = &control->loop,
 		.dd = control->dd,

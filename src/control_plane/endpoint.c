@@ -87,8 +87,12 @@ static bool apply_update(struct call *call, const struct project_row *project,
 	struct operation_target target = {
 		.resource = name, .project = project->id, .branch = branch->id, .endpoint = endpoint->id
 	};
+	/* A revision of its own, so that the compute's answer to this spec cannot be mistaken for one to an older spec. */
+	struct branch_row revised = *branch;
+	revised.revision++;
 	if (transaction_begin(md, &tx, &err) != STATUS_OK ||
 	        endpoint_row_update(md, endpoint, &err) != STATUS_OK ||
+	        branch_row_update(md, &revised, &err) != STATUS_OK ||
 	        operation_begin(md, OPERATION_ENDPOINT_UPDATE, call->caller.login, &target, call->now_usec,
 	                &operation, &err) != STATUS_OK ||
 	        transaction_commit(&tx, &err) != STATUS_OK)

@@ -220,9 +220,11 @@ static status finish(struct job *job, struct error *err)
 	rows.branch.state_change_usec = now;
 	if (!is_branch(job))
 		rows.branch.logical_size = job->space_bytes;
+	const struct fleet_member *member = fleet_look(job->services->fleet, job->endpoint_uid);
 	st = branch_row_update(md, &rows.branch, err);
 	if (st == STATUS_OK)
-		st = endpoint_row_note_activity(md, job->endpoint_uid, true, now, err);
+		st = endpoint_row_note_activity(
+		        md, job->endpoint_uid, true, member ? member->last_active_usec : 0, err);
 	if (st != STATUS_OK)
 		return st;
 	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
@@ -271,7 +273,7 @@ static void end(struct job *job, status (*record)(struct job *job, struct error 
 
 /*
  * Cleaning goes on whatever fails: job_fail() keeps the first failure and returns here. What cannot be removed after
- * many attempts is left to volume_sweep() at the next start, which knows it by its missing row.
+ * many attempts stays, and control's next start warns of a volume that no branch has.
  */
 static void clean_compute(struct job *job)
 {

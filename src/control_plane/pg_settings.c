@@ -109,9 +109,18 @@ static const char *const refused[] = {
 	"session_authorization",
 	"role",
 	"is_superuser",
-	"extwlist.*",
-	"tarn.*",
+	/* Debian's: a prefix for where extensions' scripts are looked up, which run as a superuser */
+	"extension_destdir",
+	"event_triggers",
+	"jit_d*",
 };
+
+/*
+ * Settings of modules: only those of modules that are known to take nothing from them that could run or read something
+ * (plperl.on_init is code). "app." is for the values that applications keep in settings.
+ */
+static const char *const modules[] = { "app.", "auto_explain.", "hnsw.", "ivfflat.", "pg_stat_statements.",
+	"pg_trgm.", "plpgsql." };
 
 static bool pattern_fits(const char *pattern, const char *name)
 {
@@ -130,7 +139,13 @@ bool pg_setting_is_allowed(const char *name)
 		if (pattern_fits(refused[i], name))
 			return false;
 	}
-	return true;
+	if (!strchr(name, '.'))
+		return true;
+	for (size_t i = 0; i < ARRAY_LEN(modules); i++) {
+		if (strncmp(name, modules[i], strlen(modules[i])) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* ^[a-z_][a-z0-9_.]*$ */

@@ -23,7 +23,7 @@ struct branch_row {
 	uint64_t source_lsn; /* 0 until the clone is made */
 	int64_t source_usec;
 	int64_t timeline; /* even, unique in the project; 0: root */
-	int64_t revision; /* grows with every change of roles or databases */
+	int64_t revision; /* grows with every change of roles, databases or the endpoint: of what a spec says */
 	int64_t logical_size;
 };
 

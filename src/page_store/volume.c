@@ -243,19 +243,18 @@ static bool is_remains(const char *name)
 }
 
 static status sweep_one(const struct data_directory *dd, const char *name,
-        bool (*is_known)(void *owner, const char *id), void *owner, struct error *err)
+        void (*on_complete)(void *owner, const char *id), void *owner, struct error *err)
 {
 	if (is_remains(name)) {
 		CLEANUP(free_text) char *path = data_directory_path(dd, "volumes/%s", name);
 		return tree_remove(path, err);
 	}
-	if (!volume_id_is_valid(name) || is_known(owner, name))
-		return STATUS_OK;
-	status st = volume_destroy(dd, name, err);
-	return st == STATUS_CONFLICT ? STATUS_OK : st;
+	if (volume_id_is_valid(name))
+		on_complete(owner, name);
+	return STATUS_OK;
 }
 
-status volume_sweep(const struct data_directory *dd, bool (*is_known)(void *owner, const char *id),
+status volume_sweep(const struct data_directory *dd, void (*on_complete)(void *owner, const char *id),
         void *owner, struct error *err)
 {
 	CLEANUP(free_text) char *path = data_directory_path(dd, "volumes");
@@ -268,7 +267,7 @@ status volume_sweep(const struct data_directory *dd, bool (*is_known)(void *owne
 	status result = STATUS_OK;
 	for (struct dirent *item; (item = readdir(folder));) {
 		struct error one;
-		status st = sweep_one(dd, item->d_name, is_known, owner, &one);
+		status st = sweep_one(dd, item->d_name, on_complete, owner, &one);
 		if (st != STATUS_OK && result == STATUS_OK) {
 			result = st;
 			*err = one;

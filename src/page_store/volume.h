@@ -96,8 +96,9 @@ MUST_CHECK status volume_space(
         const struct data_directory *dd, const char *id, int64_t *ret_bytes, struct error *err);
 
 /*
- * Removes half-made and half-destroyed volumes (*.new, *.dead), and those `is_known` denies. At control's
- * start. An unknown volume that a compute still has open is left for the next sweep.
+ * Removes half-made and half-destroyed volumes (*.new, *.dead), at control's start, and tells of every complete one.
+ * A complete volume is never removed here, known to the metadata or not: an older metadata.db put back from a backup
+ * does not know the newest databases.
  */
-MUST_CHECK status volume_sweep(const struct data_directory *dd, bool (*is_known)(void *owner, const char *id),
-        void *owner, struct error *err);
+MUST_CHECK status volume_sweep(const struct data_directory *dd,
+        void (*on_complete)(void *owner, const char *id), void *owner, struct error *err);

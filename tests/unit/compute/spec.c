@@ -101,6 +101,7 @@ static void names_have_limits(void **state)
 	name[SPEC_IDENTIFIER_MAX] = '\0';
 	CLEANUP(free_text) char *longest = xasprintf("{" HEAD ",\"roles\":[{\"name\":\"%s\"}]}", name);
 	CLEANUP(spec_freep) struct spec *spec = parse_good(longest);
+	assert_string_equal(spec->roles[0].name, name);
 	name[SPEC_IDENTIFIER_MAX] = 'x';
 	name[SPEC_IDENTIFIER_MAX + 1] = '\0';
 	CLEANUP(free_text) char *too_long = xasprintf("{" HEAD ",\"roles\":[{\"name\":\"%s\"}]}", name);
@@ -149,6 +150,7 @@ static void managed_settings_are_refused(void **state)
 	CLEANUP(spec_freep)
 	struct spec *spec =
 	        parse_good("{" HEAD ",\"settings\":{\"log_min_duration_statement\":\"0\",\"a.b$\":\"\"}}");
+	assert_int_equal(spec->setting_count, 2);
 }
 
 static void numbers_have_ranges(void **state)

@@ -112,10 +112,10 @@ static void settings(void **state)
 	(void)state;
 	CLEANUP(compute_fields_done) struct compute_fields fields = { 0 };
 	struct api_error error;
-	assert_true(read_json("{\"settings\":{\"pg_settings\":{\"work_mem\":\"8MB\",\"a.b\":\"\"}}}",
+	assert_true(read_json("{\"settings\":{\"pg_settings\":{\"work_mem\":\"8MB\",\"app.b\":\"\"}}}",
 	        COMPUTE_FIELDS_ENDPOINT, &fields, &error));
 	assert_true(fields.has_pg_settings);
-	assert_string_equal(fields.pg_settings, "{\"work_mem\":\"8MB\",\"a.b\":\"\"}");
+	assert_string_equal(fields.pg_settings, "{\"work_mem\":\"8MB\",\"app.b\":\"\"}");
 	compute_fields_done(&fields);
 	assert_true(read_json("{\"settings\":{}}", COMPUTE_FIELDS_ENDPOINT, &fields, &error));
 	assert_string_equal(fields.pg_settings, "{}");
