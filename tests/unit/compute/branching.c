@@ -296,9 +296,9 @@ static void copying_keeps_the_parent_awake(void **state)
 	struct fixture *f = fixture_of(state);
 	fixture_make_volume(f, "br-a");
 	struct supervised parent = start_ready(
-	        f, &(struct spec_text){ .uid = "ep-a", .volume = "br-a", .suspend_timeout_sec = 1 });
-	/* Longer than any timeout: as many branches as fit into three of them. */
-	int64_t until = clock_monotonic_usec() + 3 * USEC_PER_SEC;
+	        f, &(struct spec_text){ .uid = "ep-a", .volume = "br-a", .suspend_timeout_sec = 4 });
+	/* Longer than the timeout, with gaps that stay below it even on a busy machine. */
+	int64_t until = clock_monotonic_usec() + 6 * USEC_PER_SEC;
 	uint32_t count = 0;
 	while (clock_monotonic_usec() < until) {
 		count++;
