@@ -75,8 +75,10 @@ static bool apply_update(struct call *call, const struct project_row *project,
 	if (fields->type.is_set && endpoint_fields_are_read_only(fields) != endpoint->is_read_only)
 		return api_fail(&call->error, API_INVALID_PARAMETER,
 		        "Field 'endpoint.spec.endpoint_type' cannot be changed.");
+	CLEANUP(free_text) char *old_settings = xstrdup(endpoint->pg_settings);
 	if (!endpoint_fields_update(endpoint, fields, mask, project, "spec", &call->error))
 		return false;
+	bool has_new_settings = strcmp(endpoint->pg_settings, old_settings) != 0;
 	endpoint->update_usec = call->now_usec;
 
 	struct error err;
@@ -84,9 +86,11 @@ static bool apply_update(struct call *call, const struct project_row *project,
 	CLEANUP(operation_row_done) struct operation_row operation = { 0 };
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	CLEANUP(free_text) char *name = endpoint_name(project, branch, endpoint);
-	struct operation_target target = {
-		.resource = name, .project = project->id, .branch = branch->id, .endpoint = endpoint->id
-	};
+	struct operation_target target = { .resource = name,
+		.project = project->id,
+		.branch = branch->id,
+		.endpoint = endpoint->id,
+		.undo = has_new_settings ? old_settings : NULL };
 	/* A revision of its own, so that the compute's answer to this spec cannot be mistaken for one to an older spec. */
 	struct branch_row revised = *branch;
 	revised.revision++;

@@ -1,10 +1,12 @@
 /*
  * An endpoint's desired state has changed: tell its compute.
  *
- *   LOAD ─▶ (suspend when disabled, apply when not) ─▶ FINISH            a failure ─▶ FINISH_FAILED
+ *   LOAD ─▶ (suspend when disabled, apply when not) ─▶ FINISH
+ *   a failure ─▶ UNDO (the old settings are desired again, and told) ─▶ FINISH
  *
  * Settings that Postgres takes over without a restart are in effect when the operation is done, the others from the next
- * start on. The new state stays desired even when the compute refuses it: the error says why.
+ * start on. Settings that Postgres refuses would keep the endpoint from starting ever again, so they do not stay; those of
+ * an endpoint that sleeps are tried at its next start.
  */
 #include <stdlib.h>
 
@@ -15,13 +17,13 @@
 
 #define RETRY_MS 2000
 
-enum endpoint_phase { LOAD = JOB_PHASE_FIRST, FINISH, FINISH_FAILED };
+enum endpoint_phase { LOAD = JOB_PHASE_FIRST, UNDO, FINISH };
 
 static void load(struct job *job)
 {
 	struct error err;
 	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
-	job->failed_phase = FINISH_FAILED;
+	job->failed_phase = UNDO;
 	if (endpoint_row_get(job->services->md, job->operation.endpoint, &endpoint, &err) != STATUS_OK) {
 		job_fail(job, &err);
 		return;
@@ -31,6 +33,39 @@ static void load(struct job *job)
 		job_go(job, FINISH); /* of a branch that is deleted meanwhile */
 	else if (endpoint.is_disabled)
 		job_suspend(job, job->endpoint_uid, FINISH);
+	else
+		job_apply(job, job->endpoint_uid, FINISH);
+}
+
+/* Puts the old settings back, unless a later change has replaced these already. */
+static status put_back(struct job *job, struct error *err)
+{
+	struct metadata *md = job->services->md;
+	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
+	CLEANUP(transaction_end) struct transaction tx = { 0 };
+	int64_t later = 0;
+	status st = transaction_begin(md, &tx, err);
+	if (st == STATUS_OK)
+		st = endpoint_row_get(md, job->operation.endpoint, &endpoint, err);
+	if (st == STATUS_OK)
+		st = operation_row_count_newer_settings(md, &job->operation, &later, err);
+	if (st != STATUS_OK)
+		return st;
+	if (later > 0)
+		return STATUS_OK; /* the one that comes next tells its own */
+	free(endpoint.pg_settings);
+	endpoint.pg_settings = xstrdup(job->operation.undo);
+	st = endpoint_row_update(md, &endpoint, err);
+	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
+}
+
+static void undo(struct job *job)
+{
+	struct error err;
+	job->failed_phase = FINISH; /* the first failure is the one to tell */
+	bool is_known = job->endpoint_uid[0] && fleet_look(job->services->fleet, job->endpoint_uid);
+	if (!job->operation.undo || !is_known || put_back(job, &err) != STATUS_OK)
+		job_go(job, FINISH);
 	else
 		job_apply(job, job->endpoint_uid, FINISH);
 }
@@ -76,8 +111,10 @@ void job_endpoint_step(struct job *job)
 	case LOAD:
 		load(job);
 		break;
+	case UNDO:
+		undo(job);
+		break;
 	case FINISH:
-	case FINISH_FAILED:
 		if (finish(job, &err) == STATUS_OK) {
 			job_finish(job);
 			break;

@@ -50,6 +50,7 @@ status operation_begin(struct metadata *md, enum operation_kind kind, const char
 		.branch = target->branch,
 		.source_branch = target->source_branch,
 		.endpoint = target->endpoint,
+		.undo = target->undo ? xstrdup(target->undo) : NULL,
 		.create_usec = now_usec };
 	random_hex(row.id, OPERATION_ID_LEN);
 	(void)snprintf(row.resource, sizeof row.resource, "%s", target->resource);
@@ -58,6 +59,8 @@ status operation_begin(struct metadata *md, enum operation_kind kind, const char
 	status st = operation_row_insert(md, &row, err);
 	if (st == STATUS_OK)
 		*ret = row;
+	else
+		operation_row_done(&row);
 	return st;
 }
 

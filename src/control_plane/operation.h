@@ -31,6 +31,7 @@ MUST_CHECK bool operation_kind_parse(const char *name, enum operation_kind *ret)
 struct operation_target {
 	const char *resource;                             /* "projects/p/branches/b" */
 	int64_t project, branch, source_branch, endpoint; /* row ids; 0: none */
+	const char *undo;                                 /* see struct operation_row */
 };
 
 #define OPERATION_RETENTION_DAYS 30

@@ -3,13 +3,13 @@
 #include <stdlib.h>
 
 #define COLUMNS                                                                                              \
-	"id, resource, kind, actor, project, branch, source_branch, endpoint, step, create_usec, "           \
-	"finish_usec, "                                                                                      \
-	"response, error"
+	"id, resource, kind, actor, project, branch, source_branch, endpoint, step, undo, create_usec, "     \
+	"finish_usec, response, error"
 #define SELECT "SELECT seq, " COLUMNS " FROM operation "
 
 void operation_row_done(struct operation_row *row)
 {
+	free(row->undo);
 	free(row->response);
 	free(row->error);
 	*row = (struct operation_row){ 0 };
@@ -30,6 +30,7 @@ status operation_row_next(struct statement *st, struct operation_row *ret, struc
 	row.source_branch = statement_integer(st);
 	row.endpoint = statement_integer(st);
 	statement_text(st, row.step, sizeof row.step);
+	row.undo = statement_text_copy(st);
 	row.create_usec = statement_integer(st);
 	row.finish_usec = statement_integer(st);
 	row.response = statement_text_copy(st);
@@ -43,7 +44,7 @@ status operation_row_insert(struct metadata *md, struct operation_row *row, stru
 	CLEANUP(statement_done) struct statement st = { 0 };
 	status code = statement_open(md,
 	        "INSERT INTO operation(" COLUMNS
-	        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq",
+	        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq",
 	        &st, err);
 	if (code != STATUS_OK)
 		return code;
@@ -56,6 +57,7 @@ status operation_row_insert(struct metadata *md, struct operation_row *row, stru
 	statement_bind_optional(&st, row->source_branch);
 	statement_bind_optional(&st, row->endpoint);
 	statement_bind_text(&st, row->step);
+	statement_bind_text(&st, row->undo);
 	statement_bind_integer(&st, row->create_usec);
 	statement_bind_optional(&st, row->finish_usec);
 	statement_bind_text(&st, row->response);
@@ -103,6 +105,23 @@ status operation_row_list_open(
 		return code;
 	statement_bind_integer(ret, after_seq);
 	return STATUS_OK;
+}
+
+status operation_row_count_newer_settings(
+        struct metadata *md, const struct operation_row *row, int64_t *ret, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md,
+	        "SELECT count(*) FROM operation WHERE endpoint = ? AND seq > ? AND undo IS NOT NULL", &st,
+	        err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(&st, row->endpoint);
+	statement_bind_integer(&st, row->seq);
+	code = statement_next(&st, err);
+	if (code == STATUS_OK)
+		*ret = statement_integer(&st);
+	return code;
 }
 
 status operation_row_forget(struct metadata *md, int64_t before_usec, struct error *err)

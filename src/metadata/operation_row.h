@@ -23,6 +23,7 @@ struct operation_row {
 	int64_t project, branch, source_branch, endpoint;
 	char step[24]; /* the last one that is durably done; "" at first */
 	int64_t create_usec, finish_usec;
+	char *undo; /* what the change replaced, to be put back when it cannot be carried out; NULL: nothing */
 	char *response, *error; /* JSON texts */
 };
 
@@ -39,5 +40,8 @@ MUST_CHECK status operation_row_find(
 MUST_CHECK status operation_row_list_open(
         struct metadata *md, int64_t after_seq, struct statement *ret, struct error *err);
 MUST_CHECK status operation_row_next(struct statement *st, struct operation_row *ret, struct error *err);
+/* How many operations recorded after it have changed the settings of the same endpoint. */
+MUST_CHECK status operation_row_count_newer_settings(
+        struct metadata *md, const struct operation_row *row, int64_t *ret, struct error *err);
 /* Forgets operations that finished before that time. */
 MUST_CHECK status operation_row_forget(struct metadata *md, int64_t before_usec, struct error *err);

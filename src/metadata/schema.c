@@ -132,6 +132,7 @@ static const char version_1[] =
         " source_branch INTEGER,"
         " endpoint INTEGER,"
         " step TEXT NOT NULL,"
+        " undo TEXT,"
         " create_usec INTEGER NOT NULL,"
         " finish_usec INTEGER,"
         " response TEXT,"

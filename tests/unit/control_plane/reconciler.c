@@ -224,6 +224,36 @@ static void one_branch_is_a_queue(void **state)
 	assert_int_equal(machine_compute_count(), 1);
 }
 
+/* Left desired, they would keep the endpoint from starting ever again. */
+static void refused_settings_do_not_stay(void **state)
+{
+	struct control_fixture *f = *state;
+#define E               "/projects/p/branches/production/endpoints/primary"
+#define SETTINGS(value) "{\"spec\":{\"settings\":{\"pg_settings\":{\"work_mem\":\"" value "\"}}}}"
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	perform(f, "PATCH", E, SETTINGS("8MB"));
+	f->machine->fail_with[STEP_APPLY] = STATUS_CONFLICT;
+	f->machine->fail_times[STEP_APPLY] = 1;
+	CLEANUP(free_text) char *name = begin_operation(f, "PATCH", E, SETTINGS("abc"));
+	control_fixture_crash(f);
+	finish_operation(f, name);
+	assert_string_equal(text_at(f, "/error/error_code"), "ABORTED");
+	call_api(f, "GET", E, NULL);
+	assert_string_equal(text_at(f, "/status/settings/pg_settings/work_mem"), "8MB");
+	assert_int_equal(f->machine->done[STEP_APPLY], 3); /* told the old ones again */
+
+	/* A later change is not taken back with the one that failed. */
+	f->machine->fail_times[STEP_APPLY] = 1;
+	CLEANUP(free_text) char *bad = begin_operation(f, "PATCH", E, SETTINGS("abc"));
+	CLEANUP(free_text) char *good = begin_operation(f, "PATCH", E, SETTINGS("9MB"));
+	finish_operation(f, good);
+	assert_true(has(f, "/response"));
+	finish_operation(f, bad);
+	assert_true(has(f, "/error"));
+	call_api(f, "GET", E, NULL);
+	assert_string_equal(text_at(f, "/status/settings/pg_settings/work_mem"), "9MB");
+}
+
 /* `tarn down` in the middle of a create: it goes on at the next start instead of failing. */
 static void shutting_down_fails_nothing(void **state)
 {
@@ -332,6 +362,7 @@ int main(void)
 		TEST(cleaning_up_is_patient),
 		TEST(a_failed_purge_is_taken_up_by_the_next_start),
 		TEST(one_branch_is_a_queue),
+		TEST(refused_settings_do_not_stay),
 		TEST(shutting_down_fails_nothing),
 		TEST(expired_branches_are_deleted_softly),
 		TEST(what_was_deleted_long_ago_is_purged),
