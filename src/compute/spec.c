@@ -230,6 +230,8 @@ static status read_lists(yyjson_val *root, struct spec *spec, struct error *err)
 	if (st != STATUS_OK)
 		return st;
 	spec->settings = memory;
+	if (spec->setting_count == 0)
+		return STATUS_OK; /* yyjson's loop would count from a null pointer, or from behind an empty object */
 	yyjson_obj_foreach(settings, index, max, key, value)
 	{
 		if ((st = read_setting(key, value, &spec->settings[index], err)) != STATUS_OK)
