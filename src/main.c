@@ -8,6 +8,7 @@
 #include "compute/installation.h"
 #include "compute/supervisor.h"
 #include "control_plane/control.h"
+#include "page_filesystem/pagefs.h"
 #include "proxy/proxy.h"
 
 static size_t list_installations(struct cli_installation *out, size_t max)
@@ -36,6 +37,7 @@ int main(int argc, char **argv)
 		{ "control", control_main },
 		{ "proxy", proxy_main },
 		{ "compute", supervisor_main },
+		{ "pagefs", pagefs_main },
 		{ NULL, NULL },
 	};
 	const struct cli_services services = { .roles = roles, .list_installations = list_installations };

@@ -14,7 +14,7 @@
 #include "page_store/control_file.h"
 #include "page_store/file_copy.h"
 #include "page_store/volume_folder.h"
-#include "page_store/wal_file.h"
+#include "wal_store/wal_file.h"
 
 struct volume {
 	char *path;      /* volumes/<id> */

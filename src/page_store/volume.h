@@ -1,67 +1,66 @@
 /*
- * Volume: the image a compute runs on, one per branch: volumes/<id>/ with data/ (PGDATA), wal/ (pg_wal, a
- * plain folder on the disk) and volume.json. The page file system will take over this interface; this first
- * form copies files (sharing blocks where the file system can, FICLONE) and will be deleted.
- * docs/formats/volume.md has the layout.
+ * Volume: what a compute runs on: volumes/ID/ with volume.json (its record), data/ (where its image is mounted: PGDATA), wal/ (pg_wal, a plain
+ * folder on the disk), temp/ (base/pgsql_tmp), archive/ (wal_store) and lease. The content of PGDATA is a stack of layers in a store
+ * (store.h, image.h). docs/formats/volume.md has the layout.
  *
  * Invariants
- *   V1  volumes/<id> exists only complete: it is made as volumes/<id>.new and renamed when synced. What a
- *       crash leaves as *.new is garbage for volume_sweep().
- *   V2  one process has a volume open at a time (a lease: flock on volumes/<id>/lease; rule 10).
+ *   V1  volumes/<id> exists only complete: it is made as volumes/<id>.new and renamed when synced, after its stack is written. What a crash
+ *       leaves as *.new, and a stack without a volume, is garbage for volume_sweep().
+ *   V2  one supervisor has a volume open at a time (flock on volumes/<id>/lease; rule 10), and one process its image (image.h I6).
  *   V3  a volume that is open is never destroyed (STATUS_CONFLICT).
  *   V4  a clone opens by archive recovery onto a timeline of its own, never by crash recovery (rules 1, 3),
  *       also when its promotion was cut off by a crash: volume_plan_start() arms the recovery again.
- *   V5  what a clone must not carry on from its parent (subscriptions, prepared transactions) is dealt with
- *       before anybody uses it: until volume_set_hygiene_done() its starts are "quiet".
- *   V6  volumes/<id>, volume.json and lease belong to the user who runs Tarn, only data/ and wal/ to the
- *       Postgres user: nothing Postgres does can lead a write of ours astray (symbolic links).
+ *   V5  what a clone must not carry on from its parent (subscriptions, prepared transactions) is dealt with before anybody uses it: until
+ *       volume_set_hygiene_done() its starts are "quiet".
+ *   V6  everything but wal/, temp/ and what is inside the image belongs to the user who runs Tarn: nothing Postgres does can lead a
+ *       write of ours astray (symbolic links).
  *
- * Threads: every call blocks on the disk; call from a worker thread. Distinct volumes are independent; two
- * calls that make or destroy the same one at the same time are the caller's mistake.
+ * Threads: every call blocks on the disk; call from a worker thread. Distinct volumes are independent; two calls that make or destroy the same
+ * one at the same time are the caller's mistake.
  */
 #pragma once
 
 #include "base/base.h"
 #include "data_directory/data_directory.h"
+#include "page_store/restore_point.h"
 
 #define VOLUME_ID_MAX 63 /* lower-case letters, digits and '-', not first */
 
-/* What recovery of a clone needs to know (architecture.md 3.3); made by compute/branching.c. */
-struct restore_point {
-	char parent_id[VOLUME_ID_MAX + 1];
-	char *backup_label;       /* text for the clone's backup_label */
-	uint64_t redo_lsn;        /* WAL is needed from the segment of this position … */
-	uint64_t end_lsn;         /* … up to here; not a byte behind it may be replayed */
-	uint32_t parent_timeline; /* timeline of [redo_lsn, end_lsn) */
-	uint32_t timeline;        /* reserved by control for the clone, even; promotion picks timeline + 1 */
-	uint32_t wal_segment_size;
-	int postgres_major;
-	bool needs_hygiene; /* the parent has subscriptions, or may have prepared transactions (V5) */
+/*
+ * The image of a template: the cluster at template_path (shut down cleanly) becomes the one sealed layer of the store `template_store`
+ * ("template-…"), once; STATUS_OK when that has been done. Nothing of pg_wal is in it.
+ */
+MUST_CHECK status volume_import_template(const struct data_directory *dd, const char *template_store,
+        const char *template_path, struct error *err);
+/*
+ * A new volume on the template's layer (nothing is copied), in `store` (made if it is not there), with a new system identifier (as
+ * pg_createsubscriber does it: pg_control edited, then pg_resetwal from bin_dir, in a folder with nothing else). STATUS_EXISTS when
+ * the volume is there and complete: after a crash the caller may take that as success.
+ */
+MUST_CHECK status volume_create(const struct data_directory *dd, const char *store, const char *id,
+        const char *template_store, const char *bin_dir, int postgres_major, struct error *err);
+
+/*
+ * A clone of a volume as it was at an LSN, from a restore point of it (or a snapshot's): a new stack over the point's layers, prepared for archive
+ * recovery as rule 8 and architecture.md 3.3 say (pg_control "in archive recovery" with minRecoveryPoint = point->end_lsn; pg_replslot and the like
+ * emptied; the timeline's history file; recovery.signal), and its WAL [redo_lsn, lsn). Nothing of the data is copied.
+ * STATUS_EXISTS: there and complete. On failure nothing is left. STATUS_UNSUPPORTED: there is a tablespace.
+ */
+struct volume_clone {
+	const char *store;
+	const char *id;                    /* of the clone */
+	const struct restore_point *point; /* layers, redo_lsn, … */
+	uint64_t lsn; /* >= point->end_lsn; may be in the middle of a record: WAL behind it is not there */
+	const char *archive_path; /* where WAL comes from: the source's archive/ or the snapshot's wal/ */
+	uint32_t
+	        source_timeline; /* of the byte before lsn; its history file is in archive_path (timeline 1 has none) */
+	uint32_t timeline; /* reserved by control for the clone, even; promotion picks timeline + 1 */
 };
-
-/*
- * A new volume from a template cluster that was shut down cleanly, with a new system identifier (as
- * pg_createsubscriber does it: pg_control edited, then pg_resetwal from bin_dir). STATUS_EXISTS when the
- * volume is there and complete: after a crash the caller may take that as success.
- */
-MUST_CHECK status volume_create(const struct data_directory *dd, const char *id, const char *template_path,
-        const char *bin_dir, int postgres_major, struct error *err);
-
-/*
- * A clone has two steps, because the parent's files are copied while its backup runs, and the label comes
- * after. begin copies data/ without what pg_basebackup leaves out; finish adds the label, the WAL up to
- * point->end_lsn (the tail segment zeroed behind it), the timeline's history file and recovery.signal,
- * syncs, and renames (V1). Tablespaces are refused. Anything wrong: volume_clone_abort() removes the
- * half-made clone. Unlogged tables are empty in a clone, as after any recovery.
- */
-MUST_CHECK status volume_clone_begin(
-        const struct data_directory *dd, const char *parent_id, const char *id, struct error *err);
-MUST_CHECK status volume_clone_finish(const struct data_directory *dd, const char *id,
-        const struct restore_point *point, struct error *err);
-void volume_clone_abort(const struct data_directory *dd, const char *id);
+MUST_CHECK status volume_clone(
+        const struct data_directory *dd, const struct volume_clone *clone, struct error *err);
 
 struct volume;
-/* Takes the lease. STATUS_NOT_FOUND, STATUS_CONFLICT (open elsewhere), STATUS_CORRUPT (bad volume.json). */
+/* Takes the lease. STATUS_NOT_FOUND, STATUS_CONFLICT (open elsewhere), STATUS_CORRUPT (bad volume.json), STATUS_UNSUPPORTED (other version). */
 MUST_CHECK status volume_open(
         const struct data_directory *dd, const char *id, struct volume **ret, struct error *err);
 struct volume *volume_close(struct volume *volume); /* NULL is fine; always returns NULL */
@@ -69,10 +68,17 @@ static inline void volume_closep(struct volume **volume)
 {
 	*volume = volume_close(*volume);
 }
-const char *volume_data_path(const struct volume *volume); /* PGDATA */
+const char *volume_store(const struct volume *volume);
+const char *volume_data_path(const struct volume *volume); /* PGDATA: the mount point */
+const char *volume_wal_path(const struct volume *volume);
+const char *volume_archive_path(const struct volume *volume);
 int volume_postgres_major(const struct volume *volume);
 /* The timeline reserved for this clone (even); 0 when the volume was never a clone. */
 uint32_t volume_recovery_timeline(const struct volume *volume);
+
+/* Without the lease: which store a volume is in. STATUS_NOT_FOUND. */
+MUST_CHECK status volume_find_store(
+        const struct data_directory *dd, const char *id, char ret_store[STORE_ID_MAX + 1], struct error *err);
 
 /* How Postgres must be started on the volume this time. */
 struct volume_start {
@@ -81,7 +87,7 @@ struct volume_start {
 	int min_prepared_transactions; /* a lower max_prepared_transactions ends recovery in FATAL (T15) */
 };
 
-/* To be asked before every start, while no Postgres runs on the volume. Repairs a cut-off promotion (V4). */
+/* To be asked before every start, with the image mounted, while no Postgres runs on the volume. Repairs a cut-off promotion (V4). */
 MUST_CHECK status volume_plan_start(struct volume *volume, struct volume_start *ret, struct error *err);
 MUST_CHECK status volume_set_hygiene_done(struct volume *volume, struct error *err);
 
@@ -89,14 +95,25 @@ MUST_CHECK status volume_set_hygiene_done(struct volume *volume, struct error *e
 int64_t volume_applied_revision(const struct volume *volume);
 MUST_CHECK status volume_set_applied_revision(struct volume *volume, int64_t revision, struct error *err);
 
-/* A missing volume is fine. The name is gone durably first, the bytes after. */
+/* A missing volume is fine. The name is gone durably first, then its points and its stack, then bytes that nobody else needs. */
 MUST_CHECK status volume_destroy(const struct data_directory *dd, const char *id, struct error *err);
-/* STATUS_NOT_FOUND when there is none. */
-MUST_CHECK status volume_space(
-        const struct data_directory *dd, const char *id, int64_t *ret_bytes, struct error *err);
 
 /*
- * Removes half-made and half-destroyed volumes (*.new, *.dead), at control's start, and tells of every complete one.
+ * Disk space, exact to what du says of the store: own + history + wal over all volumes and snapshots, plus what several share (`shared`,
+ * told for each) is the whole of it. STATUS_NOT_FOUND when there is no such volume.
+ */
+struct volume_usage {
+	int64_t logical_bytes; /* sum of the file sizes, as of the newest restore point */
+	int64_t own_bytes;     /* layers that only this volume's stack names */
+	int64_t shared_bytes;  /* layers in its stack that others name too */
+	int64_t history_bytes; /* layers only its restore points name, and archived WAL that is not in wal/ any more */
+	int64_t wal_bytes; /* wal/ */
+};
+MUST_CHECK status volume_usage(
+        const struct data_directory *dd, const char *id, struct volume_usage *ret, struct error *err);
+
+/*
+ * Removes half-made and half-destroyed volumes (*.new, *.dead, their stacks and points), at control's start, and tells of every complete one.
  * A complete volume is never removed here, known to the metadata or not: an older metadata.db put back from a backup
  * does not know the newest databases.
  */

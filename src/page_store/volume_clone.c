@@ -17,7 +17,7 @@
 #include "page_store/file_copy.h"
 #include "page_store/volume.h"
 #include "page_store/volume_folder.h"
-#include "page_store/wal_file.h"
+#include "wal_store/wal_file.h"
 
 #define HISTORY_MAX_BYTES (1u << 20)
 

@@ -5,7 +5,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "page_store/wal_file.h"
+#include "wal_store/wal_file.h"
 
 static void names_are_those_of_postgres(void **state)
 {

@@ -1,4 +1,4 @@
-#include "page_store/wal_file.h"
+#include "wal_store/wal_file.h"
 
 #include <stdio.h>
 

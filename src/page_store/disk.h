@@ -1,0 +1,27 @@
+/*
+ * Disk: every system call by which the store reads or changes files, in one place, so that a test can put a failing, full, torn or
+ * powerless disk underneath (tests/unit/page_store/faulty_disk.c defines the same functions and is linked instead).
+ *
+ * Conventions: results and errno as the system call's, except that read and write go on after short transfers and EINTR:
+ * disk_read() returns less than `len` only at the end of the file, disk_write() returns len or -1.
+ * All names are relative to an open folder. Descriptors are close-on-exec.
+ */
+#pragma once
+
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "base/base.h"
+
+MUST_CHECK int disk_open(int folder_fd, const char *name, int flags, mode_t mode);
+MUST_CHECK ssize_t disk_read(int fd, void *bytes, size_t len, uint64_t at);
+MUST_CHECK ssize_t disk_write(int fd, const void *bytes, size_t len, uint64_t at);
+MUST_CHECK int disk_sync(int fd);                                /* fdatasync; of a folder: fsync */
+MUST_CHECK int disk_allocate(int fd, uint64_t at, uint64_t len); /* reserves, keeps the size */
+MUST_CHECK int disk_punch(int fd, uint64_t at, uint64_t len);    /* gives back, keeps the size */
+MUST_CHECK int disk_truncate(int fd, uint64_t len);
+MUST_CHECK int disk_stat(int fd, struct stat *ret);
+MUST_CHECK int disk_rename(int folder_fd, const char *from, const char *to);
+MUST_CHECK int disk_unlink(int folder_fd, const char *name);                   /* 0 also when there is none */
+MUST_CHECK int disk_make_folder(int folder_fd, const char *name, mode_t mode); /* EEXIST is an error */
+int disk_close(int fd);

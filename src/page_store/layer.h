@@ -1,0 +1,94 @@
+/*
+ * Layer: what one volume changed between two cuts. A folder stores/STORE/layers/ID with two sparse slot files per file of the
+ * volume (pages at their natural offsets), and a journal while it is unsealed or a manifest once it is sealed.
+ * docs/formats/layer.md has the bytes.
+ *
+ * Invariants
+ *   L1  a page that a durable journal record or a manifest names is never overwritten: new content goes to its other slot.
+ *   L2  a sealed layer at one version never changes. Folding (fold.h) writes only to slots that no version in use names, and makes the next
+ *       version.
+ *   L3  every page read from a sealed layer is checked; one that does not fit is STATUS_CORRUPT / EIO, never returned.
+ *
+ * Threads: reads and writes of different pages from any thread; a layer is reference-counted (layer_hold, layer_release).
+ */
+#pragma once
+
+#include "base/base.h"
+#include "page_store/change.h"
+#include "page_store/journal.h"
+#include "page_store/page.h"
+
+#define LAYER_ID_MAX 95 /* "<volume id>.<number>"; letters, digits, '-', '_', '.', first a letter or digit */
+#define STORE_ID_MAX 63
+
+/* Which layer, at which version. The whole truth about a volume's content is a list of these, bottom first. */
+struct layer_ref {
+	char store[STORE_ID_MAX + 1];
+	char id[LAYER_ID_MAX + 1];
+	uint32_t version; /* of the manifest; grows when another layer is folded into it */
+};
+
+struct layer;
+
+/* `folder_fd` is the layer's folder; it is taken on success. */
+MUST_CHECK status layer_create(
+        int folder_fd, const struct layer_ref *ref, struct layer **ret, struct error *err);
+/* Unsealed: replays its journal to on_record. */
+MUST_CHECK status layer_open_unsealed(int folder_fd, const struct layer_ref *ref, journal_record_fn on_record,
+        void *owner, struct layer **ret, struct error *err);
+/* Sealed: maps its manifest and checks it whole (STATUS_CORRUPT). */
+MUST_CHECK status layer_open_sealed(
+        int folder_fd, const struct layer_ref *ref, struct layer **ret, struct error *err);
+struct layer *layer_hold(struct layer *layer);    /* returns it */
+struct layer *layer_release(struct layer *layer); /* NULL is fine; always returns NULL */
+
+const struct layer_ref *layer_name(const struct layer *layer);
+uint64_t layer_tag(const struct layer *layer);      /* random, for page_checksum() */
+struct journal *layer_journal(struct layer *layer); /* NULL: sealed */
+
+/*
+ * Pages. `slot` is 0 or 1. Slot files are opened when first touched and kept in a cache of bounded size shared by all layers of the
+ * process. Errors are negative errno values: they go to a file system's caller.
+ */
+MUST_CHECK int layer_read_page(
+        struct layer *layer, uint64_t inode, uint32_t block, uint32_t slot, void *page);
+/* `count` consecutive blocks of one slot at once: as many bytes as the file has, the rest zeros. */
+MUST_CHECK int layer_read_pages(
+        struct layer *layer, uint64_t inode, uint32_t block, uint32_t count, uint32_t slot, void *pages);
+MUST_CHECK int layer_write_page(
+        struct layer *layer, uint64_t inode, uint32_t block, uint32_t slot, const void *page);
+MUST_CHECK int layer_sync_pages(
+        struct layer *layer, uint64_t inode, unsigned slots); /* bit 0: slot 0, bit 1: slot 1 */
+MUST_CHECK int layer_allocate_pages(
+        struct layer *layer, uint64_t inode, uint32_t block, uint32_t count, uint32_t slot);
+MUST_CHECK int layer_remove_file(
+        struct layer *layer, uint64_t inode); /* its slot files; a missing one is fine */
+
+/* What a sealed layer has of a file. Entries are in the mapping, packed, sorted by block. */
+struct layer_file {
+	uint64_t inode;
+	uint32_t shadow_block;  /* of layers below only pages < shadow_block show; PAGE_BLOCKS_MAX: all */
+	const uint8_t *entries; /* entry_count * PAGE_ENTRY_BYTES */
+	size_t entry_count;
+};
+bool layer_find_file(const struct layer *layer, uint64_t inode, struct layer_file *ret);
+size_t layer_file_count(const struct layer *layer);
+struct layer_file layer_file_at(const struct layer *layer, size_t index); /* sorted by inode */
+/* False: the file has no such page in this layer. */
+bool layer_file_find_page(const struct layer_file *file, uint32_t block, struct page_entry *ret);
+/* The volume's whole file tree at the moment of the cut: CHANGE_INODE and CHANGE_NAME, to be taken off with change_decode(). */
+struct slice layer_tree(const struct layer *layer);
+uint64_t layer_next_inode(const struct layer *layer);
+
+/* Making a manifest: tree first, files in ascending order of inode, then publish. */
+struct manifest_writer;
+struct manifest_writer *manifest_writer_new(uint64_t layer_tag, uint64_t next_inode);
+void manifest_writer_add_tree(struct manifest_writer *writer, struct slice changes);
+void manifest_writer_add_file(struct manifest_writer *writer, uint64_t inode, uint32_t shadow_block,
+        const struct page_entry *entries, size_t count); /* sorted by block */
+/* Writes manifest.VERSION in the layer's folder, durably and whole or not at all. Frees the writer in any case. */
+MUST_CHECK status manifest_writer_publish(
+        struct manifest_writer *writer, int folder_fd, const struct layer_ref *ref, struct error *err);
+void manifest_writer_free(struct manifest_writer *writer);
+
+int layer_folder(const struct layer *layer); /* its descriptor, borrowed */
