@@ -11,7 +11,7 @@
  *   I4  a crash loses nothing synced, and gives the tree as it was at some moment not before the last sync, with pages as I2 says.
  *   I5  a cut is atomic: its layers show every change acknowledged before the cut, and none begun after it. It is told as made only
  *       when all of that is durable, whether synced or not.
- *   I6  one process has an image open for writing at a time (flock on volumes/ID/image.lock).
+ *   I6  one process has an image open for writing at a time (flock on stores/STORE/stacks/ID.lock: also while the volume's folder is being made).
  *
  * File operations return 0 or a count, or a negative errno. Threads: all calls from any thread; the cut excludes changes for the exchange of a
  * pointer only.

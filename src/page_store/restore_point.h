@@ -35,7 +35,12 @@ void restore_point_format(const struct restore_point *point, struct buffer *out)
 
 MUST_CHECK status restore_point_read(const struct store *store, const char *volume_id, uint64_t number,
         struct restore_point *ret, struct error *err);
-/* Durable, replaces; under the store's lock. */
+/*
+ * A new one of a volume: takes the lock, sees that the volume's stack still begins with the point's layers (STATUS_CONFLICT when a fold has
+ * replaced one since the cut: cut again), gives it the next number (point->number is set) and writes it.
+ */
+MUST_CHECK status restore_point_add(struct store *store, struct restore_point *point, struct error *err);
+/* Durable, replaces; under the store's lock. For folds, which put an equal list of layers in. */
 MUST_CHECK status restore_point_write(
         const struct store *store, const struct restore_point *point, struct error *err);
 MUST_CHECK status restore_point_remove(const struct store *store, const char *volume_id, uint64_t number,

@@ -27,7 +27,7 @@ MUST_CHECK status stack_parse(struct slice text, struct stack *ret, struct error
 void stack_format(const struct stack *stack, const char *volume_id, struct buffer *out);
 MUST_CHECK status stack_read(
         const struct store *store, const char *volume_id, struct stack *ret, struct error *err);
-/* Durable; under the store's lock. */
+/* Durable; under the store's lock. The two next numbers never go back, whatever `stack` says. */
 MUST_CHECK status stack_write(
         const struct store *store, const char *volume_id, const struct stack *stack, struct error *err);
 /* Under the lock; a missing one is fine. */
