@@ -4,8 +4,11 @@
 	"project, branch_id, uid, create_usec, update_usec, delete_usec, purge_usec, is_purged, "            \
 	"is_protected, "                                                                                     \
 	"expire_usec, is_ready, state_change_usec, source, source_branch_id, source_lsn, source_usec, "      \
-	"timeline, revision, logical_size"
-#define SELECT "SELECT id, " COLUMNS " FROM branch "
+	"timeline, revision, logical_size, volume_id, next_volume, origin_volume, origin_lsn, "              \
+	"source_snapshot, "                                                                                  \
+	"is_resetting, own_bytes, shared_bytes, history_bytes"
+#define PARAMETERS "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+#define SELECT     "SELECT id, " COLUMNS " FROM branch "
 /* A branch of a deleted project is as deleted as the project. */
 #define IN_LIVE_PROJECT "project IN (SELECT id FROM project WHERE delete_usec IS NULL AND is_purged = 0)"
 
@@ -30,6 +33,15 @@ static void bind_columns(struct statement *st, const struct branch_row *row)
 	statement_bind_integer(st, row->timeline);
 	statement_bind_integer(st, row->revision);
 	statement_bind_integer(st, row->logical_size);
+	statement_bind_text(st, row->volume_id);
+	statement_bind_integer(st, row->next_volume);
+	statement_bind_text(st, row->origin_volume[0] ? row->origin_volume : NULL);
+	statement_bind_optional(st, (int64_t)row->origin_lsn);
+	statement_bind_text(st, row->source_snapshot[0] ? row->source_snapshot : NULL);
+	statement_bind_integer(st, row->is_resetting);
+	statement_bind_integer(st, row->own_bytes);
+	statement_bind_integer(st, row->shared_bytes);
+	statement_bind_integer(st, row->history_bytes);
 }
 
 status branch_row_next(struct statement *st, struct branch_row *ret, struct error *err)
@@ -57,17 +69,28 @@ status branch_row_next(struct statement *st, struct branch_row *ret, struct erro
 	row.timeline = statement_integer(st);
 	row.revision = statement_integer(st);
 	row.logical_size = statement_integer(st);
+	statement_text(st, row.volume_id, sizeof row.volume_id);
+	row.next_volume = statement_integer(st);
+	statement_text(st, row.origin_volume, sizeof row.origin_volume);
+	row.origin_lsn = (uint64_t)statement_integer(st);
+	statement_text(st, row.source_snapshot, sizeof row.source_snapshot);
+	row.is_resetting = statement_integer(st) != 0;
+	row.own_bytes = statement_integer(st);
+	row.shared_bytes = statement_integer(st);
+	row.history_bytes = statement_integer(st);
 	*ret = row;
 	return STATUS_OK;
 }
 
 status branch_row_insert(struct metadata *md, struct branch_row *row, struct error *err)
 {
+	if (row->volume_id[0] == '\0')
+		memcpy(row->volume_id, row->uid, sizeof row->volume_id);
+	if (row->next_volume == 0)
+		row->next_volume = 1;
 	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = statement_open(md,
-	        "INSERT INTO branch(" COLUMNS
-	        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
-	        &st, err);
+	status code = statement_open(
+	        md, "INSERT INTO branch(" COLUMNS ") VALUES (" PARAMETERS ") RETURNING id", &st, err);
 	if (code != STATUS_OK)
 		return code;
 	bind_columns(&st, row);
@@ -80,10 +103,8 @@ status branch_row_insert(struct metadata *md, struct branch_row *row, struct err
 status branch_row_update(struct metadata *md, const struct branch_row *row, struct error *err)
 {
 	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = statement_open(md,
-	        "UPDATE branch SET (" COLUMNS
-	        ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?",
-	        &st, err);
+	status code = statement_open(
+	        md, "UPDATE branch SET (" COLUMNS ") = (" PARAMETERS ") WHERE id = ?", &st, err);
 	if (code != STATUS_OK)
 		return code;
 	bind_columns(&st, row);
@@ -140,6 +161,17 @@ status branch_row_find_uid(struct metadata *md, const char *uid, struct branch_r
 	return one(&st, ret, err);
 }
 
+status branch_row_find_volume(
+        struct metadata *md, const char *volume_id, struct branch_row *ret, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md, SELECT "WHERE volume_id = ?", &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_text(&st, volume_id);
+	return one(&st, ret, err);
+}
+
 status branch_row_list(struct metadata *md, int64_t project, int64_t after_id, bool with_deleted,
         int64_t limit, struct statement *ret, struct error *err)
 {
@@ -163,6 +195,11 @@ status branch_row_list_all(struct metadata *md, int64_t project, struct statemen
 		return code;
 	statement_bind_integer(ret, project);
 	return STATUS_OK;
+}
+
+status branch_row_list_everywhere(struct metadata *md, struct statement *ret, struct error *err)
+{
+	return statement_open(md, SELECT "ORDER BY id", ret, err);
 }
 
 status branch_row_list_expired(
@@ -222,6 +259,24 @@ status branch_row_count_protected(struct metadata *md, int64_t project, int64_t 
 	        project, ret, err);
 }
 
+status branch_row_note_space(
+        struct metadata *md, int64_t id, const struct branch_space *space, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md,
+	        "UPDATE branch SET (logical_size, own_bytes, shared_bytes, history_bytes) = (?, ?, ?, ?) "
+	        "WHERE id = ?",
+	        &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(&st, space->logical);
+	statement_bind_integer(&st, space->own);
+	statement_bind_integer(&st, space->shared);
+	statement_bind_integer(&st, space->history);
+	statement_bind_integer(&st, id);
+	return statement_run(&st, err);
+}
+
 status metadata_next_due(struct metadata *md, int64_t *ret_usec, struct error *err)
 {
 	CLEANUP(statement_done) struct statement st = { 0 };
@@ -229,6 +284,8 @@ status metadata_next_due(struct metadata *md, int64_t *ret_usec, struct error *e
 	        "SELECT min(due) FROM ("
 	        " SELECT min(expire_usec) AS due FROM branch"
 	        "  WHERE expire_usec IS NOT NULL AND delete_usec IS NULL AND is_purged = 0 "
+	        "AND " IN_LIVE_PROJECT " UNION ALL SELECT min(expire_usec) FROM snapshot"
+	        "  WHERE expire_usec IS NOT NULL AND is_ready = 1 AND is_purged = 0 "
 	        "AND " IN_LIVE_PROJECT
 	        " UNION ALL SELECT min(purge_usec) FROM branch WHERE purge_usec IS NOT NULL AND is_purged = 0"
 	        " UNION ALL SELECT min(purge_usec) FROM project WHERE purge_usec IS NOT NULL AND is_purged = "

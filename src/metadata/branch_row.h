@@ -10,7 +10,7 @@ struct branch_row {
 	int64_t id;
 	int64_t project;
 	char branch_id[RESOURCE_ID_MAX + 1];
-	char uid[RESOURCE_ID_MAX + 1]; /* also the id of its volume */
+	char uid[RESOURCE_ID_MAX + 1];
 	int64_t create_usec, update_usec;
 	int64_t delete_usec, purge_usec;
 	bool is_purged;
@@ -25,6 +25,19 @@ struct branch_row {
 	int64_t timeline; /* even, unique in the project; 0: root */
 	int64_t revision; /* grows with every change of roles, databases or the endpoint: of what a spec says */
 	int64_t logical_size;
+	char volume_id[RESOURCE_ID_MAX + 1]; /* unique; empty in a row to insert: the uid */
+	int64_t next_volume; /* a reset's or restore's volume is "<uid>-<next_volume>"; never used twice */
+	char origin_volume[RESOURCE_ID_MAX +
+	                   1]; /* what the volume was cloned from; empty: a template, a snapshot */
+	uint64_t origin_lsn;   /* and where; 0: not yet */
+	char source_snapshot[RESOURCE_ID_MAX + 1]; /* snapshot id the branch was made from; empty: none */
+	bool is_resetting;                         /* a reset or restore is open */
+	int64_t own_bytes, shared_bytes, history_bytes; /* disk space, as last measured */
+};
+
+/* Bytes on the disk, and of the files as Postgres sees them. */
+struct branch_space {
+	int64_t logical, own, shared, history;
 };
 
 MUST_CHECK status branch_row_insert(
@@ -38,12 +51,16 @@ MUST_CHECK status branch_row_find(struct metadata *md, int64_t project, const ch
 MUST_CHECK status branch_row_get(struct metadata *md, int64_t id, struct branch_row *ret, struct error *err);
 MUST_CHECK status branch_row_find_uid(
         struct metadata *md, const char *uid, struct branch_row *ret, struct error *err);
+MUST_CHECK status branch_row_find_volume(
+        struct metadata *md, const char *volume_id, struct branch_row *ret, struct error *err);
 
 MUST_CHECK status branch_row_list(struct metadata *md, int64_t project, int64_t after_id, bool with_deleted,
         int64_t limit, struct statement *ret, struct error *err);
 /* Every branch of a project, purged ones too. */
 MUST_CHECK status branch_row_list_all(
         struct metadata *md, int64_t project, struct statement *ret, struct error *err);
+/* Of all projects, purged ones too. */
+MUST_CHECK status branch_row_list_everywhere(struct metadata *md, struct statement *ret, struct error *err);
 /* Live ones of live projects whose expire_time is over. */
 MUST_CHECK status branch_row_list_expired(
         struct metadata *md, int64_t now_usec, struct statement *ret, struct error *err);
@@ -57,6 +74,10 @@ MUST_CHECK status branch_row_count_children(
         struct metadata *md, int64_t id, int64_t *ret, struct error *err); /* live ones */
 MUST_CHECK status branch_row_count_protected(
         struct metadata *md, int64_t project, int64_t *ret, struct error *err); /* live ones */
+
+/* Of a branch that may be gone. */
+MUST_CHECK status branch_row_note_space(
+        struct metadata *md, int64_t id, const struct branch_space *space, struct error *err);
 
 /* When the next expiry or purge of anything is due; 0: never. */
 MUST_CHECK status metadata_next_due(struct metadata *md, int64_t *ret_usec, struct error *err);

@@ -4,12 +4,13 @@
 
 #define COLUMNS                                                                                              \
 	"id, resource, kind, actor, project, branch, source_branch, endpoint, step, undo, create_usec, "     \
-	"finish_usec, response, error"
+	"finish_usec, response, error, snapshot, plan"
 #define SELECT "SELECT seq, " COLUMNS " FROM operation "
 
 void operation_row_done(struct operation_row *row)
 {
 	free(row->undo);
+	free(row->plan);
 	free(row->response);
 	free(row->error);
 	*row = (struct operation_row){ 0 };
@@ -35,6 +36,8 @@ status operation_row_next(struct statement *st, struct operation_row *ret, struc
 	row.finish_usec = statement_integer(st);
 	row.response = statement_text_copy(st);
 	row.error = statement_text_copy(st);
+	row.snapshot = statement_integer(st);
+	row.plan = statement_text_copy(st);
 	*ret = row;
 	return STATUS_OK;
 }
@@ -44,7 +47,7 @@ status operation_row_insert(struct metadata *md, struct operation_row *row, stru
 	CLEANUP(statement_done) struct statement st = { 0 };
 	status code = statement_open(md,
 	        "INSERT INTO operation(" COLUMNS
-	        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq",
+	        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING seq",
 	        &st, err);
 	if (code != STATUS_OK)
 		return code;
@@ -62,6 +65,8 @@ status operation_row_insert(struct metadata *md, struct operation_row *row, stru
 	statement_bind_optional(&st, row->finish_usec);
 	statement_bind_text(&st, row->response);
 	statement_bind_text(&st, row->error);
+	statement_bind_optional(&st, row->snapshot);
+	statement_bind_text(&st, row->plan);
 	code = statement_next(&st, err);
 	if (code == STATUS_OK)
 		row->seq = statement_integer(&st);

@@ -20,10 +20,11 @@ struct operation_row {
 	char kind[24];                             /* see control_plane/operation.h */
 	char actor[LOGIN_MAX + 1];                 /* login, or "system" */
 	/* Row ids; 0: none. */
-	int64_t project, branch, source_branch, endpoint;
+	int64_t project, branch, source_branch, endpoint, snapshot;
 	char step[24]; /* the last one that is durably done; "" at first */
 	int64_t create_usec, finish_usec;
 	char *undo; /* what the change replaced, to be put back when it cannot be carried out; NULL: nothing */
+	char *plan; /* how it is to be done, decided when it was recorded: JSON (control_plane/clone_plan.h); NULL: nothing to decide */
 	char *response, *error; /* JSON texts */
 };
 

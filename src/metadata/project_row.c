@@ -7,7 +7,7 @@
 	"display_name, "                                                                                     \
 	"pg_version, history_retention_usec, min_cu, max_cu, suspend_usec, pg_settings, "                    \
 	"enable_pg_native_login, default_branch_uid, custom_tags, budget_policy_id, compute_provisioner, "   \
-	"next_timeline"
+	"next_timeline, storage_bytes"
 #define SELECT "SELECT id, " COLUMNS " FROM project "
 
 void project_row_done(struct project_row *row)
@@ -44,6 +44,7 @@ static void bind_columns(struct statement *st, const struct project_row *row)
 	statement_bind_text(st, row->budget_policy_id);
 	statement_bind_text(st, row->compute_provisioner);
 	statement_bind_integer(st, row->next_timeline);
+	statement_bind_integer(st, row->storage_bytes);
 }
 
 status project_row_next(struct statement *st, struct project_row *ret, struct error *err)
@@ -73,6 +74,7 @@ status project_row_next(struct statement *st, struct project_row *ret, struct er
 	row.budget_policy_id = statement_text_copy(st);
 	row.compute_provisioner = statement_text_copy(st);
 	row.next_timeline = statement_integer(st);
+	row.storage_bytes = statement_integer(st);
 	*ret = row;
 	return STATUS_OK;
 }
@@ -82,7 +84,7 @@ status project_row_insert(struct metadata *md, struct project_row *row, struct e
 	CLEANUP(statement_done) struct statement st = { 0 };
 	status code = statement_open(md,
 	        "INSERT INTO project(" COLUMNS
-	        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+	        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
 	        &st, err);
 	if (code != STATUS_OK)
 		return code;
@@ -98,12 +100,23 @@ status project_row_update(struct metadata *md, const struct project_row *row, st
 	CLEANUP(statement_done) struct statement st = { 0 };
 	status code = statement_open(md,
 	        "UPDATE project SET (" COLUMNS
-	        ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?",
+	        ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?",
 	        &st, err);
 	if (code != STATUS_OK)
 		return code;
 	bind_columns(&st, row);
 	statement_bind_integer(&st, row->id);
+	return statement_run(&st, err);
+}
+
+status project_row_note_storage(struct metadata *md, int64_t id, int64_t bytes, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md, "UPDATE project SET storage_bytes = ? WHERE id = ?", &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(&st, bytes);
+	statement_bind_integer(&st, id);
 	return statement_run(&st, err);
 }
 

@@ -29,7 +29,8 @@ struct project_row {
 	char default_branch_uid[RESOURCE_ID_MAX + 1];
 	char *custom_tags;                            /* JSON array of {"key","value"} */
 	char *budget_policy_id, *compute_provisioner; /* NULL: not set */
-	int64_t next_timeline;                        /* even; what the next branch gets */
+	int64_t next_timeline;                        /* even; what the next clone gets: never used twice */
+	int64_t storage_bytes;                        /* disk space of everything in it, as last measured */
 };
 
 void project_row_done(struct project_row *row); /* for CLEANUP */
@@ -37,6 +38,7 @@ void project_row_done(struct project_row *row); /* for CLEANUP */
 MUST_CHECK status project_row_insert(
         struct metadata *md, struct project_row *row, struct error *err); /* sets id */
 MUST_CHECK status project_row_update(struct metadata *md, const struct project_row *row, struct error *err);
+MUST_CHECK status project_row_note_storage(struct metadata *md, int64_t id, int64_t bytes, struct error *err);
 /* With all branches, endpoints, roles and databases below it. */
 MUST_CHECK status project_row_remove(struct metadata *md, int64_t id, struct error *err);
 

@@ -142,5 +142,63 @@ static const char version_1[] =
         "CREATE INDEX operation_open ON operation(seq) WHERE finish_usec IS NULL;"
         "CREATE INDEX operation_finished ON operation(finish_usec) WHERE finish_usec IS NOT NULL;";
 
-const char *const schema_migrations[] = { version_1 };
+/*
+ * The page store: a branch's volume has a name of its own, because a reset or restore makes a new one. A volume was cloned from another
+ * (origin_volume, at origin_lsn; NULL: made from a template, or from a snapshot), which is where its older history is.
+ */
+static const char version_2[] =
+        "ALTER TABLE branch ADD COLUMN volume_id TEXT NOT NULL DEFAULT '';"
+        "ALTER TABLE branch ADD COLUMN next_volume INTEGER NOT NULL DEFAULT 1;"
+        "ALTER TABLE branch ADD COLUMN origin_volume TEXT;"
+        "ALTER TABLE branch ADD COLUMN origin_lsn INTEGER;"
+        "ALTER TABLE branch ADD COLUMN source_snapshot TEXT;"
+        "ALTER TABLE branch ADD COLUMN is_resetting INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE branch ADD COLUMN own_bytes INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE branch ADD COLUMN shared_bytes INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE branch ADD COLUMN history_bytes INTEGER NOT NULL DEFAULT 0;"
+        "UPDATE branch SET volume_id = uid;"
+        "CREATE UNIQUE INDEX branch_volume ON branch(volume_id);"
+        "ALTER TABLE project ADD COLUMN storage_bytes INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE operation ADD COLUMN snapshot INTEGER;"
+        "ALTER TABLE operation ADD COLUMN plan TEXT;"
+
+        "CREATE TABLE snapshot("
+        " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+        " project INTEGER NOT NULL REFERENCES project(id) ON DELETE CASCADE,"
+        " snapshot_id TEXT NOT NULL,"
+        " uid TEXT NOT NULL UNIQUE,"
+        " create_usec INTEGER NOT NULL,"
+        " source INTEGER NOT NULL,"
+        " source_branch_id TEXT NOT NULL,"
+        " source_lsn INTEGER,"
+        " source_usec INTEGER,"
+        " expire_usec INTEGER,"
+        " is_ready INTEGER NOT NULL,"
+        " is_purged INTEGER NOT NULL DEFAULT 0,"
+        " is_scheduled INTEGER NOT NULL DEFAULT 0,"
+        " revision INTEGER NOT NULL,"
+        " full_size INTEGER NOT NULL DEFAULT 0) STRICT;"
+        "CREATE UNIQUE INDEX snapshot_name ON snapshot(project, snapshot_id) WHERE is_purged = 0;"
+        "CREATE INDEX snapshot_expire ON snapshot(expire_usec) WHERE expire_usec IS NOT NULL;"
+
+        /* The roles and databases of a branch, as they were when the snapshot was made. */
+        "CREATE TABLE snapshot_role("
+        " snapshot INTEGER NOT NULL REFERENCES snapshot(id) ON DELETE CASCADE,"
+        " role_id TEXT NOT NULL,"
+        " postgres_role TEXT NOT NULL,"
+        " identity_type TEXT NOT NULL,"
+        " auth_method TEXT NOT NULL,"
+        " createdb INTEGER NOT NULL,"
+        " createrole INTEGER NOT NULL,"
+        " bypassrls INTEGER NOT NULL,"
+        " is_superuser_member INTEGER NOT NULL,"
+        " UNIQUE (snapshot, role_id)) STRICT;"
+        "CREATE TABLE snapshot_database("
+        " snapshot INTEGER NOT NULL REFERENCES snapshot(id) ON DELETE CASCADE,"
+        " database_id TEXT NOT NULL,"
+        " postgres_database TEXT NOT NULL,"
+        " role_id TEXT NOT NULL,"
+        " UNIQUE (snapshot, database_id)) STRICT;";
+
+const char *const schema_migrations[] = { version_1, version_2 };
 const size_t schema_version = ARRAY_LEN(schema_migrations);
