@@ -25,3 +25,12 @@ MUST_CHECK int disk_rename(int folder_fd, const char *from, const char *to);
 MUST_CHECK int disk_unlink(int folder_fd, const char *name);                   /* 0 also when there is none */
 MUST_CHECK int disk_make_folder(int folder_fd, const char *name, mode_t mode); /* EEXIST is an error */
 int disk_close(int fd);
+
+/* Names in a folder but "." and "..", in no order; stops when on_name returns false. */
+typedef bool (*disk_name_fn)(void *owner, const char *name);
+MUST_CHECK int disk_list(int folder_fd, disk_name_fn on_name, void *owner);
+/* flock(2) of what fd was opened for: LOCK_SH, LOCK_EX, each with LOCK_NB (EWOULDBLOCK). It ends when fd is closed. */
+MUST_CHECK int disk_lock(int fd, int operation);
+/* The first `len` bytes for reading, shared with the file; MAP_FAILED. */
+MUST_CHECK void *disk_map(int fd, size_t len);
+void disk_unmap(void *bytes, size_t len);
