@@ -12,8 +12,9 @@ from pathlib import Path
 
 import psycopg
 
-from harness import processes
+from harness import mounts, processes
 from harness.rest import Rest
+from harness.store import Store
 from harness.waiting import NotInTime, wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -112,6 +113,7 @@ class Platform:
             self.check_sanitizers()
         finally:
             processes.kill_all(processes.of_directory(self.directory))
+            mounts.detach_all(self.directory)
             shutil.rmtree(self.directory, ignore_errors=True)
             shutil.rmtree(self.scratch, ignore_errors=True)
 
@@ -134,8 +136,8 @@ class Platform:
         except NotInTime:
             left = processes.of_directory(self.directory)
             raise AssertionError(f"processes left: {[processes.describe(pid) for pid in left]}") from None
-        mounts = [line for line in open("/proc/self/mountinfo") if f"{self.directory}/" in line]
-        assert not mounts, f"mounts left: {mounts}"
+        left = mounts.below(self.directory)
+        assert not left, f"mounts left: {left}"
         sockets = [line for line in open("/proc/net/unix") if f"{self.directory}/" in line]
         assert not sockets, f"sockets left: {sockets}"
         for port in (self.api_port, self.pg_port):
@@ -144,11 +146,27 @@ class Platform:
                 probe.bind(("0.0.0.0", port))
         half_made = [str(p) for p in self.half_made()]
         assert not half_made, f"half-made things left: {half_made}"
+        self.check_stores()
 
     def half_made(self):
         """Volumes and templates that were begun and neither finished nor removed."""
         return [p for folder, form in (("volumes", "*.*"), ("templates", "*.new*"))
                 for p in (self.directory / folder).glob(form)]  # fmt: skip
+
+    def stores(self):
+        folder = self.directory / "stores"
+        return [Store(path) for path in sorted(folder.iterdir())] if folder.is_dir() else []
+
+    def check_stores(self):
+        """Every reference leads to layers that are there, and each volume has a stack; for a Tarn at rest."""
+        volumes = {p.name for p in (self.directory / "volumes").iterdir()} if (self.directory / "volumes").is_dir() else set()
+        stacks = set()
+        for store in self.stores():
+            missing = store.missing_layers()
+            assert not missing, f"{store.path.name}: references to layers that are not there: {missing}"
+            stacks |= store.stack_names()
+        if self.stores():
+            assert stacks == volumes, f"stacks and volumes differ: {sorted(stacks ^ volumes)}"
 
     def check_sanitizers(self):
         for path in self.log_files():
@@ -251,6 +269,17 @@ class Platform:
             assert result.returncode == 0, f"psql {arguments} ended with {result.returncode}: {result.stderr}"
         return result
 
+    def socket_directory(self, endpoint):
+        return self.directory / "computes" / endpoint["uid"] / "socket"
+
+    def direct_parameters(self, endpoint, **more):
+        """Past the proxy: the Unix socket of a compute that is awake, as the superuser that only Tarn's own user can be."""
+        return {"host": str(self.socket_directory(endpoint)), "port": 5432, "user": "cloud_admin",
+                "dbname": "databricks_postgres", "connect_timeout": 60, **more}  # fmt: skip
+
+    def direct(self, endpoint, **more):
+        return psycopg.connect(**self.direct_parameters(endpoint, **more), autocommit=True)
+
     # -- processes ----------------------------------------------------------------------------------------------------
 
     def _locked_pid(self, path):
@@ -266,6 +295,10 @@ class Platform:
 
     def supervisor_pid(self, endpoint):
         return self._locked_pid(f"computes/{endpoint['uid']}/supervisor.lock")
+
+    def pagefs_pid(self, endpoint):
+        supervisor = self.supervisor_pid(endpoint)
+        return processes.pagefs_of(supervisor) if supervisor else None
 
     def postmaster_pid(self, branch_uid):
         try:

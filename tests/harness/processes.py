@@ -57,6 +57,11 @@ def of_directory(directory):
     return found
 
 
+def pagefs_of(supervisor):
+    """The file system process of a compute, or None."""
+    return next((pid for pid in children(supervisor) if " pagefs " in command_line(pid) + " "), None)
+
+
 def kill_all(pids):
     for pid in pids:
         try:

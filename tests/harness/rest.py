@@ -108,6 +108,26 @@ class Rest:
             spec["no_expiry"] = True
         return self.run("POST", f"projects/{project}/branches", {"spec": spec}, branch_id=branch)
 
+    def delete_branch(self, project, branch, purge=True):
+        query = {"purge": "true"} if purge else {}
+        return self.run("DELETE", f"projects/{project}/branches/{branch}", **query)
+
+    def reset_branch(self, project, branch):
+        """To its parent's head; the endpoint stays."""
+        return self.run("POST", f"projects/{project}/branches/{branch}/reset", {})
+
+    def restore_branch(self, project, branch, keep_as, **moment):
+        """In place, to source_branch_lsn or source_branch_time; what it was becomes the branch `keep_as`."""
+        body = {**moment, "preserve_under_branch_id": keep_as}
+        return self.run("POST", f"projects/{project}/branches/{branch}/restore", body)
+
+    def create_snapshot(self, project, snapshot, branch="production", **spec):
+        spec["source_branch"] = f"projects/{project}/branches/{branch}"
+        return self.run("POST", f"projects/{project}/snapshots", {"spec": spec}, snapshot_id=snapshot)
+
+    def delete_snapshot(self, project, snapshot):
+        return self.run("DELETE", f"projects/{project}/snapshots/{snapshot}")
+
     def delete_project(self, project):
         return self.run("DELETE", f"projects/{project}", purge="true")
 
