@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/number.h"
 #include "loop/line_channel.h"
 
 #define SOCKET_MAGIC 0x6373636bu
@@ -263,6 +264,23 @@ static void add_timing(yyjson_mut_doc *doc, yyjson_mut_val *compute, const struc
 	(void)yyjson_mut_obj_add_val(doc, compute, "timing", value);
 }
 
+static void add_storage(yyjson_mut_doc *doc, yyjson_mut_val *compute, const struct fleet_storage *storage)
+{
+	if (!storage->is_known)
+		return;
+	char newest_lsn[LSN_TEXT_MAX];
+	lsn_format(storage->newest_lsn, newest_lsn);
+	yyjson_mut_val *value = yyjson_mut_obj_add_obj(doc, compute, "storage");
+	(void)yyjson_mut_obj_add_sint(doc, value, "points", storage->points);
+	(void)yyjson_mut_obj_add_strcpy(doc, value, "newest_lsn", newest_lsn);
+	(void)yyjson_mut_obj_add_real(doc, value, "replay_estimate_ms", storage->replay_estimate_ms);
+	(void)yyjson_mut_obj_add_real(doc, value, "replay_speed_mb_s", storage->replay_speed_mb_s);
+	(void)yyjson_mut_obj_add_sint(doc, value, "depth", storage->depth);
+	(void)yyjson_mut_obj_add_sint(doc, value, "open_pages", storage->open_pages);
+	(void)yyjson_mut_obj_add_sint(doc, value, "logical_bytes", storage->logical_bytes);
+	(void)yyjson_mut_obj_add_strcpy(doc, value, "alarm", storage->alarm);
+}
+
 static void add_compute(void *arg, const struct fleet_member *member)
 {
 	struct status_answer *answer = arg;
@@ -287,6 +305,7 @@ static void add_compute(void *arg, const struct fleet_member *member)
 		(void)yyjson_mut_obj_add_strcpy(doc, compute, "last_active_time", last_active);
 	}
 	add_timing(doc, compute, &member->timing);
+	add_storage(doc, compute, &member->storage);
 }
 
 static void take_status(struct client *client, uint64_t id)

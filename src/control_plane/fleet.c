@@ -79,8 +79,12 @@ static void call_next_due(struct fleet *fleet)
 {
 	struct waiter *waiter = STAILQ_FIRST(&fleet->due);
 	STAILQ_REMOVE_HEAD(&fleet->due, link);
-	waiter->done(
-	        waiter->arg, waiter->uid[0] ? waiter->uid : NULL, waiter->has_failed ? &waiter->err : NULL);
+	const char *uid = waiter->uid[0] ? waiter->uid : NULL;
+	const struct error *err = waiter->has_failed ? &waiter->err : NULL;
+	if (waiter->point_done)
+		waiter->point_done(waiter->arg, uid, err ? NULL : &waiter->point, err);
+	else
+		waiter->done(waiter->arg, uid, err);
 	free(waiter);
 }
 
@@ -234,6 +238,8 @@ static void drop(struct fleet *fleet, size_t place)
 
 static void answer_all(struct member *m, const struct error *err)
 {
+	member_answer(m, WAIT_POINT, err);
+	member_answer(m, WAIT_FLUSH, err);
 	member_answer(m, WAIT_OPEN, err);
 	member_answer(m, WAIT_SUSPEND, err);
 	member_answer(m, WAIT_APPLY, err);
@@ -284,9 +290,9 @@ static struct waiter *waiter_new(enum waiter_kind kind, const char *uid, fleet_d
 }
 
 /* Puts the callback into the list of the endpoint; answers it when there is no such endpoint. */
-static void ask(struct fleet *fleet, const char *uid, enum waiter_kind kind, fleet_done_fn done, void *arg)
+static void ask_with(struct fleet *fleet, const char *uid, struct waiter *waiter)
 {
-	struct waiter *waiter = waiter_new(kind, uid, done, arg);
+	enum waiter_kind kind = waiter->kind;
 	struct error err;
 	struct member *m = find(fleet, uid);
 	if (!m) {
@@ -299,6 +305,11 @@ static void ask(struct fleet *fleet, const char *uid, enum waiter_kind kind, fle
 		STAILQ_INSERT_TAIL(&m->waiters, waiter, link);
 		fleet_need_step(m);
 	}
+}
+
+static void ask(struct fleet *fleet, const char *uid, enum waiter_kind kind, fleet_done_fn done, void *arg)
+{
+	ask_with(fleet, uid, waiter_new(kind, uid, done, arg));
 }
 
 void fleet_open(struct fleet *fleet, const char *uid, fleet_done_fn done, void *arg)
@@ -314,6 +325,20 @@ void fleet_suspend(struct fleet *fleet, const char *uid, fleet_done_fn done, voi
 void fleet_apply(struct fleet *fleet, const char *uid, fleet_done_fn done, void *arg)
 {
 	ask(fleet, uid, WAIT_APPLY, done, arg);
+}
+
+void fleet_point(struct fleet *fleet, const char *uid, fleet_point_fn done, void *arg)
+{
+	struct waiter *waiter = waiter_new(WAIT_POINT, uid, NULL, arg);
+	waiter->point_done = done;
+	ask_with(fleet, uid, waiter);
+}
+
+void fleet_flush(struct fleet *fleet, const char *uid, fleet_point_fn done, void *arg)
+{
+	struct waiter *waiter = waiter_new(WAIT_FLUSH, uid, NULL, arg);
+	waiter->point_done = done;
+	ask_with(fleet, uid, waiter);
 }
 
 void fleet_shut_down(struct fleet *fleet, fleet_done_fn done, void *arg)

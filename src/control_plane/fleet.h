@@ -40,10 +40,11 @@ const char *fleet_state_name(enum fleet_state state); /* "asleep", … */
 struct fleet_member {
 	const char *uid; /* endpoint uid; valid while the member is registered */
 	enum fleet_state state;
-	int64_t since_usec;         /* wall clock of the last state change */
-	int64_t last_active_usec;   /* 0: unknown */
-	pid_t pid, postgres_pid;    /* 0: none */
-	struct fleet_timing timing; /* of the last start; all 0 when not known */
+	int64_t since_usec;           /* wall clock of the last state change */
+	int64_t last_active_usec;     /* 0: unknown */
+	pid_t pid, postgres_pid;      /* 0: none */
+	struct fleet_timing timing;   /* of the last start; all 0 when not known */
+	struct fleet_storage storage; /* as last told; stays when it sleeps */
 };
 
 struct fleet_events {
@@ -58,6 +59,10 @@ struct fleet_events {
 
 /* err is NULL on success. */
 typedef void (*fleet_done_fn)(void *arg, const char *uid, const struct error *err);
+
+/* point is NULL on failure, err on success. */
+typedef void (*fleet_point_fn)(
+        void *arg, const char *uid, const struct fleet_point *point, const struct error *err);
 
 struct fleet;
 /* `dd`, `events` and `owner` are borrowed until fleet_abandon() and its callbacks are through. */
@@ -90,6 +95,13 @@ void fleet_suspend(struct fleet *fleet, const char *uid, fleet_done_fn done, voi
  * it could not. At once when asleep: every start writes the spec anew and reconciles what the volume has not seen.
  */
 void fleet_apply(struct fleet *fleet, const char *uid, fleet_done_fn done, void *arg);
+/*
+ * A restore point of a compute at its head, now; and its WAL flushed and archived up to now, without a restore point. While it starts
+ * they wait for its end; it is not started for them: STATUS_CONFLICT when it is asleep, or falls asleep before the answer. The
+ * supervisor is asked again when the connection to it was lost.
+ */
+void fleet_point(struct fleet *fleet, const char *uid, fleet_point_fn done, void *arg);
+void fleet_flush(struct fleet *fleet, const char *uid, fleet_point_fn done, void *arg);
 
 /* Suspends all, refuses opens from now on; done(arg, NULL, NULL) when all are asleep. */
 void fleet_shut_down(struct fleet *fleet, fleet_done_fn done, void *arg);

@@ -13,7 +13,7 @@
 #include "loop/line_channel.h"
 #include "loop/process_watch.h"
 
-enum waiter_kind { WAIT_OPEN, WAIT_SUSPEND, WAIT_APPLY, WAIT_SHUT_DOWN };
+enum waiter_kind { WAIT_OPEN, WAIT_SUSPEND, WAIT_APPLY, WAIT_POINT, WAIT_FLUSH, WAIT_SHUT_DOWN };
 
 /* One callback that is owed. It stands in its member's list, then in the fleet's list of those that are due. */
 struct waiter {
@@ -23,6 +23,9 @@ struct waiter {
 	void *arg;
 	char uid[FLEET_UID_MAX + 1]; /* empty: the callback gets NULL */
 	int64_t revision;            /* of an apply that was sent; -1 before */
+	fleet_point_fn point_done;   /* of a point or flush, in place of done */
+	int64_t request;             /* of a point or flush that was sent; 0 before */
+	struct fleet_point point;    /* the answer, unless has_failed */
 	bool has_failed;
 	struct error err; /* counts when has_failed */
 };
@@ -69,6 +72,7 @@ struct member {
 	uv_timer_t retry;    /* not engaged: the next start; engaged: the next attempt to connect */
 	uv_timer_t deadline; /* silence, or last words without an end */
 	uv_timer_t applying; /* an apply without an answer */
+	uv_timer_t pointing; /* a point or flush without an answer */
 };
 
 struct fleet {
@@ -88,6 +92,7 @@ struct fleet {
 	struct waiter_list due, shut_down_waiters;
 	uv_timer_t turn; /* fires at once when there are steps or due callbacks */
 	int64_t patience_ms;
+	int64_t last_request; /* id of the last point or flush that was sent */
 	bool is_shutting_down, is_abandoned, is_turn_closed;
 };
 
@@ -111,3 +116,10 @@ void member_let_go(
 void member_send_applies(struct member *m); /* those that were not sent yet; it has a channel */
 /* Those that were sent and whose revision the supervisor has reached; with err, all that were sent. */
 void member_answer_applies(struct member *m, const struct error *err);
+
+/* fleet_point.c */
+void member_send_points(struct member *m); /* those that were not sent yet; it has a channel */
+void member_take_point(struct member *m, const struct fleet_point_report *report);
+void member_forget_points(
+        struct member *m); /* the channel is gone: those that were sent will be sent again */
+void member_refuse_points(struct member *m); /* it is asleep */

@@ -120,6 +120,7 @@ static void fall_asleep(struct member *m)
 {
 	(void)uv_timer_stop(&m->retry);
 	(void)uv_timer_stop(&m->applying);
+	(void)uv_timer_stop(&m->pointing);
 	m->must_stop = false;
 	m->failures = 0;
 	member_set_state(m, FLEET_ASLEEP);
@@ -127,6 +128,7 @@ static void fall_asleep(struct member *m)
 		return; /* on_change has forgotten it */
 	member_answer(m, WAIT_SUSPEND, NULL);
 	member_answer(m, WAIT_APPLY, NULL);
+	member_refuse_points(m);
 	fleet_need_step(m);
 	fleet_check_shut_down(m->fleet);
 	member_check(m);
@@ -234,6 +236,8 @@ static void take_report(struct member *m, const struct fleet_report *report)
 		m->seen.last_active_usec = report->last_active_usec;
 	double start_ms = m->seen.timing.start_ms;
 	m->seen.timing = report->timing;
+	if (report->storage.is_known)
+		m->seen.storage = report->storage;
 	m->seen.timing.start_ms = start_ms;
 	if (is_first_ready && m->is_child)
 		m->seen.timing.start_ms = (double)(clock_monotonic_usec() - m->start_usec) / 1000;
@@ -263,7 +267,16 @@ static void take_line(void *owner, struct line_channel *channel, struct slice li
 	struct error err;
 	if (m->is_gone || (m->has_report && fleet_report_is_last(&m->report)))
 		return;
-	if (fleet_report_parse(line, &report, &err) == STATUS_OK) {
+	struct fleet_point_report point;
+	bool is_point = false;
+	status st = fleet_report_parse_point(line, &is_point, &point, &err);
+	if (st == STATUS_OK && is_point) {
+		member_take_point(m, &point);
+		return;
+	}
+	if (st == STATUS_OK)
+		st = fleet_report_parse(line, &report, &err);
+	if (st == STATUS_OK) {
 		take_report(m, &report);
 		member_check(m);
 		return;
@@ -289,6 +302,7 @@ static void channel_closed(void *owner, struct line_channel *channel, const char
 	struct member *m = member_of(owner);
 	m->channel = NULL;
 	m->is_suspend_sent = false; /* it may have been lost with the channel */
+	member_forget_points(m);
 	if (m->is_gone) {
 		free_when_closed(m);
 	} else if (m->has_ended) {
@@ -645,6 +659,7 @@ void member_step(struct member *m)
 	if (m->seen.state == FLEET_ASLEEP) {
 		member_answer(m, WAIT_SUSPEND, NULL);
 		member_answer(m, WAIT_APPLY, NULL);
+		member_refuse_points(m);
 		if (!m->fleet->is_shutting_down && (m->wants_start || has_waiter(m, WAIT_OPEN))) {
 			m->failures = 0;
 			schedule_retry(m, 0); /* in this very turn */
@@ -656,6 +671,7 @@ void member_step(struct member *m)
 	        m->report.state == REPORT_READY) {
 		member_answer(m, WAIT_OPEN, NULL);
 		member_send_applies(m);
+		member_send_points(m);
 	}
 	member_check(m);
 }
@@ -719,6 +735,7 @@ status member_create(
 	init_timer(m, &m->retry);
 	init_timer(m, &m->deadline);
 	init_timer(m, &m->applying);
+	init_timer(m, &m->pointing);
 	m->wants_start = was_running && !was_stopped(m) && !fleet->is_shutting_down;
 	if (is_alive(m)) {
 		/* Not asleep from the first moment on, so that nobody takes its folder away before it is adopted. */
@@ -750,4 +767,5 @@ void member_let_go(struct member *m)
 	uv_close((uv_handle_t *)&m->retry, timer_closed);
 	uv_close((uv_handle_t *)&m->deadline, timer_closed);
 	uv_close((uv_handle_t *)&m->applying, timer_closed);
+	uv_close((uv_handle_t *)&m->pointing, timer_closed);
 }

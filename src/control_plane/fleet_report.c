@@ -9,10 +9,12 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/number.h"
 
 #define REPORT_MAX_BYTES 65536
 #define LOG_TAIL_BYTES   16384
 #define TIMING_MAX_MS    1e9
+#define STORAGE_MAX      1e15
 
 static void doc_freep(yyjson_doc **doc)
 {
@@ -92,13 +94,13 @@ static status read_integer(yyjson_val *root, const char *name, int64_t max, int6
 	return STATUS_OK;
 }
 
-static status read_reason(yyjson_val *root, char ret[FLEET_REASON_MAX], struct error *err)
+static status read_text(yyjson_val *root, const char *name, char ret[FLEET_REASON_MAX], struct error *err)
 {
-	yyjson_val *value = yyjson_obj_get(root, "reason");
+	yyjson_val *value = yyjson_obj_get(root, name);
 	if (!value || yyjson_is_null(value))
 		return STATUS_OK;
 	if (!yyjson_is_str(value))
-		return error_set(err, STATUS_INVALID, 0, "\"reason\" is not a string");
+		return error_set(err, STATUS_INVALID, 0, "\"%s\" is not a string", name);
 	copy_printable((struct slice){ (const uint8_t *)yyjson_get_str(value), yyjson_get_len(value) }, ret);
 	return STATUS_OK;
 }
@@ -142,6 +144,121 @@ static status read_timing(yyjson_val *root, struct fleet_timing *ret, struct err
 	return STATUS_OK;
 }
 
+static status read_number(yyjson_val *root, const char *name, double max, double *ret, struct error *err)
+{
+	yyjson_val *value = yyjson_obj_get(root, name);
+	if (!value || yyjson_is_null(value))
+		return STATUS_OK;
+	double number = yyjson_is_num(value) ? yyjson_get_num(value) : -1;
+	if (!(number >= 0 && number <= max))
+		return error_set(err, STATUS_INVALID, 0, "\"%s\" is not a number in its range", name);
+	*ret = number;
+	return STATUS_OK;
+}
+
+static status read_lsn(yyjson_val *root, const char *name, uint64_t *ret, struct error *err)
+{
+	yyjson_val *value = yyjson_obj_get(root, name);
+	struct slice text = { (const uint8_t *)yyjson_get_str(value), yyjson_get_len(value) };
+	if (!yyjson_is_str(value) || !lsn_parse(text, ret))
+		return error_set(err, STATUS_INVALID, 0, "\"%s\" is not an LSN", name);
+	return STATUS_OK;
+}
+
+static status read_storage(yyjson_val *root, struct fleet_storage *ret, struct error *err)
+{
+	yyjson_val *object = yyjson_obj_get(root, "storage");
+	if (!object || yyjson_is_null(object))
+		return STATUS_OK;
+	if (!yyjson_is_obj(object))
+		return error_set(err, STATUS_INVALID, 0, "\"storage\" is not an object");
+	struct fleet_storage storage = { .is_known = true };
+	status st = STATUS_OK;
+	if (yyjson_obj_get(object, "newest_lsn"))
+		st = read_lsn(object, "newest_lsn", &storage.newest_lsn, err);
+	if (st == STATUS_OK)
+		st = read_integer(object, "points", INT64_MAX, &storage.points, err);
+	if (st == STATUS_OK)
+		st = read_integer(object, "depth", INT64_MAX, &storage.depth, err);
+	if (st == STATUS_OK)
+		st = read_integer(object, "open_pages", INT64_MAX, &storage.open_pages, err);
+	if (st == STATUS_OK)
+		st = read_integer(object, "logical_bytes", INT64_MAX, &storage.logical_bytes, err);
+	if (st == STATUS_OK)
+		st = read_number(object, "replay_estimate_ms", STORAGE_MAX, &storage.replay_estimate_ms, err);
+	if (st == STATUS_OK)
+		st = read_number(object, "replay_speed_mb_s", STORAGE_MAX, &storage.replay_speed_mb_s, err);
+	if (st == STATUS_OK)
+		st = read_text(object, "alarm", storage.alarm, err);
+	if (st == STATUS_OK)
+		*ret = storage;
+	return st;
+}
+
+/* The codes that a supervisor may give as text; anything else is a failure that may pass. */
+static status point_failure_code(yyjson_val *value)
+{
+	static const struct {
+		const char *text;
+		status code;
+	} codes[] = {
+		{ "UNSUPPORTED", STATUS_UNSUPPORTED },
+		{ "NO_SPACE", STATUS_NO_SPACE },
+		{ "IO", STATUS_IO },
+		{ "CORRUPT", STATUS_CORRUPT },
+		{ "CONFLICT", STATUS_CONFLICT },
+		{ "INTERNAL", STATUS_INTERNAL },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(codes); i++)
+		if (yyjson_equals_str(value, codes[i].text))
+			return codes[i].code;
+	return STATUS_UNAVAILABLE;
+}
+
+static status read_point(yyjson_val *object, struct fleet_point_report *ret, struct error *err)
+{
+	struct fleet_point_report report = { .id = -1 };
+	int64_t timeline = 0;
+	status st = read_integer(object, "id", INT64_MAX, &report.id, err);
+	if (st == STATUS_OK && report.id < 0)
+		st = error_set(err, STATUS_INVALID, 0, "the answer to a \"point\" has no \"id\"");
+	if (st != STATUS_OK)
+		return st;
+	yyjson_val *failure = yyjson_obj_get(object, "error");
+	if (failure) {
+		char message[FLEET_REASON_MAX] = "";
+		st = yyjson_is_obj(failure) ? read_text(failure, "message", message, err)
+		                            : error_set(err, STATUS_INVALID, 0, "\"error\" is not an object");
+		if (st == STATUS_OK)
+			error_fill(&report.failure, point_failure_code(yyjson_obj_get(failure, "code")), 0,
+			        "%s", message[0] ? message : "the compute gave no reason");
+	} else {
+		st = read_integer(object, "number", INT64_MAX, &report.point.number, err);
+		if (st == STATUS_OK)
+			st = read_lsn(object, "lsn", &report.point.lsn, err);
+		if (st == STATUS_OK)
+			st = read_integer(object, "timeline", UINT32_MAX, &timeline, err);
+		if (st == STATUS_OK)
+			st = read_integer(object, "time_usec", INT64_MAX, &report.point.time_usec, err);
+		if (st == STATUS_OK && (timeline == 0 || report.point.lsn == 0))
+			st = error_set(err, STATUS_INVALID, 0, "a restore point has no position");
+		report.point.timeline = (uint32_t)timeline;
+	}
+	if (st == STATUS_OK)
+		*ret = report;
+	return st;
+}
+
+status fleet_report_parse_point(
+        struct slice line, bool *ret_is_point, struct fleet_point_report *ret, struct error *err)
+{
+	CLEANUP(doc_freep)
+	yyjson_doc *doc = yyjson_read((const char *)line.data, line.len, YYJSON_READ_ALLOW_INVALID_UNICODE);
+	yyjson_val *point = yyjson_obj_get(yyjson_doc_get_root(doc), "point");
+	*ret_is_point = yyjson_is_obj(point);
+	return *ret_is_point ? read_point(point, ret, err) : STATUS_OK;
+}
+
 status fleet_report_parse(struct slice line, struct fleet_report *ret, struct error *err)
 {
 	/* A reason may quote what Postgres logged in another encoding; copy_printable() sorts that out. */
@@ -154,7 +271,7 @@ status fleet_report_parse(struct slice line, struct fleet_report *ret, struct er
 	int64_t pid = 0, postgres_pid = 0;
 	status st = read_state(root, &report.state, err);
 	if (st == STATUS_OK)
-		st = read_reason(root, report.reason, err);
+		st = read_text(root, "reason", report.reason, err);
 	if (st == STATUS_OK)
 		st = read_integer(root, "pid", INT_MAX, &pid, err);
 	if (st == STATUS_OK)
@@ -165,6 +282,8 @@ status fleet_report_parse(struct slice line, struct fleet_report *ret, struct er
 		st = read_last_active(root, &report.last_active_usec, err);
 	if (st == STATUS_OK)
 		st = read_timing(root, &report.timing, err);
+	if (st == STATUS_OK)
+		st = read_storage(root, &report.storage, err);
 	if (st != STATUS_OK)
 		return st;
 	report.pid = (pid_t)pid;

@@ -19,6 +19,29 @@ struct fleet_timing {
 	double start_ms; /* as control saw it: from the decision to start to "ready" */
 };
 
+/* What the compute's volume says of itself. */
+struct fleet_storage {
+	bool is_known;                                /* there is a restore point; else all of it is 0 */
+	int64_t points;                               /* restore points */
+	uint64_t newest_lsn;                          /* of the newest one */
+	double replay_estimate_ms, replay_speed_mb_s; /* what a crash would cost now */
+	int64_t depth, open_pages, logical_bytes;
+	char alarm[FLEET_REASON_MAX]; /* for a person, printable; may be empty */
+};
+
+/* The answer to "point" and "flush". */
+struct fleet_point {
+	int64_t number; /* of the restore point; 0: a flush made none */
+	uint64_t lsn;   /* everything committed before the request is before it, on disk and in the archive */
+	uint32_t timeline;
+	int64_t time_usec;
+};
+struct fleet_point_report {
+	int64_t id; /* of the request */
+	struct fleet_point point;
+	struct error failure; /* code STATUS_OK: none */
+};
+
 struct fleet_report {
 	enum fleet_report_state state;
 	char reason[FLEET_REASON_MAX]; /* printable, may be empty; longer ones are cut */
@@ -26,11 +49,15 @@ struct fleet_report {
 	int64_t last_active_usec;      /* 0: not said */
 	int64_t applied_revision;      /* 0: not said */
 	struct fleet_timing timing;
+	struct fleet_storage storage;
 };
 
 /* STATUS_INVALID, with what is wrong, when the line is not an object with a known state and members of the
  * right types. */
 MUST_CHECK status fleet_report_parse(struct slice line, struct fleet_report *ret, struct error *err);
+/* Is the line an answer to "point" or "flush"? Then *ret is filled, or STATUS_INVALID says what is wrong with it. */
+MUST_CHECK status fleet_report_parse_point(
+        struct slice line, bool *ret_is_point, struct fleet_point_report *ret, struct error *err);
 /* STATUS_NOT_FOUND when there is none. */
 MUST_CHECK status fleet_report_read(const char *last_exit_path, struct fleet_report *ret, struct error *err);
 static inline bool fleet_report_is_last(const struct fleet_report *report)
