@@ -7,6 +7,7 @@
  *   stacks/<volume id>.json    the layers of a volume, bottom first; the last is its open one (stack.h)
  *   points/<volume id>/<n>.json   restore points (restore_point.h)
  *   snapshots/<id>/            point.json and wal/: restore points that outlive their branch
+ *   garbage/<n>                layers on their way out: nobody finds them any more
  *
  * Invariants
  *   S1  a layer (at a version) is needed while a stack, a point or a snapshot of its store names it; what none names is garbage. Nothing is
@@ -44,9 +45,12 @@ const char *store_id(const struct store *store);
 /* "DIR/stores/ID/" + the formatted rest; the caller frees. */
 PRINTF_LIKE(2) char *store_path(const struct store *store, const char *fmt, ...);
 
+int store_folder(const struct store *store); /* its descriptor, borrowed */
+
 /* S2. Not recursive. */
 MUST_CHECK status store_lock(struct store *store, struct error *err);
 void store_unlock(struct store *store);
+bool store_is_locked(const struct store *store); /* by somebody in this process; for assertions */
 
 /* The folder of a layer, of this store or of a template's; *ret_fd is the caller's. */
 MUST_CHECK status store_open_layer_folder(
@@ -75,5 +79,5 @@ MUST_CHECK status store_each_reference(
  * Takes the lock itself, only for looking and renaming. `ret_bytes` may be NULL: disk space given back.
  */
 MUST_CHECK status store_collect_garbage(struct store *store, int64_t *ret_bytes, struct error *err);
-/* The whole store, when its project is purged. A missing one is fine. */
+/* The whole store, when its project is purged. A missing one is fine. Never a template's (STATUS_INVALID). */
 MUST_CHECK status store_destroy(const struct data_directory *dd, const char *id, struct error *err);

@@ -29,10 +29,13 @@ struct wal_range {
 };
 /*
  * Puts the range into the empty folder wal_path: whole segments as links, the last one as a copy up to end_lsn with nothing (a hole) behind it, files
- * given to `user` (links belong to Postgres already). Does not sync. STATUS_NOT_FOUND names the first segment that is missing.
+ * given to `user`, or when that is NULL to the owner of the archived one (links belong to Postgres already). Of a segment in which the timeline
+ * changes inside the range it is the newer timeline's file. Does not sync. STATUS_NOT_FOUND names the first segment that is missing.
  */
 MUST_CHECK status wal_archive_provide(const char *archive_path, const struct wal_range *range,
         const char *wal_path, const struct system_user *user, struct error *err);
+/* Makes everything in a folder of WAL files durable. */
+MUST_CHECK status wal_folder_sync(const char *path, struct error *err);
 /* Does the archive have all of it? STATUS_NOT_FOUND names the first segment that is missing. */
 MUST_CHECK status wal_archive_check(
         const char *archive_path, const struct wal_range *range, struct error *err);
@@ -43,5 +46,13 @@ struct wal_span {
 };
 MUST_CHECK status wal_archive_retain(const char *archive_path, uint32_t segment_size, uint64_t keep_lsn,
         const struct wal_span *spans, size_t span_count, size_t *ret_removed, struct error *err);
-/* Disk space of files in the archive that are not in wal_path any more (that only history needs). */
-MUST_CHECK status wal_archive_space(const char *archive_path, int64_t *ret_bytes, struct error *err);
+
+/* Disk space, each file counted once. */
+struct wal_space {
+	int64_t live;    /* in wal_path */
+	int64_t history; /* only in the archive */
+	int64_t shared;  /* in either, and linked from other volumes or snapshots too */
+};
+/* wal_path may be NULL: a snapshot has only its archive. */
+MUST_CHECK status wal_archive_space(
+        const char *wal_path, const char *archive_path, struct wal_space *ret, struct error *err);
