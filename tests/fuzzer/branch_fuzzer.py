@@ -198,7 +198,7 @@ class Fuzzer:
             self.stock.close()
         endpoint = self.endpoint("production")
         self.connect_surely("production").close()
-        self.stock = stock.BaseBackup(self.platform, endpoint, self.platform.branch_uid(PROJECT))
+        self.stock = stock.BaseBackup(self.platform, endpoint)
 
     def end_epoch(self):
         for branch in list(self.branches.values()):

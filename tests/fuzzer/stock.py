@@ -33,10 +33,10 @@ def unprivileged():
 
 
 class BaseBackup:
-    def __init__(self, platform, endpoint, branch_uid):
+    def __init__(self, platform, endpoint):
         self.folder = Path(tempfile.mkdtemp(prefix="tarn-stock-", dir="/tmp"))
         os.chmod(self.folder, 0o711)
-        self.archive = platform.directory / "volumes" / branch_uid / "archive"
+        self.archive = platform.volume(endpoint) / "archive"
         self.entry, self.switch = unprivileged()
         # The map of system users names Tarn's own only, who is the one that runs this.
         subprocess.run(

@@ -230,6 +230,17 @@ class Platform:
             self._rest = Rest(self.host, self.env()["DATABRICKS_TOKEN"])
         return self._rest
 
+    def wake(self, endpoint):
+        """Its Postgres accepts connections: past this, direct() works."""
+        self.sql(endpoint, "select 1")
+
+    def sleep(self, project, branch="production", timeout=90):
+        """Suspends a branch cleanly, whoever is connected, and leaves it ready to be woken."""
+        endpoint = self.rest.endpoint(project, branch)
+        self.rest.update_endpoint(project, branch, "spec.disabled", {"disabled": True})
+        self.wait_asleep(endpoint, timeout)
+        self.rest.update_endpoint(project, branch, "spec.disabled", {"disabled": False})
+
     @property
     def ca(self):
         return str(self.directory / "authority.crt")
@@ -300,13 +311,23 @@ class Platform:
         supervisor = self.supervisor_pid(endpoint)
         return processes.pagefs_of(supervisor) if supervisor else None
 
+    def volume_id(self, endpoint):
+        """Which volume a compute runs on: a reset or a restore in place gives its branch another one."""
+        spec = json.loads((self.directory / "computes" / endpoint["uid"] / "spec.json").read_text())
+        return spec["volume_id"]
+
+    def volume(self, endpoint):
+        return self.directory / "volumes" / self.volume_id(endpoint)
+
     def postmaster_pid(self, branch_uid):
-        try:
-            first = (self.directory / "volumes" / branch_uid / "data" / "postmaster.pid").read_text().split("\n")[0]
-            pid = int(first)
-        except (OSError, ValueError):
-            return None
-        return pid if processes.is_alive(pid) else None
+        for folder in sorted((self.directory / "volumes").glob(f"{branch_uid}*"), reverse=True):
+            try:
+                pid = int((folder / "data" / "postmaster.pid").read_text().split("\n")[0])
+            except (OSError, ValueError):
+                continue
+            if processes.is_alive(pid):
+                return pid
+        return None
 
     def branch_uid(self, project, branch="production"):
         return self.rest.get(f"projects/{project}/branches/{branch}")["uid"]

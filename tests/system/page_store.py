@@ -1,0 +1,386 @@
+"""The page store underneath a Postgres: its process killed, its files damaged, its space measured."""
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+
+import psycopg
+import pytest
+
+from harness import mounts, processes
+from harness.rest import OperationFailed, RestError
+from harness.store import disk_usage
+from harness.waiting import wait_until
+
+# ---- pagefs killed ------------------------------------------------------------------------------------------------------------
+
+
+class Session(threading.Thread):
+    """Inserts and counts in a tight loop on one connection, and notes when each answer came and whether it was true."""
+
+    def __init__(self, platform, parameters, number):
+        super().__init__(daemon=True)
+        self.parameters, self.number = parameters, number
+        self.acknowledged, self.begun, self.wrong = [], [], []
+        self.last_answer = 0.0
+        self.halt = threading.Event()
+        self.error = None
+
+    def run(self):
+        try:
+            with psycopg.connect(**self.parameters, autocommit=True) as connection:
+                i = 0
+                while not self.halt.is_set():
+                    i += 1
+                    self.begun.append(i)
+                    connection.execute("insert into t values (%s, %s)", (self.number, i))
+                    self.acknowledged.append(i)
+                    self.last_answer = time.monotonic()
+                    # Through the index, and through the heap.
+                    for query in ("select max(i), count(*) from t where session = %s", "select max(i + 0), count(*) from t where session + 0 = %s"):
+                        answer = connection.execute(query, (self.number,)).fetchone()
+                        self.last_answer = time.monotonic()
+                        if answer != (i, i):
+                            self.wrong.append((i, answer))
+        except psycopg.Error as error:
+            self.error = error
+
+
+def test_postgres_is_dead_before_anybody_gets_another_answer(platform, project, primary):
+    platform.sql(primary, "create table t (session int, i int, primary key (session, i))")
+    acknowledged, begun = {}, {}
+    died, healed = [], []
+    for round_ in range(5):
+        parameters = platform.connection_parameters(primary)
+        sessions = [Session(platform, parameters, round_ * 10 + n) for n in range(4)]
+        for session in sessions:
+            session.start()
+        wait_until(lambda: all(len(s.acknowledged) > 20 for s in sessions), "all are at work")  # noqa: B023
+        postmaster = platform.postmaster_pid(platform.branch_uid(project))
+        backends = processes.children(postmaster)
+        victim = platform.pagefs_pid(primary)
+        assert postmaster and victim and backends
+        killed = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: not processes.is_alive(victim), "pagefs is dead", pause=0.0005)  # noqa: B023
+        gone = time.monotonic()
+        wait_until(lambda: not any(processes.is_alive(p) for p in (postmaster, *backends)), "Postgres is dead", pause=0.0005)  # noqa: B023
+        died.append((time.monotonic() - gone) * 1000)
+        for session in sessions:
+            session.join(30)
+            assert not session.is_alive() and session.error is not None, "a client must be told"
+            assert not session.wrong, session.wrong
+            assert session.last_answer < gone + 0.05, f"answered {(session.last_answer - gone) * 1000:.0f} ms after its file system was gone"
+            acknowledged[session.number], begun[session.number] = set(session.acknowledged), set(session.begun)
+        with platform.connect(primary) as connection:
+            healed.append((time.monotonic() - killed) * 1000)
+            for number, rows in acknowledged.items():
+                there = {i for (i,) in connection.execute("select i from t where session = %s", (number,))}
+                assert rows <= there <= begun[number], f"{sorted(rows - there)[:5]} lost"
+        assert platform.pagefs_pid(primary) not in (None, victim)
+    print(f"Postgres dead after {sorted(died)[2]:.1f} ms (max {max(died):.1f}), first answer after {sorted(healed)[2]:.0f} ms (max {max(healed):.0f})")
+    assert max(died) < 500
+    assert len(mounts.below(platform.volume(primary))) == 1, "the dead mount was taken away"
+    log = (platform.directory / "computes" / primary["uid"] / "postgres.log").read_text(errors="replace")
+    assert "PANIC" not in log.split("database system is ready")[-1]
+
+
+def test_a_dead_pagefs_of_one_branch_is_nothing_to_another(platform, project, primary):
+    platform.sql(primary, "create table t as select 1 i")
+    platform.rest.create_branch(project, "dev")
+    child = platform.rest.endpoint(project, "dev")
+    platform.wake(child)
+    with platform.connect(primary) as connection:
+        os.kill(platform.pagefs_pid(child), signal.SIGKILL)
+        assert connection.execute("select i from t").fetchone() == (1,)
+        assert platform.sql(child, "select i from t") == [(1,)]
+        assert connection.execute("select i from t").fetchone() == (1,)
+
+
+def test_killed_while_it_starts_and_while_it_stops(platform, project, primary):
+    """At any moment of a wake or a suspend: the next client is served, and nothing stays mounted."""
+    platform.sql(primary, "create table t as select generate_series(1, 1000) i")
+    for delay in (0.0, 0.01, 0.03, 0.06, 0.1, 0.2):
+        platform.rest.update_endpoint(project, "production", "spec.disabled", {"disabled": True})
+        platform.wait_asleep(primary)
+        platform.rest.update_endpoint(project, "production", "spec.disabled", {"disabled": False})
+        waker = threading.Thread(target=lambda: wait_until(lambda: platform.sql(primary, "select 1"), "woken", 60))
+        waker.start()
+        victim = wait_until(lambda: platform.pagefs_pid(primary), "pagefs starts", 30, pause=0.001)
+        time.sleep(delay)  # the moment of the crash is what varies
+        try:
+            os.kill(victim, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        waker.join(90)
+        assert not waker.is_alive()
+        assert platform.sql(primary, "select count(*) from t") == [(1000,)]
+    platform.sleep(project)
+    wait_until(lambda: not mounts.below(platform.volume(primary)), "nothing is mounted while it sleeps")
+
+
+def test_temporary_files_are_outside_the_volume(platform, project, primary):
+    """A sort that spills, and a temporary table: the first leaves no page in the store."""
+    with platform.connect(primary) as connection:
+        connection.execute("set work_mem = '64kB'")
+        seen = []
+        stop = threading.Event()
+        folder = platform.volume(primary) / "temp"
+
+        def watch():
+            while not stop.is_set():
+                seen.extend(p.stat().st_size for p in folder.glob("pgsql_tmp*") if p.exists())
+                time.sleep(0.005)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        connection.execute("select count(*) from (select i from generate_series(1, 400000) i order by md5(i::text)) s")
+        stop.set()
+        watcher.join()
+    assert seen and max(seen) > 100000, "the sort's files are in temp/"
+    data = platform.volume(primary) / "data"
+    assert not list((data / "base").glob("pgsql_tmp/pgsql_tmp*")) or os.path.realpath(data / "base" / "pgsql_tmp") == str(folder)
+
+
+# ---- damage -------------------------------------------------------------------------------------------------------------------
+
+
+def filled(platform, project, endpoint):
+    """Two tables, sealed into layers; {table: (inode, path below PGDATA)}."""
+    found = {}
+    with platform.connect(endpoint) as connection:
+        for table in ("hurt", "well"):
+            connection.execute(f"create table {table} as select i, repeat('{table}', 100) pad from generate_series(1, 2000) i")
+            connection.execute(f"vacuum (freeze) {table}")
+            (path,) = connection.execute(f"select pg_relation_filepath('{table}')").fetchone()
+            found[table] = path
+    for table, path in found.items():
+        found[table] = ((platform.volume(endpoint) / "data" / path).stat().st_ino, path)
+    platform.sleep(project)
+    return found
+
+
+def store_of(platform, endpoint):
+    volume = platform.volume_id(endpoint)
+    (store,) = [s for s in platform.stores() if volume in s.stack_names()]
+    return store
+
+
+def flip(path, offset):
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte[0] ^ 0x10]))
+
+
+def hurt_page(platform, store, inode, block):
+    """One bit of a page's content, in every copy of it that the store has."""
+    hurt = []
+    for path in store.path.glob(f"layers/*/{inode:016x}.?"):
+        with open(path, "rb") as file:
+            file.seek(block * 8192 + 4000)
+            if file.read(64).strip(b"\0"):
+                flip(path, block * 8192 + 4000)
+                hurt.append(path)
+    assert hurt, "the page is nowhere in the store"
+    return hurt
+
+
+def test_a_damaged_page_is_an_error_and_only_that_page(own_platform):
+    platform = own_platform()
+    platform.rest.create_project("p")
+    primary = platform.rest.endpoint("p")
+    tables = filled(platform, "p", primary)
+    store = store_of(platform, primary)
+    hurt_page(platform, store, tables["hurt"][0], 3)
+    with platform.connect(primary) as connection:
+        assert connection.execute("select count(*), min(pad) = max(pad) from well").fetchone() == (2000, True)
+        with pytest.raises(psycopg.Error) as caught:
+            connection.execute("select sum(length(pad)) from hurt")
+        assert caught.value.sqlstate in ("58030", "XX001") and "could not read" in str(caught.value), caught.value
+        # The pages around it are as they were.
+        (rows,) = connection.execute("select count(*) from hurt where ctid < '(3,0)'").fetchone()
+        assert rows > 20
+        connection.execute("insert into well values (0, 'still writable')")
+    # Somebody is told, without having to ask for that page.
+    status = wait_until(lambda: (lambda text: text if re.search(r"damaged|bad page|corrupt|checksum", text) else None)(
+        platform.tarn("status", "--data", platform.directory).stdout + "".join(p.read_text(errors="replace") for p in platform.log_files())),
+        "the scrub or the read reports it", 90)  # fmt: skip
+    assert status
+
+
+def damage(path):
+    """One bit in the middle of a file that is checked whole."""
+    flip(path, path.stat().st_size // 2)
+
+
+def test_a_damaged_reference_or_manifest_is_refused_and_others_are_served(own_platform):
+    platform = own_platform()
+    rest = platform.rest
+    rest.create_project("p")
+    rest.create_project("q")
+    primary, other = rest.endpoint("p"), rest.endpoint("q")
+    platform.sql(other, "create table t as select 1 i")
+    filled(platform, "p", primary)
+    rest.create_branch("p", "dev")
+    child = rest.endpoint("p", "dev")
+    platform.sql(child, "create table own as select 1 i")
+    platform.sleep("p", "dev")
+    store = store_of(platform, primary)
+    stack = store.path / "stacks" / f"{platform.volume_id(primary)}.json"
+    own_layers = {layer for _, layer, _ in store.layers_of(json.loads(stack.read_text()))}
+    child_layers = {layer for _, layer, _ in store.layers_of(json.loads((store.path / "stacks" / f"{platform.volume_id(child)}.json").read_text()))}
+    only_own = sorted(own_layers - child_layers)
+    victims = {"stack": stack}
+    for layer in only_own:
+        for manifest in (store.path / "layers" / layer).glob("manifest.*"):
+            victims["manifest"] = manifest
+    for kind, path in victims.items():
+        whole = path.read_bytes()
+        damage(path)
+        with pytest.raises(psycopg.OperationalError) as caught:
+            platform.connect(primary, connect_timeout=30)
+        message = str(caught.value)
+        assert re.search(r"corrupt|damaged|checksum|does not fit|manifest|stack", message), (kind, message)
+        assert platform.sql(child, "select (select count(*) from hurt), (select i from own)") == [(2000, 1)], kind
+        assert platform.sql(other, "select i from t") == [(1,)]
+        assert path.read_bytes() != whole, "nobody writes over the evidence"
+        path.write_bytes(whole)
+        assert platform.sql(primary, "select count(*) from hurt") == [(2000,)], "put back from a backup, all is well"
+        platform.sleep("p")
+
+
+def test_a_damaged_restore_point_is_refused_and_nothing_is_swept_away(own_platform):
+    platform = own_platform()
+    rest = platform.rest
+    rest.create_project("p")
+    primary = rest.endpoint("p")
+    filled(platform, "p", primary)
+    store = store_of(platform, primary)
+    points = store.point_paths(platform.volume_id(primary))
+    assert points
+    before = set(store.layer_folders())
+    whole = {path: path.read_bytes() for path in points}
+    for path in points:
+        damage(path)
+    with pytest.raises((RestError, OperationFailed)) as caught:
+        rest.create_branch("p", "dev")
+    assert re.search(r"corrupt|damaged|checksum|restore point|does not fit", str(caught.value)), caught.value
+    assert platform.sql(primary, "select count(*) from hurt") == [(2000,)], "its own stack is whole"
+    platform.sleep("p")
+    assert before <= set(store.layer_folders()), "what cannot be read cannot be called garbage"
+    for path, content in whole.items():
+        path.write_bytes(content)
+    rest.create_branch("p", "dev")
+    assert platform.sql(rest.endpoint("p", "dev"), "select count(*) from hurt") == [(2000,)]
+
+
+# ---- space --------------------------------------------------------------------------------------------------------------------
+
+
+def project_usage(platform, store):
+    """What du says of a project: its store and its volumes' WAL and archives, each file once."""
+    return disk_usage(store.path) + sum(disk_usage(platform.directory / "volumes" / v) for v in store.stack_names())
+
+
+def test_space_comes_back_when_the_last_user_goes(own_platform):
+    """Parent, child and snapshot share; what is freed is freed by the last of them."""
+    platform = own_platform()
+    rest = platform.rest
+    rest.create_project("p")
+    primary = rest.endpoint("p")
+    platform.sql(primary, "create table keep as select 1 i")
+    rest.create_branch("p", "mother")
+    mother = rest.endpoint("p", "mother")
+    platform.sql(mother, "create table big as select i, repeat(md5(i::text), 30) pad from generate_series(1, 60000) i")
+    platform.sleep("p", "mother")
+    rest.create_snapshot("p", "snap", "mother")
+    store = store_of(platform, primary)
+    stores = lambda: disk_usage(store.path)  # noqa: E731
+    full = stores()
+    assert full > 55 << 20
+    rest.delete_branch("p", "mother")
+    assert platform.sql(primary, "select i from keep") == [(1,)]
+    rest.create_branch("p", "child", source_snapshot="projects/p/snapshots/snap")
+    child = rest.endpoint("p", "child")
+    assert platform.sql(child, "select count(*), sum(length(pad)) from big") == [(60000, 60000 * 32 * 30)]
+    rest.delete_snapshot("p", "snap")
+    assert stores() > 55 << 20, "the child needs it"
+    platform.sleep("p", "child")
+    assert platform.sql(child, "select count(*) from big") == [(60000,)]
+    rest.delete_branch("p", "child")
+    wait_until(lambda: stores() < full - (50 << 20), "the space is given back", 60)
+    assert not store.missing_layers()
+    assert platform.sql(primary, "select i from keep") == [(1,)]
+    rest.delete_project("p")
+    wait_until(lambda: not store.path.exists(), "the store is gone", 60)
+
+
+def test_deleting_a_parent_never_hurts_its_children(own_platform):
+    """By the API a parent with children stays; a reset and a restore take away what children stand on, and they do not notice."""
+    platform = own_platform()
+    rest = platform.rest
+    rest.create_project("p")
+    primary = rest.endpoint("p")
+    platform.sql(primary, "create table t as select i, md5(i::text) from generate_series(1, 20000) i")
+    rest.create_branch("p", "mid")
+    mid = rest.endpoint("p", "mid")
+    platform.sql(mid, "insert into t select i, 'mid' from generate_series(1, 500) i")
+    rest.create_snapshot("p", "s", "mid")
+    rest.create_branch("p", "leaf", source_snapshot="projects/p/snapshots/s")
+    leaf = rest.endpoint("p", "leaf")
+    platform.sql(leaf, "insert into t values (0, 'leaf')")
+    sums = platform.sql(leaf, "select count(*), sum(hashtext(t::text)) from t")
+    rest.delete_snapshot("p", "s")
+    rest.reset_branch("p", "mid")
+    assert platform.sql(leaf, "select count(*), sum(hashtext(t::text)) from t") == sums
+    rest.delete_branch("p", "mid")
+    platform.sleep("p", "leaf")
+    assert platform.sql(leaf, "select count(*), sum(hashtext(t::text)) from t") == sums
+    assert platform.sql(leaf, "select count(*) from t where md5 = 'mid'") == [(500,)]
+
+
+def test_space_accounting_is_what_du_says(own_platform):
+    """own + history + WAL of every branch, and what they share, is the whole of the project's files."""
+    platform = own_platform()
+    rest = platform.rest
+    rest.create_project("p")
+    primary = rest.endpoint("p")
+    platform.sql(primary, "create table t as select i, repeat(md5(i::text), 30) from generate_series(1, 30000) i")
+    platform.sleep("p")
+    rest.create_branch("p", "dev")
+    platform.sql(rest.endpoint("p", "dev"), "create table own as select i, repeat(md5(i::text), 30) from generate_series(1, 10000) i")
+    platform.sleep("p", "dev")
+    store = store_of(platform, primary)
+
+    def told():
+        size = rest.get("projects/p")["status"]["synthetic_storage_size_bytes"]
+        real = project_usage(platform, store)
+        # Folders, records and rounding of file systems; nothing that grows with the data.
+        return abs(size - real) < 4 << 20 and size
+
+    wait_until(told, "what the API says is what du says", 90)
+    logical = {b["branch_id"]: b["status"]["logical_size_bytes"] for b in rest.get("projects/p/branches")["branches"]}
+    assert logical["dev"] > logical["production"] > 25 << 20, logical
+
+
+def test_garbage_does_not_stay(own_platform):
+    """Many cuts, folds and deletes later there is no layer that nobody names."""
+    platform = own_platform()
+    rest = platform.rest
+    rest.create_project("p")
+    primary = rest.endpoint("p")
+    platform.sql(primary, "create table t (i int)")
+    for round_ in range(6):
+        platform.sql(primary, f"insert into t select generate_series(1, {1000 * (round_ + 1)})")
+        rest.create_branch("p", "dev")
+        platform.sql(rest.endpoint("p", "dev"), "delete from t")
+        rest.delete_branch("p", "dev")
+    store = store_of(platform, primary)
+    platform.sleep("p")
+    wait_until(lambda: not store.garbage(), "no layer without a reference", 60)
+    assert not store.missing_layers()
