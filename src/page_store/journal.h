@@ -3,7 +3,8 @@
  *
  * Invariants
  *   J1  a record is whole or it is not there: replay ends at the first one whose length, checksum or position is off, and opening for
- *       writing cuts what follows away (it was never acknowledged).
+ *       writing cuts what follows away (it was never acknowledged). If a record behind it says that the place had been durable, it is
+ *       STATUS_CORRUPT instead, and nothing is cut.
  *   J2  records are on disk in the order they were appended: syncing one syncs all before it.
  *   J3  after a failed write or sync nothing is ever acknowledged again: the journal is broken (fsync may not be retried, T11).
  *
@@ -14,6 +15,8 @@
 #include "base/base.h"
 #include "page_store/change.h"
 
+#define JOURNAL_RECORD_MAX (1u << 30)
+
 struct journal;
 
 /* A new, empty one in the layer's folder, durable (the folder itself is the caller's to sync). */
@@ -23,13 +26,16 @@ MUST_CHECK status journal_create(
 typedef status (*journal_record_fn)(void *owner, struct slice changes, struct error *err);
 /*
  * Opens, gives every good record's changes to on_record in order, cuts off a torn tail, and is ready to append.
- * STATUS_CORRUPT: not a journal of this layer. STATUS_UNSUPPORTED: made by a newer Tarn.
+ * STATUS_NOT_FOUND: there is none. STATUS_CORRUPT: not a journal of this layer. STATUS_UNSUPPORTED: made by a newer Tarn.
  */
 MUST_CHECK status journal_open(int folder_fd, const char *layer_id, journal_record_fn on_record, void *owner,
         struct journal **ret, uint64_t *ret_layer_tag, struct error *err);
 struct journal *journal_close(struct journal *journal); /* NULL is fine; always returns NULL; syncs nothing */
 
-/* One record of one or more encoded changes; in memory only. Returns its end, to give to journal_sync(). */
+/*
+ * One record of one or more encoded changes, of at most JOURNAL_RECORD_MAX bytes; in memory only unless megabytes wait for a sync.
+ * Returns its end, to give to journal_sync(). After a failure (J3) it goes nowhere, and the sync will tell.
+ */
 uint64_t journal_append(struct journal *journal, struct slice changes);
 /* Blocks until everything up to `position` is durable. */
 MUST_CHECK status journal_sync(struct journal *journal, uint64_t position, struct error *err);

@@ -36,7 +36,10 @@ MUST_CHECK status layer_create(
 /* Unsealed: replays its journal to on_record. */
 MUST_CHECK status layer_open_unsealed(int folder_fd, const struct layer_ref *ref, journal_record_fn on_record,
         void *owner, struct layer **ret, struct error *err);
-/* Sealed: maps its manifest and checks it whole (STATUS_CORRUPT). */
+/*
+ * Sealed: maps its manifest and checks it whole (STATUS_CORRUPT). STATUS_NOT_FOUND: it has none of that version (it is not sealed).
+ * STATUS_UNAVAILABLE: it is just being removed. While it is open, in whatever process, layer_tidy() leaves it alone.
+ */
 MUST_CHECK status layer_open_sealed(
         int folder_fd, const struct layer_ref *ref, struct layer **ret, struct error *err);
 struct layer *layer_hold(struct layer *layer);    /* returns it */
@@ -57,8 +60,13 @@ MUST_CHECK int layer_read_pages(
         struct layer *layer, uint64_t inode, uint32_t block, uint32_t count, uint32_t slot, void *pages);
 MUST_CHECK int layer_write_page(
         struct layer *layer, uint64_t inode, uint32_t block, uint32_t slot, const void *page);
-MUST_CHECK int layer_sync_pages(
-        struct layer *layer, uint64_t inode, unsigned slots); /* bit 0: slot 0, bit 1: slot 1 */
+MUST_CHECK int layer_write_pages(struct layer *layer, uint64_t inode, uint32_t block, uint32_t count,
+        uint32_t slot, const void *pages);
+/*
+ * What was written before the call is durable, and the names of the slot files. `slots`: bit 0: slot 0, bit 1: slot 1. After a
+ * failure every later one fails too, for any file of the layer (T11).
+ */
+MUST_CHECK int layer_sync_pages(struct layer *layer, uint64_t inode, unsigned slots);
 MUST_CHECK int layer_allocate_pages(
         struct layer *layer, uint64_t inode, uint32_t block, uint32_t count, uint32_t slot);
 MUST_CHECK int layer_remove_file(
@@ -71,6 +79,7 @@ struct layer_file {
 	const uint8_t *entries; /* entry_count * PAGE_ENTRY_BYTES */
 	size_t entry_count;
 };
+/* Sealed ones only; an unsealed one has no file. */
 bool layer_find_file(const struct layer *layer, uint64_t inode, struct layer_file *ret);
 size_t layer_file_count(const struct layer *layer);
 struct layer_file layer_file_at(const struct layer *layer, size_t index); /* sorted by inode */
@@ -92,3 +101,24 @@ MUST_CHECK status manifest_writer_publish(
 void manifest_writer_free(struct manifest_writer *writer);
 
 int layer_folder(const struct layer *layer); /* its descriptor, borrowed */
+
+/*
+ * Giving back space. Each takes a lock on the layer's folder that a fold into it holds too, and does nothing while another has it.
+ *
+ * layer_finish_seal(): to be called once, in the background, when a layer was sealed and a durable stack says so (it is not the last one any
+ * more): punches the slots that its manifest does not name, removes the slot files of inodes that it does not name, and then its journal.
+ */
+MUST_CHECK status layer_finish_seal(struct layer *sealed, struct error *err);
+/*
+ * For garbage collection: of the versions of a sealed layer that is not the last in any stack, `ref` is the only one that is referenced.
+ * Does what layer_finish_seal() does if that is still to be done or if there are other versions, and removes those. *ret_is_busy: somebody still reads
+ * another version, or a fold is under way, and nothing was done; it will be possible later.
+ *
+ * is_still_so() is asked with the lock held, when no fold can come between: it looks at the references (under the store's lock) and says
+ * whether `ref` is the only version referenced, and the layer not the last of a stack. NULL: it is known that nobody folds.
+ */
+typedef bool (*layer_check_fn)(void *owner, const struct layer_ref *ref);
+MUST_CHECK status layer_tidy(int folder_fd, const struct layer_ref *ref, layer_check_fn is_still_so,
+        void *owner, bool *ret_is_busy, struct error *err);
+/* Does somebody, in whatever process, have a version of the sealed layer open? Its folder must not be removed then. */
+bool layer_is_read(int folder_fd);
