@@ -33,6 +33,8 @@ class Running:
             return self.platform.role_pid(role)
         if role == "compute":
             return self.platform.supervisor_pid(self.endpoint)
+        if role == "pagefs":
+            return self.platform.pagefs_pid(self.endpoint)
         postmaster = self.platform.postmaster_pid(self.branch_uid)
         if role == "postmaster" or postmaster is None:
             return postmaster
@@ -56,7 +58,7 @@ def running(own_platform):
     return Running(own_platform())
 
 
-@pytest.mark.parametrize("role", ["proxy", "compute", "postmaster", "backend"])
+@pytest.mark.parametrize("role", ["proxy", "compute", "pagefs", "postmaster", "backend"])
 def test_it_heals_by_itself(running, role):
     with load.WriteLoad(running.connect) as writing:
         for _ in range(3):
@@ -94,7 +96,7 @@ def test_a_dead_control_disturbs_no_client(running):
 def test_a_dead_up_disturbs_no_client_and_a_new_one_adopts(running):
     platform = running.platform
     with load.WriteLoad(running.connect) as writing:
-        before = {role: running.pid(role) for role in ("control", "proxy", "compute", "postmaster")}
+        before = {role: running.pid(role) for role in ("control", "proxy", "compute", "pagefs", "postmaster")}
         running.kill("up")
         platform.up.wait(10)
         writing.wait_for_progress()
@@ -127,13 +129,14 @@ def test_everything_at_once(running):
     wait_until(lambda: platform.rest.get(running.endpoint["name"])["status"]["current_state"] == "ACTIVE", "it says so")
 
 
-def test_postgres_dies_with_its_supervisor(running):
-    """Nobody may answer for an endpoint that nobody watches: the kernel ends Postgres when the supervisor dies."""
-    postmaster = running.pid("postmaster")
+def test_postgres_and_pagefs_die_with_their_supervisor(running):
+    """Nobody may answer for an endpoint that nobody watches: the kernel ends both when the supervisor dies."""
+    postmaster, pagefs = running.pid("postmaster"), running.pid("pagefs")
     with running.connect() as connection:
         connection.execute("select 1")
         running.kill("compute")
-        wait_until(lambda: not processes.is_alive(postmaster), "its Postgres is gone", 10)
+        for pid in (postmaster, pagefs):
+            wait_until(lambda: not processes.is_alive(pid), "it is gone with its supervisor", 10)  # noqa: B023
     assert running.connect().execute("select 1").fetchone() == (1,)
 
 
