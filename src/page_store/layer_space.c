@@ -1,0 +1,300 @@
+/*
+ * Giving back the space of a sealed layer: slots and files that its version in use does not name, and its other versions.
+ *
+ * A version of the manifest stays until all that it alone named is given back, so that what a crash left undone is found again; in the same
+ * way a layer that was just sealed keeps its journal.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/file.h>
+
+#include "page_store/disk.h"
+#include "page_store/layer.h"
+#include "page_store/manifest.h"
+#include "page_store/slot_cache.h"
+
+static void close_disk_fd(int *fd)
+{
+	if (*fd >= 0)
+		(void)disk_close(*fd);
+	*fd = -1;
+}
+
+int layer_lock_folder(int folder_fd)
+{
+	int fd = disk_open(folder_fd, ".", O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		return -1;
+	if (disk_lock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	int saved = errno;
+	(void)disk_close(fd);
+	errno = saved;
+	return -1;
+}
+
+/* ---- what is in the folder ---- */
+
+struct slot_place {
+	uint64_t inode;
+	uint32_t slot;
+};
+
+struct listing {
+	struct slot_place *slots;
+	size_t slot_count;
+	uint32_t *versions; /* of manifests */
+	size_t version_count;
+	bool has_journal;
+};
+
+static void listing_done(struct listing *listing)
+{
+	free(listing->slots);
+	free(listing->versions);
+	*listing = (struct listing){ 0 };
+}
+
+/* Room for one more, doubling at powers of two. */
+static void *with_room(void *array, size_t count, size_t size)
+{
+	return count & (count - 1) ? array : xrealloc(array, (count ? 2 * count : 1) * size);
+}
+
+static bool list_one(void *owner, const char *name)
+{
+	struct listing *listing = owner;
+	struct slot_place place;
+	uint32_t version = 0;
+	if (slot_name_parse(name, &place.inode, &place.slot)) {
+		listing->slots = with_room(listing->slots, listing->slot_count, sizeof place);
+		listing->slots[listing->slot_count++] = place;
+	} else if (manifest_name_parse(name, &version)) {
+		listing->versions = with_room(listing->versions, listing->version_count, sizeof version);
+		listing->versions[listing->version_count++] = version;
+	} else if (strcmp(name, "journal") == 0) {
+		listing->has_journal = true;
+	}
+	return true;
+}
+
+static status list_folder(int folder_fd, const struct layer_ref *ref, struct listing *ret, struct error *err)
+{
+	struct listing listing = { 0 };
+	if (disk_list(folder_fd, list_one, &listing) < 0) {
+		listing_done(&listing);
+		return error_set(err, STATUS_IO, errno, "could not list the folder of layer \"%s\"", ref->id);
+	}
+	*ret = listing;
+	return STATUS_OK;
+}
+
+/* ---- slots ---- */
+
+static status punch(
+        int fd, const struct layer_ref *ref, uint64_t from_block, uint64_t to_block, struct error *err)
+{
+	if (to_block > from_block &&
+	        disk_punch(fd, from_block * PAGE_BYTES, (to_block - from_block) * PAGE_BYTES) < 0)
+		return error_set(err, STATUS_IO, errno, "could not give back space of layer \"%s\"", ref->id);
+	return STATUS_OK;
+}
+
+/* Everything of the slot file that no entry names. */
+static status punch_around(
+        int fd, const struct layer_ref *ref, const struct layer_file *file, uint32_t slot, struct error *err)
+{
+	struct stat st;
+	if (disk_stat(fd, &st) < 0)
+		return error_set(err, STATUS_IO, errno, "could not give back space of layer \"%s\"", ref->id);
+	if (st.st_blocks == 0)
+		return STATUS_OK;
+	uint64_t end = ((uint64_t)st.st_size + PAGE_BYTES - 1) / PAGE_BYTES, kept = 0;
+	for (size_t i = 0; i < file->entry_count; i++) {
+		struct page_entry entry = page_entry_unpack(file->entries + i * PAGE_ENTRY_BYTES);
+		if (entry.slot != slot)
+			continue;
+		status s = punch(fd, ref, kept, entry.block, err);
+		if (s != STATUS_OK)
+			return s;
+		kept = (uint64_t)entry.block + 1;
+	}
+	/* What was allocated ahead is behind the end. */
+	if (end < kept)
+		end = kept;
+	return punch(fd, ref, kept, end + (UINT64_C(64) << 20) / PAGE_BYTES, err);
+}
+
+static bool names_slot(const struct layer_file *file, uint32_t slot)
+{
+	for (size_t i = 0; i < file->entry_count; i++) {
+		if (page_entry_unpack(file->entries + i * PAGE_ENTRY_BYTES).slot == slot)
+			return true;
+	}
+	return false;
+}
+
+static status give_back_slots(const struct layer *layer, const struct listing *listing, struct error *err)
+{
+	int folder_fd = layer_folder(layer);
+	const struct layer_ref *ref = layer_name(layer);
+	for (size_t i = 0; i < listing->slot_count; i++) {
+		const struct slot_place *place = &listing->slots[i];
+		char name[SLOT_NAME_BYTES];
+		slot_name(name, place->inode, place->slot);
+		struct layer_file file;
+		if (!layer_find_file(layer, place->inode, &file) || !names_slot(&file, place->slot)) {
+			if (disk_unlink(folder_fd, name) < 0)
+				return error_set(err, STATUS_IO, errno,
+				        "could not remove a file of layer \"%s\"", ref->id);
+			continue;
+		}
+		CLEANUP(close_disk_fd) int fd = disk_open(folder_fd, name, O_RDWR, 0);
+		if (fd < 0)
+			return error_set(
+			        err, STATUS_IO, errno, "could not open a file of layer \"%s\"", ref->id);
+		status s = punch_around(fd, ref, &file, place->slot, err);
+		if (s != STATUS_OK)
+			return s;
+	}
+	return STATUS_OK;
+}
+
+/* With the folder's lock. */
+static status give_back(const struct layer *layer, const struct listing *listing, struct error *err)
+{
+	int folder_fd = layer_folder(layer);
+	const struct layer_ref *ref = layer_name(layer);
+	status s = give_back_slots(layer, listing, err);
+	if (s != STATUS_OK)
+		return s;
+	for (size_t i = 0; i < listing->version_count; i++) {
+		char name[MANIFEST_NAME_BYTES];
+		manifest_name(name, listing->versions[i]);
+		if (listing->versions[i] != ref->version && disk_unlink(folder_fd, name) < 0)
+			return error_set(
+			        err, STATUS_IO, errno, "could not remove a version of layer \"%s\"", ref->id);
+	}
+	if (disk_unlink(folder_fd, "journal") < 0)
+		return error_set(
+		        err, STATUS_IO, errno, "could not remove the journal of layer \"%s\"", ref->id);
+	return STATUS_OK;
+}
+
+status layer_finish_seal(struct layer *sealed, struct error *err)
+{
+	assert(!layer_journal(sealed));
+	CLEANUP(close_disk_fd) int lock = layer_lock_folder(layer_folder(sealed));
+	if (lock < 0) {
+		if (errno == EWOULDBLOCK)
+			return STATUS_OK; /* a fold: what is left to do here is done after it, by layer_tidy() */
+		return error_set(
+		        err, STATUS_IO, errno, "could not lock layer \"%s\"", layer_name(sealed)->id);
+	}
+	CLEANUP(listing_done) struct listing listing = { 0 };
+	status s = list_folder(layer_folder(sealed), layer_name(sealed), &listing, err);
+	if (s != STATUS_OK)
+		return s;
+	if (listing.version_count != 1 || listing.versions[0] != layer_name(sealed)->version)
+		return STATUS_OK; /* folded meanwhile: who reads the other version is for layer_tidy() to find out */
+	return give_back(sealed, &listing, err);
+}
+
+/* Exclusive locks on the other versions, so that nobody begins to read one; false: somebody does. */
+static status lock_others(int folder_fd, const struct layer_ref *ref, const struct listing *listing,
+        int *locks, bool *ret_is_busy, struct error *err)
+{
+	for (size_t i = 0; i < listing->version_count; i++) {
+		if (listing->versions[i] == ref->version)
+			continue;
+		char name[MANIFEST_NAME_BYTES];
+		manifest_name(name, listing->versions[i]);
+		locks[i] = disk_open(folder_fd, name, O_RDONLY, 0);
+		if (locks[i] < 0)
+			return error_set(
+			        err, STATUS_IO, errno, "could not open a version of layer \"%s\"", ref->id);
+		if (disk_lock(locks[i], LOCK_EX | LOCK_NB) < 0) {
+			if (errno != EWOULDBLOCK)
+				return error_set(err, STATUS_IO, errno,
+				        "could not lock a version of layer \"%s\"", ref->id);
+			*ret_is_busy = true;
+			return STATUS_OK;
+		}
+	}
+	*ret_is_busy = false;
+	return STATUS_OK;
+}
+
+static status tidy(const struct layer *layer, layer_check_fn is_still_so, void *owner, bool *ret_is_busy,
+        struct error *err)
+{
+	int folder_fd = layer_folder(layer);
+	const struct layer_ref *ref = layer_name(layer);
+	CLEANUP(listing_done) struct listing listing = { 0 };
+	status s = list_folder(folder_fd, ref, &listing, err);
+	if (s != STATUS_OK)
+		return s;
+	if (listing.version_count == 1 && !listing.has_journal) {
+		*ret_is_busy = false;
+		return STATUS_OK;
+	}
+	if (is_still_so && !is_still_so(owner, ref)) {
+		*ret_is_busy = true;
+		return STATUS_OK;
+	}
+	int *locks = xcalloc(listing.version_count + 1, sizeof *locks);
+	for (size_t i = 0; i < listing.version_count; i++)
+		locks[i] = -1;
+	bool is_busy = false;
+	s = lock_others(folder_fd, ref, &listing, locks, &is_busy, err);
+	if (s == STATUS_OK && !is_busy)
+		s = give_back(layer, &listing, err);
+	for (size_t i = 0; i < listing.version_count; i++)
+		close_disk_fd(&locks[i]);
+	free(locks);
+	if (s == STATUS_OK)
+		*ret_is_busy = is_busy;
+	return s;
+}
+
+status layer_tidy(int folder_fd, const struct layer_ref *ref, layer_check_fn is_still_so, void *owner,
+        bool *ret_is_busy, struct error *err)
+{
+	CLEANUP(close_disk_fd) int lock = layer_lock_folder(folder_fd);
+	if (lock < 0 && errno == EWOULDBLOCK) {
+		*ret_is_busy = true;
+		return STATUS_OK;
+	}
+	CLEANUP(close_disk_fd)
+	int own_fd = lock < 0 ? -1 : disk_open(folder_fd, ".", O_RDONLY | O_DIRECTORY, 0);
+	if (own_fd < 0)
+		return error_set(err, STATUS_IO, errno, "could not lock layer \"%s\"", ref->id);
+	struct layer *layer = NULL;
+	status s = layer_open_sealed(own_fd, ref, &layer, err);
+	if (s != STATUS_OK)
+		return s;
+	(void)TAKE_FD(own_fd);
+	s = tidy(layer, is_still_so, owner, ret_is_busy, err);
+	(void)layer_release(layer);
+	return s;
+}
+
+bool layer_is_read(int folder_fd)
+{
+	CLEANUP(listing_done) struct listing listing = { 0 };
+	struct layer_ref none = { .version = 0 };
+	struct error err;
+	if (list_folder(folder_fd, &none, &listing, &err) != STATUS_OK)
+		return true; /* who cannot look does not remove */
+	for (size_t i = 0; i < listing.version_count; i++) {
+		char name[MANIFEST_NAME_BYTES];
+		manifest_name(name, listing.versions[i]);
+		CLEANUP(close_disk_fd) int fd = disk_open(folder_fd, name, O_RDONLY, 0);
+		if (fd < 0 ? errno != ENOENT : disk_lock(fd, LOCK_EX | LOCK_NB) < 0)
+			return true;
+	}
+	CLEANUP(close_disk_fd) int lock = layer_lock_folder(folder_fd);
+	return lock < 0;
+}
