@@ -69,9 +69,11 @@ status control_file_parse(struct slice bytes, struct control_file *ret, struct e
 	*ret = (struct control_file){
 		.system_identifier = read_u64(p),
 		.state = (enum control_state)state,
+		.checkpoint_lsn = read_u64(p + 32),
 		.redo_lsn = read_u64(p + 40),
 		.checkpoint_timeline = read_u32(p + 48),
 		.min_recovery_lsn = read_u64(p + 136),
+		.min_recovery_timeline = read_u32(p + 144),
 		.max_prepared_transactions = (int32_t)read_u32(p + 192),
 		.wal_segment_size = segment_size,
 		.checksum_version = read_u32(p + 252),
@@ -126,31 +128,52 @@ status control_file_read(int folder_fd, struct control_file *ret, struct error *
 	return st == STATUS_OK ? control_file_parse((struct slice){ bytes, sizeof bytes }, ret, err) : st;
 }
 
-status control_file_set_system_identifier(int folder_fd, uint64_t identifier, struct error *err)
+static status begin_edit(
+        const uint8_t bytes[CONTROL_FILE_BYTES], struct control_file *ret, size_t *ret_crc, struct error *err)
 {
-	CLEANUP(close_fd) int fd = -1;
-	status st = open_control(folder_fd, O_RDWR, &fd, err);
-	uint8_t bytes[CONTROL_FILE_BYTES];
-	size_t len = 0, crc_offset = 0;
+	status st = control_file_parse((struct slice){ bytes, CONTROL_FILE_BYTES }, ret, err);
+	return st == STATUS_OK ? find_crc((struct slice){ bytes, CONTROL_FILE_BYTES }, ret_crc, err) : st;
+}
+
+static void end_edit(uint8_t bytes[CONTROL_FILE_BYTES], size_t crc_offset)
+{
+	uint32_t crc = crc32c(bytes, crc_offset);
+	memcpy(bytes + crc_offset, &crc, sizeof crc);
+}
+
+status control_file_set_system_identifier(
+        uint8_t bytes[CONTROL_FILE_BYTES], uint64_t identifier, struct error *err)
+{
 	struct control_file control;
-	if (st == STATUS_OK)
-		st = read_bytes(fd, bytes, &len, err);
-	if (st == STATUS_OK)
-		st = control_file_parse((struct slice){ bytes, len }, &control, err);
-	if (st == STATUS_OK)
-		st = find_crc((struct slice){ bytes, len }, &crc_offset, err);
+	size_t crc_offset = 0;
+	status st = begin_edit(bytes, &control, &crc_offset, err);
 	if (st != STATUS_OK)
 		return st;
 	if (control.state != CONTROL_SHUT_DOWN)
 		return error_set(err, STATUS_CONFLICT, 0, "the cluster was not shut down cleanly");
-
 	memcpy(bytes, &identifier, sizeof identifier);
-	uint32_t crc = crc32c(bytes, crc_offset);
-	memcpy(bytes + crc_offset, &crc, sizeof crc);
-	ssize_t n = pwrite(fd, bytes, sizeof bytes, 0);
-	if (n != (ssize_t)sizeof bytes || fsync(fd) < 0)
-		return error_set(
-		        err, STATUS_IO, n < 0 ? errno : ENOSPC, "could not write \"" CONTROL_FILE_NAME "\"");
+	end_edit(bytes, crc_offset);
+	return STATUS_OK;
+}
+
+status control_file_set_archive_recovery(
+        uint8_t bytes[CONTROL_FILE_BYTES], uint64_t lsn, uint32_t timeline, struct error *err)
+{
+	struct control_file control;
+	size_t crc_offset = 0;
+	status st = begin_edit(bytes, &control, &crc_offset, err);
+	if (st != STATUS_OK)
+		return st;
+	if (control.state != CONTROL_IN_PRODUCTION && control.state != CONTROL_SHUT_DOWN)
+		return error_set(err, STATUS_CONFLICT, 0,
+		        "the cluster was neither running nor shut down cleanly when it was cut (state %d)",
+		        (int)control.state);
+	uint32_t state = CONTROL_IN_ARCHIVE_RECOVERY;
+	memcpy(bytes + 16, &state, sizeof state);
+	memcpy(bytes + 136, &lsn, sizeof lsn);
+	memcpy(bytes + 144, &timeline, sizeof timeline);
+	memset(bytes + 152, 0, 17); /* no backup */
+	end_edit(bytes, crc_offset);
 	return STATUS_OK;
 }
 

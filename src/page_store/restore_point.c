@@ -16,6 +16,7 @@
 
 #include "base/number.h"
 #include "page_store/disk.h"
+#include "page_store/fold.h"
 #include "page_store/store_record.h"
 #include "page_store/volume.h"
 
@@ -309,18 +310,6 @@ status restore_point_find_time(const struct store *store, const char *volume_id,
 	return find_newest(store, volume_id, is_before_time, time_usec, ret, err);
 }
 
-static bool stack_begins_with(const struct stack *stack, const struct restore_point *point)
-{
-	if (point->layer_count >= stack->count) /* the open one is above */
-		return false;
-	for (size_t i = 0; i < point->layer_count; i++) {
-		const struct layer_ref *a = &stack->layers[i], *b = &point->layers[i];
-		if (strcmp(a->store, b->store) != 0 || strcmp(a->id, b->id) != 0 || a->version != b->version)
-			return false;
-	}
-	return true;
-}
-
 static status add_locked(struct store *store, struct restore_point *point, struct error *err)
 {
 	CLEANUP(stack_done) struct stack stack = { 0 };
@@ -330,7 +319,8 @@ static status add_locked(struct store *store, struct restore_point *point, struc
 		st = restore_point_list(store, point->volume_id, &numbers.list, &numbers.count, err);
 	if (st != STATUS_OK)
 		return st;
-	if (!stack_begins_with(&stack, point))
+	size_t count = fold_find_cut(&stack, point->layers, point->layer_count);
+	if (count == 0)
 		return error_set(err, STATUS_CONFLICT, 0,
 		        "the layers of volume \"%s\" have been folded since the cut", point->volume_id);
 	uint64_t number = stack.next_point;
@@ -341,9 +331,11 @@ static status add_locked(struct store *store, struct restore_point *point, struc
 	st = stack_write(store, point->volume_id, &stack, err);
 	if (st != STATUS_OK)
 		return st;
-	struct restore_point numbered = *point;
-	numbered.number = number;
-	st = restore_point_write(store, &numbered, err);
+	struct restore_point now = *point;
+	now.number = number;
+	now.layers = stack.layers;
+	now.layer_count = count;
+	st = restore_point_write(store, &now, err);
 	if (st == STATUS_OK)
 		point->number = number;
 	return st;

@@ -36,8 +36,8 @@ void restore_point_format(const struct restore_point *point, struct buffer *out)
 MUST_CHECK status restore_point_read(const struct store *store, const char *volume_id, uint64_t number,
         struct restore_point *ret, struct error *err);
 /*
- * A new one of a volume: takes the lock, sees that the volume's stack still begins with the point's layers (STATUS_CONFLICT when a fold has
- * replaced one since the cut: cut again), gives it the next number (point->number is set) and writes it.
+ * A new one of a volume: takes the lock, takes the layers that show what the point's show from the volume's stack as it is now (fold_find_cut();
+ * STATUS_CONFLICT when the cut has been folded with later ones: cut again), gives it the next number (point->number is set) and writes it.
  */
 MUST_CHECK status restore_point_add(struct store *store, struct restore_point *point, struct error *err);
 /* Durable, replaces; under the store's lock. For folds, which put an equal list of layers in. */

@@ -1,12 +1,7 @@
 /*
  * What nobody names (store.h, S1 to S3). What to remove is decided under the lock; a layer then gets a name by which nobody can find it, and
- * goes without the lock. Old versions of a layer that is still needed:
- *
- *   1. under the lock, see which versions are named; those below the highest one that nobody names are old, and nobody can name them again
- *   2. without it, punch the slots that an old version names and no other one that has a manifest
- *   3. remove the old manifest, lowest version first
- *
- * A fold that runs meanwhile never writes to a slot that any manifest in the folder names (fold.h), so what is punched here is not what it writes.
+ * goes without the lock. One that somebody still reads (a fold has just replaced it) stays for the next time. Old versions of layers, and what a
+ * sealing left undone, are for layer_tidy().
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,10 +12,9 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "base/number.h"
 #include "base/random.h"
 #include "page_store/disk.h"
-#include "page_store/page.h"
+#include "page_store/manifest.h"
 #include "page_store/store.h"
 #include "page_store/store_record.h"
 
@@ -28,6 +22,7 @@
 struct named {
 	char id[LAYER_ID_MAX + 1];
 	uint32_t version;
+	bool is_open; /* the last one of a stack */
 };
 
 struct collection {
@@ -61,6 +56,7 @@ static void note_reference(void *owner, const struct store_reference *reference)
 		struct named *named = &c->named[c->named_count++];
 		memcpy(named->id, ref->id, sizeof named->id);
 		named->version = ref->version;
+		named->is_open = reference->is_stack && i + 1 == reference->stack_count;
 	}
 }
 
@@ -80,6 +76,8 @@ static void sort_named(struct collection *c)
 	for (size_t i = 1; i < c->named_count; i++)
 		if (compare_named(&c->named[i], &c->named[kept - 1]) != 0)
 			c->named[kept++] = c->named[i];
+		else
+			c->named[kept - 1].is_open |= c->named[i].is_open;
 	c->named_count = kept;
 }
 
@@ -91,13 +89,6 @@ static int compare_id(const void *key, const void *item)
 static bool is_named(const struct collection *c, const char *id)
 {
 	return c->named_count && bsearch(id, c->named, c->named_count, sizeof *c->named, compare_id);
-}
-
-static bool is_version_named(const struct collection *c, const char *id, uint32_t version)
-{
-	struct named key = { .version = version };
-	(void)snprintf(key.id, sizeof key.id, "%s", id);
-	return bsearch(&key, c->named, c->named_count, sizeof *c->named, compare_named) != NULL;
 }
 
 static void add_garbage(struct collection *c, char *path)
@@ -157,6 +148,9 @@ static status set_aside(struct collection *c, struct error *err)
 	for (size_t i = 0; st == STATUS_OK && i < unnamed.count; i++) {
 		CLEANUP(free_text) char *from = xasprintf("layers/%s", unnamed.ids[i]);
 		CLEANUP(free_text) char *to = xasprintf("garbage/%016" PRIx64, random_u64());
+		CLEANUP(close_fd) int fd = disk_open(store_folder(c->store), from, O_RDONLY | O_DIRECTORY, 0);
+		if (fd >= 0 && layer_is_read(fd))
+			continue;
 		if (disk_rename(store_folder(c->store), from, to) < 0)
 			st = error_set(err, STATUS_IO, errno, "could not rename folder \"%s\"", from);
 		else
@@ -165,200 +159,76 @@ static status set_aside(struct collection *c, struct error *err)
 	return st;
 }
 
-/* ---- old versions ---- */
+/* ---- layers that stay ---- */
 
-struct versions {
-	struct layer **old, **kept; /* old: highest first */
-	size_t old_count, kept_count;
+struct leftovers {
+	size_t manifests;
+	bool has_current, has_journal;
+	uint32_t version;
 };
 
-static void versions_done(struct versions *versions)
+static bool look_at_file(void *owner, const char *name)
 {
-	for (size_t i = 0; i < versions->old_count; i++)
-		layer_release(versions->old[i]);
-	for (size_t i = 0; i < versions->kept_count; i++)
-		layer_release(versions->kept[i]);
-	free(versions->old);
-	free(versions->kept);
-}
-
-struct manifests {
-	uint32_t *versions; /* after sorting, highest first */
-	size_t count;
-};
-
-static void manifests_done(struct manifests *manifests)
-{
-	free(manifests->versions);
-}
-
-static bool take_manifest(void *owner, const char *name)
-{
-	struct manifests *manifests = owner;
-	int64_t version;
-	if (strncmp(name, "manifest.", 9) != 0 ||
-	        !number_parse(slice_from_text(name + 9), 0, UINT32_MAX, &version))
-		return true; /* a slot file, a journal, a manifest that is being written */
-	manifests->versions =
-	        xrealloc(manifests->versions, (manifests->count + 1) * sizeof *manifests->versions);
-	manifests->versions[manifests->count++] = (uint32_t)version;
+	struct leftovers *left = owner;
+	uint32_t version;
+	if (strcmp(name, "journal") == 0) {
+		left->has_journal = true;
+	} else if (manifest_name_parse(name, &version)) {
+		left->manifests++;
+		left->has_current |= version == left->version;
+	}
 	return true;
 }
 
-static int compare_descending(const void *a, const void *b)
+/* Asked by layer_tidy() with the layer's lock, when no fold can come between. */
+static bool is_only_version(void *owner, const struct layer_ref *ref)
 {
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-	return (x < y) - (x > y);
-}
-
-static status open_version(const struct collection *c, int folder_fd, const char *id, uint32_t version,
-        struct layer **ret, struct error *err)
-{
-	struct layer_ref ref = { .version = version };
-	(void)snprintf(ref.store, sizeof ref.store, "%s", store_id(c->store));
-	(void)snprintf(ref.id, sizeof ref.id, "%s", id);
-	CLEANUP(close_fd) int fd = fcntl(folder_fd, F_DUPFD_CLOEXEC, 0);
-	if (fd < 0)
-		return error_set(err, STATUS_IO, errno, "could not open layer \"%s\"", id);
-	status st = layer_open_sealed(fd, &ref, ret, err);
-	if (st == STATUS_OK)
-		(void)TAKE_FD(fd);
-	return st;
-}
-
-/* Those above the highest one that is named belong to a fold that is about to name them, or that was cut off: never old. */
-static status open_versions(const struct collection *c, int folder_fd, const char *id, uint32_t highest,
-        const struct manifests *manifests, struct versions *ret, struct error *err)
-{
-	ret->old = xcalloc(manifests->count, sizeof(struct layer *));
-	ret->kept = xcalloc(manifests->count, sizeof(struct layer *));
-	for (size_t i = 0; i < manifests->count; i++) {
-		uint32_t version = manifests->versions[i];
-		bool is_kept = version >= highest || is_version_named(c, id, version);
-		struct layer **place = is_kept ? &ret->kept[ret->kept_count] : &ret->old[ret->old_count];
-		status st = open_version(c, folder_fd, id, version, place, err);
-		if (st != STATUS_OK)
-			return st;
-		++*(is_kept ? &ret->kept_count : &ret->old_count);
-	}
-	return STATUS_OK;
-}
-
-static bool is_slot_kept(const struct versions *versions, uint64_t inode, const struct page_entry *entry)
-{
-	for (size_t i = 0; i < versions->kept_count; i++) {
-		struct layer_file file;
-		struct page_entry other;
-		if (layer_find_file(versions->kept[i], inode, &file) &&
-		        layer_file_find_page(&file, entry->block, &other) && other.slot == entry->slot)
-			return true;
-	}
-	return false;
-}
-
-/* Consecutive blocks of one slot file, gathered. */
-struct punch {
-	int fd;
-	uint64_t first, count;
-};
-
-static status punch_out(struct punch *punch, struct error *err)
-{
-	if (punch->count == 0)
-		return STATUS_OK;
-	if (disk_punch(punch->fd, punch->first * PAGE_BYTES, punch->count * PAGE_BYTES) < 0 &&
-	        errno != EOPNOTSUPP)
-		return error_set(err, STATUS_IO, errno, "could not give back the space of old pages");
-	punch->count = 0;
-	return STATUS_OK;
-}
-
-static int64_t space_of(int fd)
-{
-	struct stat st;
-	return fstat(fd, &st) == 0 ? (int64_t)st.st_blocks * 512 : 0;
-}
-
-static status punch_file(struct collection *c, const struct versions *versions, int folder_fd,
-        const struct layer_file *file, uint32_t slot, struct error *err)
-{
-	char name[32];
-	(void)snprintf(name, sizeof name, "%016" PRIx64 ".%u", file->inode, slot);
-	CLEANUP(close_fd) int fd = -1;
-	struct punch punch = { .fd = -1 };
-	int64_t before = 0;
-	status st = STATUS_OK;
-	for (size_t i = 0; st == STATUS_OK && i < file->entry_count; i++) {
-		struct page_entry entry = page_entry_unpack(file->entries + i * PAGE_ENTRY_BYTES);
-		if (entry.slot != slot || is_slot_kept(versions, file->inode, &entry))
-			continue;
-		if (fd < 0) {
-			fd = disk_open(folder_fd, name, O_RDWR, 0);
-			if (fd < 0)
-				return errno == ENOENT ? STATUS_OK
-				                       : error_set(err, STATUS_IO, errno,
-				                                 "could not open file \"%s\"", name);
-			punch.fd = fd;
-			before = space_of(fd);
-		}
-		if (punch.count && punch.first + punch.count != entry.block)
-			st = punch_out(&punch, err);
-		if (punch.count == 0)
-			punch.first = entry.block;
-		punch.count++;
-	}
-	if (st == STATUS_OK && fd >= 0)
-		st = punch_out(&punch, err);
-	if (fd >= 0)
-		c->bytes += before - space_of(fd);
-	return st;
-}
-
-static status remove_version(
-        struct collection *c, const struct versions *versions, int folder_fd, size_t old, struct error *err)
-{
-	const struct layer *layer = versions->old[old];
-	status st = STATUS_OK;
-	for (size_t i = 0; st == STATUS_OK && i < layer_file_count(layer); i++) {
-		struct layer_file file = layer_file_at(layer, i);
-		for (uint32_t slot = 0; st == STATUS_OK && slot < 2; slot++)
-			st = punch_file(c, versions, folder_fd, &file, slot, err);
-	}
+	struct collection *c = owner;
+	CLEANUP(collection_done) struct collection now = { .store = c->store };
+	struct error err;
+	if (store_lock(c->store, &err) != STATUS_OK)
+		return false;
+	status st = store_each_reference(c->store, note_reference, &now, &err);
+	store_unlock(c->store);
 	if (st != STATUS_OK)
-		return st;
-	char name[32];
-	struct stat manifest = { 0 };
-	(void)snprintf(name, sizeof name, "manifest.%" PRIu32, layer_name(layer)->version);
-	(void)fstatat(folder_fd, name, &manifest, AT_SYMLINK_NOFOLLOW);
-	if (disk_unlink(folder_fd, name) < 0)
-		return error_set(err, STATUS_IO, errno, "could not remove file \"%s\"", name);
-	c->bytes += (int64_t)manifest.st_blocks * 512;
-	return STATUS_OK;
+		return false;
+	sort_named(&now);
+	bool is_named_so = false;
+	for (size_t i = 0; i < now.named_count; i++) {
+		if (strcmp(now.named[i].id, ref->id) != 0)
+			continue;
+		if (now.named[i].version != ref->version || now.named[i].is_open)
+			return false;
+		is_named_so = true;
+	}
+	return is_named_so;
 }
 
-static status clean_layer(struct collection *c, const char *id, uint32_t highest, struct error *err)
+static status clean_layer(struct collection *c, const struct named *named, struct error *err)
 {
-	struct layer_ref ref = { .version = highest };
+	struct layer_ref ref = { .version = named->version };
 	(void)snprintf(ref.store, sizeof ref.store, "%s", store_id(c->store));
-	(void)snprintf(ref.id, sizeof ref.id, "%s", id);
+	memcpy(ref.id, named->id, sizeof ref.id);
 	CLEANUP(close_fd) int folder_fd = -1;
-	CLEANUP(manifests_done) struct manifests manifests = { 0 };
-	CLEANUP(versions_done) struct versions versions = { 0 };
 	status st = store_open_layer_folder(c->store, &ref, &folder_fd, err);
 	if (st != STATUS_OK)
 		return st;
-	if (disk_list(folder_fd, take_manifest, &manifests) < 0)
-		return error_set(err, STATUS_IO, errno, "could not list layer \"%s\"", id);
-	bool has_old = false;
-	for (size_t i = 0; i < manifests.count; i++)
-		has_old |= manifests.versions[i] < highest && !is_version_named(c, id, manifests.versions[i]);
-	if (!has_old)
-		return STATUS_OK;
-	qsort(manifests.versions, manifests.count, sizeof *manifests.versions, compare_descending);
-	st = open_versions(c, folder_fd, id, highest, &manifests, &versions, err);
-	for (size_t i = versions.old_count; st == STATUS_OK && i-- > 0;) /* lowest first */
-		st = remove_version(c, &versions, folder_fd, i, err);
-	return st == STATUS_OK ? st : error_prefix(err, "layer \"%s\"", id);
+	/* Looking at names is cheap; opening a layer checks its whole manifest. */
+	struct leftovers left = { .version = named->version };
+	if (disk_list(folder_fd, look_at_file, &left) < 0)
+		return error_set(err, STATUS_IO, errno, "could not list layer \"%s\"", named->id);
+	if (!left.has_current || (left.manifests == 1 && !left.has_journal))
+		return STATUS_OK; /* not sealed yet, or nothing left to do */
+	CLEANUP(free_text) char *path = store_path(c->store, "layers/%s", named->id);
+	int64_t before = 0, after = 0;
+	bool is_busy;
+	st = tree_space(path, &before, err);
+	if (st == STATUS_OK)
+		st = layer_tidy(folder_fd, &ref, is_only_version, c, &is_busy, err);
+	if (st == STATUS_OK)
+		st = tree_space(path, &after, err);
+	c->bytes += before > after ? before - after : 0; /* it grows by nothing but a fold */
+	return st == STATUS_OK ? st : error_prefix(err, "layer \"%s\"", named->id);
 }
 
 static status clean_layers(struct collection *c, struct error *err)
@@ -367,11 +237,13 @@ static status clean_layers(struct collection *c, struct error *err)
 	status result = STATUS_OK;
 	for (size_t i = 0; i < c->named_count; i++) {
 		const struct named *named = &c->named[i];
-		bool is_highest = i + 1 == c->named_count || strcmp(c->named[i + 1].id, named->id) != 0;
+		bool has_another_version =
+		        (i > 0 && strcmp(named->id, c->named[i - 1].id) == 0) ||
+		        (i + 1 < c->named_count && strcmp(named->id, c->named[i + 1].id) == 0);
 		struct error one;
-		if (!is_highest || named->version == 0)
+		if (named->is_open || has_another_version)
 			continue;
-		status st = clean_layer(c, named->id, named->version, &one);
+		status st = clean_layer(c, named, &one);
 		if (st != STATUS_OK && result == STATUS_OK) {
 			result = st;
 			*err = one;
