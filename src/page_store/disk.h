@@ -25,6 +25,12 @@ MUST_CHECK int disk_rename(int folder_fd, const char *from, const char *to);
 MUST_CHECK int disk_unlink(int folder_fd, const char *name);                   /* 0 also when there is none */
 MUST_CHECK int disk_make_folder(int folder_fd, const char *name, mode_t mode); /* EEXIST is an error */
 int disk_close(int fd);
+static inline void disk_close_fd(int *fd) /* for CLEANUP: as close_fd(), for files */
+{
+	if (*fd >= 0)
+		(void)disk_close(*fd);
+	*fd = -1;
+}
 
 /* Names in a folder but "." and "..", in no order; stops when on_name returns false. */
 typedef bool (*disk_name_fn)(void *owner, const char *name);

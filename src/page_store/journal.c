@@ -236,18 +236,11 @@ static struct journal *journal_new(int fd, const char *layer_id, uint64_t tag, u
 	return journal;
 }
 
-static void close_disk_fd(int *fd)
-{
-	if (*fd >= 0)
-		(void)disk_close(*fd);
-	*fd = -1;
-}
-
 status journal_create(
         int folder_fd, const char *layer_id, uint64_t layer_tag, struct journal **ret, struct error *err)
 {
 	assert(strlen(layer_id) <= LAYER_ID_MAX);
-	CLEANUP(close_disk_fd) int fd = disk_open(folder_fd, JOURNAL_NAME, O_RDWR | O_CREAT | O_EXCL, 0600);
+	CLEANUP(disk_close_fd) int fd = disk_open(folder_fd, JOURNAL_NAME, O_RDWR | O_CREAT | O_EXCL, 0600);
 	if (fd < 0)
 		return error_set(
 		        err, STATUS_IO, errno, "could not create the journal of layer \"%s\"", layer_id);
@@ -264,7 +257,7 @@ status journal_open(int folder_fd, const char *layer_id, journal_record_fn on_re
         struct journal **ret, uint64_t *ret_layer_tag, struct error *err)
 {
 	assert(strlen(layer_id) <= LAYER_ID_MAX);
-	CLEANUP(close_disk_fd) int fd = disk_open(folder_fd, JOURNAL_NAME, O_RDWR, 0);
+	CLEANUP(disk_close_fd) int fd = disk_open(folder_fd, JOURNAL_NAME, O_RDWR, 0);
 	if (fd < 0)
 		return error_set(err, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO, errno,
 		        "could not open the journal of layer \"%s\"", layer_id);

@@ -15,13 +15,6 @@
 #include "page_store/manifest.h"
 #include "page_store/slot_cache.h"
 
-static void close_disk_fd(int *fd)
-{
-	if (*fd >= 0)
-		(void)disk_close(*fd);
-	*fd = -1;
-}
-
 int layer_lock_folder(int folder_fd)
 {
 	int fd = disk_open(folder_fd, ".", O_RDONLY | O_DIRECTORY, 0);
@@ -151,7 +144,7 @@ static status give_back_slots(const struct layer *layer, const struct listing *l
 				        "could not remove a file of layer \"%s\"", ref->id);
 			continue;
 		}
-		CLEANUP(close_disk_fd) int fd = disk_open(folder_fd, name, O_RDWR, 0);
+		CLEANUP(disk_close_fd) int fd = disk_open(folder_fd, name, O_RDWR, 0);
 		if (fd < 0)
 			return error_set(
 			        err, STATUS_IO, errno, "could not open a file of layer \"%s\"", ref->id);
@@ -186,7 +179,7 @@ static status give_back(const struct layer *layer, const struct listing *listing
 status layer_finish_seal(struct layer *sealed, struct error *err)
 {
 	assert(!layer_journal(sealed));
-	CLEANUP(close_disk_fd) int lock = layer_lock_folder(layer_folder(sealed));
+	CLEANUP(disk_close_fd) int lock = layer_lock_folder(layer_folder(sealed));
 	if (lock < 0) {
 		if (errno == EWOULDBLOCK)
 			return STATUS_OK; /* a fold: what is left to do here is done after it, by layer_tidy() */
@@ -252,7 +245,7 @@ static status tidy(const struct layer *layer, layer_check_fn is_still_so, void *
 	if (s == STATUS_OK && !is_busy)
 		s = give_back(layer, &listing, err);
 	for (size_t i = 0; i < listing.version_count; i++)
-		close_disk_fd(&locks[i]);
+		disk_close_fd(&locks[i]);
 	free(locks);
 	if (s == STATUS_OK)
 		*ret_is_busy = is_busy;
@@ -262,12 +255,12 @@ static status tidy(const struct layer *layer, layer_check_fn is_still_so, void *
 status layer_tidy(int folder_fd, const struct layer_ref *ref, layer_check_fn is_still_so, void *owner,
         bool *ret_is_busy, struct error *err)
 {
-	CLEANUP(close_disk_fd) int lock = layer_lock_folder(folder_fd);
+	CLEANUP(disk_close_fd) int lock = layer_lock_folder(folder_fd);
 	if (lock < 0 && errno == EWOULDBLOCK) {
 		*ret_is_busy = true;
 		return STATUS_OK;
 	}
-	CLEANUP(close_disk_fd)
+	CLEANUP(disk_close_fd)
 	int own_fd = lock < 0 ? -1 : disk_open(folder_fd, ".", O_RDONLY | O_DIRECTORY, 0);
 	if (own_fd < 0)
 		return error_set(err, STATUS_IO, errno, "could not lock layer \"%s\"", ref->id);
@@ -291,10 +284,10 @@ bool layer_is_read(int folder_fd)
 	for (size_t i = 0; i < listing.version_count; i++) {
 		char name[MANIFEST_NAME_BYTES];
 		manifest_name(name, listing.versions[i]);
-		CLEANUP(close_disk_fd) int fd = disk_open(folder_fd, name, O_RDONLY, 0);
+		CLEANUP(disk_close_fd) int fd = disk_open(folder_fd, name, O_RDONLY, 0);
 		if (fd < 0 ? errno != ENOENT : disk_lock(fd, LOCK_EX | LOCK_NB) < 0)
 			return true;
 	}
-	CLEANUP(close_disk_fd) int lock = layer_lock_folder(folder_fd);
+	CLEANUP(disk_close_fd) int lock = layer_lock_folder(folder_fd);
 	return lock < 0;
 }

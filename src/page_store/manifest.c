@@ -168,20 +168,13 @@ void manifest_writer_format(
 		buffer_append(out, parts[i].data, parts[i].len);
 }
 
-static void close_disk_fd(int *fd)
-{
-	if (*fd >= 0)
-		(void)disk_close(*fd);
-	*fd = -1;
-}
-
 static status publish(
         const struct manifest_writer *writer, int folder_fd, const struct layer_ref *ref, struct error *err)
 {
 	char name[MANIFEST_NAME_BYTES], fresh[MANIFEST_NAME_BYTES + 4];
 	manifest_name(name, ref->version);
 	(void)snprintf(fresh, sizeof fresh, "%s.new", name);
-	CLEANUP(close_disk_fd) int fd = disk_open(folder_fd, fresh, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	CLEANUP(disk_close_fd) int fd = disk_open(folder_fd, fresh, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	if (fd < 0)
 		return error_set(
 		        err, STATUS_IO, errno, "could not create the manifest of layer \"%s\"", ref->id);
@@ -389,7 +382,7 @@ status manifest_open(int folder_fd, const struct layer_ref *ref, struct manifest
 {
 	char name[MANIFEST_NAME_BYTES];
 	manifest_name(name, ref->version);
-	CLEANUP(close_disk_fd) int fd = disk_open(folder_fd, name, O_RDONLY, 0);
+	CLEANUP(disk_close_fd) int fd = disk_open(folder_fd, name, O_RDONLY, 0);
 	if (fd < 0)
 		return error_set(err, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_IO, errno,
 		        "could not open the manifest of layer \"%s\", version %u", ref->id, ref->version);

@@ -60,7 +60,7 @@ static status fill(int folder_fd, struct error *err)
 {
 	static const char *const folders[] = { "layers", "stacks", "points", "snapshots", "garbage" };
 	struct stat file;
-	CLEANUP(close_fd) int record_fd = disk_open(folder_fd, "store.json", O_RDONLY, 0);
+	CLEANUP(disk_close_fd) int record_fd = disk_open(folder_fd, "store.json", O_RDONLY, 0);
 	if (record_fd >= 0 && disk_stat(record_fd, &file) == 0 && file.st_size > 0)
 		return STATUS_OK;
 	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
@@ -153,7 +153,7 @@ struct store *store_close(struct store *store)
 		return NULL;
 	assert(!store->is_locked);
 	close_fd(&store->folder_fd);
-	close_fd(&store->lock_fd);
+	disk_close_fd(&store->lock_fd);
 	free(store->path);
 	free(store->stores_path);
 	(void)pthread_mutex_destroy(&store->mutex);
