@@ -5,7 +5,9 @@ Used by the members of bench/; nothing here knows what is measured.
 
 import json
 import os
+import pwd
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -83,12 +85,21 @@ class Tarn:
                 sys.exit(f"gave up waiting for {what}")
             time.sleep(0.02)
 
-    def endpoint(self, project):
-        return self.json("get-endpoint", f"projects/{project}/branches/production/endpoints/primary")
+    def endpoint(self, project, branch="production"):
+        return self.json("get-endpoint", f"projects/{project}/branches/{branch}/endpoints/primary")
 
-    def login(self, project):
+    def socket(self, endpoint):
+        """Environment for the compute's Unix socket, as the superuser: the storage without the proxy."""
+        folder = os.path.join(self.data, "computes", endpoint["uid"], "socket")
+        return {"PGHOST": folder, "PGPORT": "5432", "PGUSER": "cloud_admin", "PGDATABASE": "databricks_postgres"}
+
+    def volume(self, endpoint):
+        with open(os.path.join(self.data, "computes", endpoint["uid"], "spec.json"), encoding="utf-8") as f:
+            return os.path.join(self.data, "volumes", json.load(f)["volume_id"])
+
+    def login(self, project, branch="production"):
         """Environment for psql, pgbench or psycopg: through the proxy, TLS verified, token as password."""
-        endpoint = self.endpoint(project)
+        endpoint = self.endpoint(project, branch)
         credential = self.json("generate-database-credential", endpoint["name"])
         role = self.json("list-roles", f"projects/{project}/branches/production")[0]["status"]["postgres_role"]
         return {
@@ -100,6 +111,90 @@ class Tarn:
             "PGSSLMODE": "verify-full",
             "PGSSLROOTCERT": os.path.join(self.data, "authority.crt"),
         }
+
+
+class Stock:
+    """Stock Postgres on the plain file system: a base backup of a compute, with the settings the compute has."""
+
+    # What only makes sense on the page store, or would archive.
+    PLAIN = {"archive_mode": "off", "archive_command": "''", "full_page_writes": "on", "wal_recycle": "on", "restore_command": "''",
+             "recovery_init_sync_method": "fsync", "checkpoint_timeout": "5min"}
+
+    def __init__(self, tarn, endpoint, folder, settings=None):
+        """The compute must be awake."""
+        self.folder = os.path.join(folder, "stock")
+        self.data = os.path.join(self.folder, "data")
+        os.mkdir(self.folder)
+        os.chmod(self.folder, 0o711)
+        self.user = pwd.getpwnam("tarn") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+        self.route = {"PGHOST": self.folder, "PGPORT": "5432", "PGUSER": "cloud_admin", "PGDATABASE": "databricks_postgres"}
+        self.info = {"host": self.folder, "port": 5432, "user": "cloud_admin", "dbname": "databricks_postgres"}
+        subprocess.run(["pg_basebackup", "-D", self.data, "-X", "stream", "-c", "fast"], env={**os.environ, **tarn.socket(endpoint)},
+                       check=True, capture_output=True)
+        self.settings_path = os.path.join(self.folder, "postgresql.conf")
+        with open(os.path.join(tarn.data, "computes", endpoint["uid"], "postgresql.conf"), encoding="utf-8") as f:
+            text = f.read()
+        for name, value in {**self.PLAIN, **(settings or {})}.items():
+            text += f"{name} = {value}\n"
+        # A compute's own start-up may name files of its own; the last line of a name counts.
+        text += f"hba_file = '{self.folder}/hba.conf'\nident_file = '{self.folder}/ident.conf'\nlisten_addresses = ''\n"
+        text += f"unix_socket_directories = '{self.folder}'\nport = 5432\n"
+        for name, content in (("postgresql.conf", text), ("hba.conf", "local all all trust\nlocal replication all trust\n"), ("ident.conf", "")):
+            with open(os.path.join(self.folder, name), "w", encoding="utf-8") as f:
+                f.write(content)
+        subprocess.run(["chown", "-R", f"{self.user.pw_uid}:{self.user.pw_gid}", self.folder], check=True)
+        os.chmod(self.data, 0o700)
+        self.server = None
+
+    def begin(self):
+        as_user = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        with open(os.path.join(self.folder, "log"), "ab") as log:
+            self.server = subprocess.Popen(["postgres", "-D", self.data, "-c", f"config_file={self.settings_path}"],
+                                           stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", **as_user)
+
+    def is_ready(self):
+        """The last line of postmaster.pid is the server's own word (src/include/utils/pidfile.h)."""
+        if self.server.poll() is not None:
+            with open(os.path.join(self.folder, "log"), encoding="utf-8", errors="replace") as log:
+                sys.exit(f"stock Postgres did not start:\n{log.read()[-2000:]}")
+        try:
+            with open(os.path.join(self.data, "postmaster.pid"), encoding="ascii", errors="replace") as f:
+                lines = f.read().splitlines()
+        except OSError:
+            return False
+        return len(lines) > 7 and lines[0] == str(self.server.pid) and lines[7].strip() == "ready"
+
+    def start(self):
+        self.begin()
+        deadline = time.monotonic() + 60
+        while not self.is_ready():
+            if time.monotonic() > deadline:
+                sys.exit("stock Postgres does not get ready")
+            time.sleep(0.0005)  # polling with connections would be client load, and slow the start down
+        return self
+
+    def stop(self):
+        if self.server is not None and self.server.poll() is None:
+            self.server.send_signal(signal.SIGINT)
+            self.server.wait(120)
+        self.server = None
+
+
+def disk_usage(*paths):
+    """Bytes on disk below the paths, each inode once, as du counts them. Mounts are not entered."""
+    done = subprocess.run(["du", "-s", "-x", "-B1", "-c", *paths], capture_output=True, text=True, check=False)
+    return int(done.stdout.splitlines()[-1].split()[0])
+
+
+def drop_caches():
+    """The kernel's page cache, of the plain file system and of FUSE alike. False when we may not."""
+    subprocess.run(["sync"], check=True)
+    try:
+        with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
+            f.write("3\n")
+        return True
+    except PermissionError:
+        return False
 
 
 def percentile(values, share):

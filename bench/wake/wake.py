@@ -7,19 +7,15 @@ endpoint that runs, which says how much of a wake is connecting.
 """
 
 import argparse
-import glob
 import json
 import os
-import pwd
-import shutil
-import signal
 import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import psycopg  # noqa: E402
-from tarn_bench import Tarn, machine, percentile, table  # noqa: E402
+from tarn_bench import Stock, Tarn, machine, percentile, table  # noqa: E402
 
 
 def arguments():
@@ -41,55 +37,16 @@ def first_row(connection_info):
     return taken
 
 
-class Bare:
-    """A copy of the sleeping endpoint's cluster, started by hand with the configuration the compute had."""
-
-    def __init__(self, tarn, user):
-        self.user = user
-        self.folder = os.path.join(tarn.data, "bare")
-        volume = glob.glob(os.path.join(tarn.data, "volumes", "*"))[0]
-        self.data = os.path.join(self.folder, "data")
-        shutil.copytree(volume, self.folder, symlinks=True)
-        settings = glob.glob(os.path.join(tarn.data, "computes", "*", "postgresql.conf"))[0]
-        self.socket = os.path.join(self.folder, "socket")
-        os.mkdir(self.socket, 0o700)
-        shutil.copy(settings, self.socket)
-        with open(os.path.join(self.socket, "hba.conf"), "w", encoding="ascii") as f:
-            f.write("local all all trust\n")  # the socket's folder lets in only its user and root
-        for root, folders, files in os.walk(self.folder):
-            for name in [".", *folders, *files]:
-                os.lchown(os.path.join(root, name), user.pw_uid, user.pw_gid)
-        self.info = {"host": self.socket, "port": 5432, "user": "cloud_admin", "dbname": "databricks_postgres"}
-
-    def is_ready(self, pid):
-        """The last line of postmaster.pid is the server's own word (src/include/utils/pidfile.h)."""
-        try:
-            with open(os.path.join(self.data, "postmaster.pid"), encoding="ascii", errors="replace") as f:
-                lines = f.read().splitlines()
-        except OSError:
-            return False
-        return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
-
-    def start_and_ask(self):
-        as_user = {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-        begin = time.perf_counter()
-        server = subprocess.Popen(
-            ["postgres", "-D", self.data, "-c",
-             f"config_file={self.socket}/postgresql.conf", "-c", f"hba_file={self.socket}/hba.conf",
-             "-c", "listen_addresses=", "-c", f"unix_socket_directories={self.socket}"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **as_user)
-        try:
-            # Connecting again and again would fork a backend each time and slow down the start that is measured.
-            while not self.is_ready(server.pid):
-                if server.poll() is not None or time.perf_counter() - begin > 30:
-                    sys.exit("the bare Postgres did not start")
-                time.sleep(0.0005)
-            with psycopg.connect(**self.info, autocommit=True) as connection:
-                assert connection.execute("SELECT 1").fetchone() == (1,)
-                return (time.perf_counter() - begin) * 1000
-        finally:
-            server.send_signal(signal.SIGINT)
-            server.wait(30)
+def start_and_ask(bare):
+    """Milliseconds from executing `postgres` to its first row."""
+    begin = time.perf_counter()
+    bare.start()
+    try:
+        with psycopg.connect(**bare.info, autocommit=True) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+            return (time.perf_counter() - begin) * 1000
+    finally:
+        bare.stop()
 
 
 def compute(tarn):
@@ -100,7 +57,6 @@ def compute(tarn):
 def main():
     options = arguments()
     about = machine()
-    user_name = "tarn" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     with Tarn(options.tarn, settings=["suspend_timeout_min_sec=1"]) as tarn:
         print("creating a project …", flush=True)
         tarn.json("create-project", "bench", "--json",
@@ -113,9 +69,10 @@ def main():
         def asleep():
             return compute(tarn)["state"] == "asleep"
 
+        first_row(info)
+        bare = Stock(tarn, tarn.endpoint("bench"), tarn.folder)
         tarn.wait(asleep, 60, "the endpoint to fall asleep")
-        bare = Bare(tarn, pwd.getpwnam(user_name))
-        bare.start_and_ask()  # both sides: everything has been read from disk once
+        start_and_ask(bare)  # both sides: everything has been read from disk once
         first_row(info)
         measured = {"wake": [], "awake": [], "bare": []}
         parts = {"process start of the supervisor, messages": [], "supervisor until Postgres is executed": [],
@@ -124,7 +81,7 @@ def main():
                  "route and open, first backend of a fresh Postgres": []}
         for number in range(options.wakes):
             tarn.wait(asleep, 60, "the endpoint to fall asleep")
-            measured["bare"].append(bare.start_and_ask())
+            measured["bare"].append(start_and_ask(bare))
             measured["wake"].append(first_row(info))
             measured["awake"].append(first_row(info))
             timing = compute(tarn)["timing"]
