@@ -36,11 +36,11 @@
 struct fold;
 
 /*
- * The pair whose upper layer is the cheapest, or NULL. Finishes what an interrupted fold left first; since that may have rewritten
- * the volume's stack, *ret_has_changed_stack tells an open image to read it again (a pair was replaced by one layer of the same content).
+ * The pair whose upper layer is the cheapest, or NULL. What an interrupted fold left is handed out first, as a fold whose pages are
+ * all copied.
  */
-MUST_CHECK status fold_choose(struct store *store, const char *volume_id, struct fold **ret,
-        bool *ret_has_changed_stack, struct error *err);
+MUST_CHECK status fold_choose(
+        struct store *store, const char *volume_id, struct fold **ret, struct error *err);
 const struct layer_ref *fold_lower(const struct fold *fold);
 const struct layer_ref *fold_upper(const struct fold *fold);
 uint64_t fold_page_count(const struct fold *fold); /* to be copied, all in all */

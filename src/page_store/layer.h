@@ -120,6 +120,9 @@ MUST_CHECK status layer_finish_seal(struct layer *sealed, struct error *err);
 typedef bool (*layer_check_fn)(void *owner, const struct layer_ref *ref);
 MUST_CHECK status layer_tidy(int folder_fd, const struct layer_ref *ref, layer_check_fn is_still_so,
         void *owner, bool *ret_is_busy, struct error *err);
+/* layer_tidy() for who has the lock, and the version in use open. */
+MUST_CHECK status layer_tidy_locked(const struct layer *layer, layer_check_fn is_still_so, void *owner,
+        bool *ret_is_busy, struct error *err);
 /* The lock itself: a descriptor to be closed with disk_close(); -1 with EWOULDBLOCK while another has it. */
 MUST_CHECK int layer_lock_folder(int folder_fd);
 /* Does somebody, in whatever process, have a version of the sealed layer open? Its folder must not be removed then. */

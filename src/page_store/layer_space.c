@@ -220,8 +220,8 @@ static status lock_others(int folder_fd, const struct layer_ref *ref, const stru
 	return STATUS_OK;
 }
 
-static status tidy(const struct layer *layer, layer_check_fn is_still_so, void *owner, bool *ret_is_busy,
-        struct error *err)
+status layer_tidy_locked(const struct layer *layer, layer_check_fn is_still_so, void *owner,
+        bool *ret_is_busy, struct error *err)
 {
 	int folder_fd = layer_folder(layer);
 	const struct layer_ref *ref = layer_name(layer);
@@ -269,7 +269,7 @@ status layer_tidy(int folder_fd, const struct layer_ref *ref, layer_check_fn is_
 	if (s != STATUS_OK)
 		return s;
 	(void)TAKE_FD(own_fd);
-	s = tidy(layer, is_still_so, owner, ret_is_busy, err);
+	s = layer_tidy_locked(layer, is_still_so, owner, ret_is_busy, err);
 	(void)layer_release(layer);
 	return s;
 }

@@ -402,6 +402,19 @@ status manifest_open(int folder_fd, const struct layer_ref *ref, struct manifest
 	return STATUS_OK;
 }
 
+status manifest_peek(int folder_fd, const struct layer_ref *ref, uint64_t *ret_entry_count, struct error *err)
+{
+	char name[MANIFEST_NAME_BYTES];
+	manifest_name(name, ref->version);
+	CLEANUP(disk_close_fd) int fd = disk_open(folder_fd, name, O_RDONLY, 0);
+	uint8_t header[MANIFEST_HEADER_BYTES] = { 0 };
+	if (fd < 0 || disk_read(fd, header, sizeof header, 0) < 0)
+		return error_set(err, STATUS_IO, errno,
+		        "could not read the manifest of layer \"%s\", version %u", ref->id, ref->version);
+	*ret_entry_count = read_le64(header + AT_ENTRY_COUNT);
+	return STATUS_OK;
+}
+
 void manifest_close(struct manifest *manifest)
 {
 	if (manifest->mapped)

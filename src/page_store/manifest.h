@@ -44,6 +44,10 @@ void manifest_close(struct manifest *manifest);
 MUST_CHECK status manifest_check(
         struct slice bytes, const struct layer_ref *ref, struct manifest *ret, struct error *err);
 
+/* How many pages it says it has, unchecked; for estimates. */
+MUST_CHECK status manifest_peek(
+        int folder_fd, const struct layer_ref *ref, uint64_t *ret_entry_count, struct error *err);
+
 struct layer_file manifest_file_at(const struct manifest *manifest, size_t index);
 
 void manifest_writer_set_origin(struct manifest_writer *writer, const struct manifest_origin *origin);
