@@ -28,6 +28,12 @@ void restore_point_done(struct restore_point *point)
 	*point = (struct restore_point){ 0 };
 }
 
+bool restore_point_is_same(const struct restore_point *a, const struct restore_point *b)
+{
+	return a->number == b->number && a->end_lsn == b->end_lsn && a->timeline == b->timeline &&
+	       strcmp(a->volume_id, b->volume_id) == 0;
+}
+
 static bool is_segment_size(int64_t size)
 {
 	return size >= 1 << 20 && size <= 1 << 30 && (size & (size - 1)) == 0;

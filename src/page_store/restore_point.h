@@ -57,9 +57,17 @@ MUST_CHECK status restore_point_find_lsn(const struct store *store, const char *
 MUST_CHECK status restore_point_find_time(const struct store *store, const char *volume_id, int64_t time_usec,
         struct restore_point *ret, struct error *err);
 
+/* Were both made by the same cut? The layers may differ: one may have been folded. */
+bool restore_point_is_same(const struct restore_point *a, const struct restore_point *b);
+
 /* Snapshots: the point with its own links to WAL [redo_lsn, end_lsn] in snapshots/ID/wal. */
 MUST_CHECK status snapshot_read(
         const struct store *store, const char *id, struct restore_point *ret, struct error *err);
 MUST_CHECK status snapshot_create(struct store *store, const char *id, const struct restore_point *point,
         const char *archive_path, struct error *err);
 MUST_CHECK status snapshot_remove(struct store *store, const char *id, struct error *err);
+/* A snapshot that was made of this point; STATUS_NOT_FOUND. Under the lock. */
+MUST_CHECK status snapshot_find(const struct store *store, const struct restore_point *point,
+        struct restore_point *ret, struct error *err);
+/* Names; the caller frees *ret and each. */
+MUST_CHECK status snapshot_list(const struct store *store, char ***ret, size_t *ret_count, struct error *err);

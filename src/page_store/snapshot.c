@@ -1,6 +1,7 @@
 /* Snapshots (restore_point.h): a restore point and its WAL, apart from the volume it was made of. */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -172,4 +173,59 @@ status snapshot_remove(struct store *store, const char *id, struct error *err)
 	store_unlock(store);
 	CLEANUP(free_text) char *dead = store_path(store, "snapshots/%s.dead", id);
 	return st == STATUS_OK ? tree_remove(dead, err) : st;
+}
+
+struct listing {
+	char **names;
+	size_t count;
+};
+
+static void listing_done(struct listing *listing)
+{
+	for (size_t i = 0; i < listing->count; i++)
+		free(listing->names[i]);
+	free(listing->names);
+}
+
+static bool take_name(void *owner, const char *name)
+{
+	struct listing *listing = owner;
+	if (strchr(name, '.')) /* ID.new, ID.dead */
+		return true;
+	listing->names = xrealloc(listing->names, (listing->count + 1) * sizeof *listing->names);
+	listing->names[listing->count++] = xstrdup(name);
+	return true;
+}
+
+status snapshot_list(const struct store *store, char ***ret, size_t *ret_count, struct error *err)
+{
+	CLEANUP(listing_done) struct listing listing = { 0 };
+	CLEANUP(close_fd) int fd = disk_open(store_folder(store), "snapshots", O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0 || disk_list(fd, take_name, &listing) < 0)
+		return error_set(err, STATUS_IO, errno, "could not list the snapshots of store \"%s\"",
+		        store_id(store));
+	*ret = listing.names;
+	*ret_count = listing.count;
+	listing = (struct listing){ 0 };
+	return STATUS_OK;
+}
+
+status snapshot_find(const struct store *store, const struct restore_point *point, struct restore_point *ret,
+        struct error *err)
+{
+	CLEANUP(listing_done) struct listing listing = { 0 };
+	status st = snapshot_list(store, &listing.names, &listing.count, err);
+	for (size_t i = 0; st == STATUS_OK && i < listing.count; i++) {
+		CLEANUP(restore_point_done) struct restore_point candidate = { 0 };
+		st = snapshot_read(store, listing.names[i], &candidate, err);
+		if (st == STATUS_OK && restore_point_is_same(&candidate, point)) {
+			*ret = candidate;
+			candidate = (struct restore_point){ 0 };
+			return STATUS_OK;
+		}
+	}
+	return st == STATUS_OK ? error_set(err, STATUS_NOT_FOUND, 0,
+	                                 "restore point %" PRIu64 " of volume \"%s\" is gone", point->number,
+	                                 point->volume_id)
+	                       : st;
 }

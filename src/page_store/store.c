@@ -376,10 +376,8 @@ static status each_snapshot(
         const struct store *store, store_reference_fn on_reference, void *owner, struct error *err)
 {
 	CLEANUP(names_done) struct names names = { 0 };
-	status st = list_folder(store, "snapshots", &names, err);
+	status st = snapshot_list(store, &names.list, &names.count, err);
 	for (size_t i = 0; st == STATUS_OK && i < names.count; i++) {
-		if (strchr(names.list[i], '.'))
-			continue; /* ID.new, ID.dead */
 		CLEANUP(restore_point_done) struct restore_point point = { 0 };
 		st = snapshot_read(store, names.list[i], &point, err);
 		if (st == STATUS_OK)

@@ -13,12 +13,13 @@
 #include "base/role_lock.h"
 #include "page_store/control_file.h"
 #include "page_store/file_copy.h"
+#include "page_store/store.h"
 #include "page_store/volume_folder.h"
 #include "wal_store/wal_file.h"
 
 struct volume {
-	char *path;      /* volumes/<id> */
-	char *data_path; /* volumes/<id>/data */
+	char *path;                                /* volumes/<id> */
+	char *data_path, *wal_path, *archive_path; /* inside */
 	struct volume_record record;
 	struct role_lock *lease; /* V2 */
 	struct system_user user; /* Postgres' */
@@ -56,6 +57,8 @@ status volume_open(const struct data_directory *dd, const char *id, struct volum
 	CLEANUP(volume_closep) struct volume *volume = xcalloc(1, sizeof *volume);
 	volume->path = data_directory_path(dd, "volumes/%s", id);
 	volume->data_path = data_directory_path(dd, "volumes/%s/data", id);
+	volume->wal_path = data_directory_path(dd, "volumes/%s/wal", id);
+	volume->archive_path = data_directory_path(dd, "volumes/%s/archive", id);
 	st = system_user_find(dd->settings.postgres_user, &volume->user, err);
 	if (st == STATUS_OK)
 		st = open_checked(volume, id, err);
@@ -65,6 +68,22 @@ status volume_open(const struct data_directory *dd, const char *id, struct volum
 	return STATUS_OK;
 }
 
+status volume_find_store(
+        const struct data_directory *dd, const char *id, char ret_store[STORE_ID_MAX + 1], struct error *err)
+{
+	status st = volume_id_check(id, err);
+	if (st != STATUS_OK)
+		return st;
+	CLEANUP(free_text) char *path = data_directory_path(dd, "volumes/%s", id);
+	if (!file_exists(path))
+		return error_set(err, STATUS_NOT_FOUND, 0, "volume \"%s\" does not exist", id);
+	struct volume_record record;
+	st = volume_record_read(path, &record, err);
+	if (st == STATUS_OK)
+		memcpy(ret_store, record.store, sizeof record.store);
+	return st;
+}
+
 struct volume *volume_close(struct volume *volume)
 {
 	if (!volume)
@@ -72,13 +91,30 @@ struct volume *volume_close(struct volume *volume)
 	role_lock_free(volume->lease);
 	free(volume->path);
 	free(volume->data_path);
+	free(volume->wal_path);
+	free(volume->archive_path);
 	free(volume);
 	return NULL;
+}
+
+const char *volume_store(const struct volume *volume)
+{
+	return volume->record.store;
 }
 
 const char *volume_data_path(const struct volume *volume)
 {
 	return volume->data_path;
+}
+
+const char *volume_wal_path(const struct volume *volume)
+{
+	return volume->wal_path;
+}
+
+const char *volume_archive_path(const struct volume *volume)
+{
+	return volume->archive_path;
 }
 
 int volume_postgres_major(const struct volume *volume)
@@ -126,37 +162,42 @@ static void close_folder(DIR **folder)
 }
 
 /* What an interrupted promotion wrote of its new timeline; the next one shall find the number free again. */
-static status remove_timeline(int wal_fd, uint32_t timeline, struct error *err)
+static status remove_timeline(const char *path, uint32_t timeline, struct error *err)
 {
-	int listed_fd = openat(wal_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CLEANUP(close_fd) int fd = -1;
+	status st = folder_open(path, &fd, err);
+	if (st != STATUS_OK)
+		return st;
+	CLEANUP(close_fd) int listed_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	CLEANUP(close_folder) DIR *folder = listed_fd < 0 ? NULL : fdopendir(listed_fd);
-	if (!folder) {
-		int saved = errno;
-		close_fd(&listed_fd);
-		return error_set(err, STATUS_IO, saved, "could not list the WAL folder");
-	}
+	if (!folder)
+		return error_set(err, STATUS_IO, errno, "could not list folder \"%s\"", path);
+	(void)TAKE_FD(listed_fd); /* closedir() closes it */
+	bool has_removed = false;
 	for (struct dirent *item; (item = readdir(folder));) {
 		if (!wal_file_is_of_timeline(item->d_name, timeline))
 			continue;
-		if (unlinkat(wal_fd, item->d_name, 0) < 0 && errno != ENOENT)
+		if (unlinkat(fd, item->d_name, 0) < 0 && errno != ENOENT)
 			return error_set(err, STATUS_IO, errno, "could not remove file \"%s\"", item->d_name);
+		has_removed = true;
 	}
-	return fsync(wal_fd) < 0 ? error_set(err, STATUS_IO, errno, "could not sync the WAL folder")
-	                         : STATUS_OK;
+	if (has_removed && fsync(fd) < 0)
+		return error_set(err, STATUS_IO, errno, "could not sync folder \"%s\"", path);
+	return STATUS_OK;
 }
 
 /*
  * Postgres removes recovery.signal before the promotion is complete in pg_control. A crash between the two would make the
- * next start a crash recovery that goes on in the parent's timeline, which rule 3 forbids (T4).
+ * next start a crash recovery that goes on in the parent's timeline, which rule 3 forbids (T4). What the archive took of the timeline that
+ * did not come to be would get in the way of the one that will (W1).
  */
-static status arm_recovery(const struct volume *volume, int data_fd, struct error *err)
+static status arm_recovery(const struct volume *volume, int data_fd, bool has_signal, struct error *err)
 {
-	CLEANUP(free_text) char *wal_path = xasprintf("%s/wal", volume->path);
-	CLEANUP(close_fd) int wal_fd = -1;
-	status st = folder_open(wal_path, &wal_fd, err);
+	uint32_t timeline = volume->record.recovery_timeline + 1;
+	status st = remove_timeline(volume->wal_path, timeline, err);
 	if (st == STATUS_OK)
-		st = remove_timeline(wal_fd, volume->record.recovery_timeline + 1, err);
-	if (st != STATUS_OK)
+		st = remove_timeline(volume->archive_path, timeline, err);
+	if (st != STATUS_OK || has_signal)
 		return st;
 	CLEANUP(close_fd)
 	int fd = openat(
@@ -184,8 +225,8 @@ status volume_plan_start(struct volume *volume, struct volume_start *ret, struct
 	struct stat signal_st;
 	bool has_signal = fstatat(data_fd, "recovery.signal", &signal_st, AT_SYMLINK_NOFOLLOW) == 0;
 	bool is_promoted = control.checkpoint_timeline > record->recovery_timeline;
-	if (!is_promoted && !has_signal)
-		st = arm_recovery(volume, data_fd, err);
+	if (!is_promoted)
+		st = arm_recovery(volume, data_fd, has_signal, err);
 	if (st != STATUS_OK)
 		return error_prefix(err, "volume \"%s\"", record->id);
 	*ret = (struct volume_start){ .recovery_timeline = is_promoted ? 0 : record->recovery_timeline,
@@ -195,7 +236,12 @@ status volume_plan_start(struct volume *volume, struct volume_start *ret, struct
 	return STATUS_OK;
 }
 
-/* Renamed first: from then on the name is free, and what is left is garbage for the sweep. */
+/* ---- the end of a volume ---- */
+
+/*
+ * Renamed first: from then on the name is free. What is left, in the order in which a crash may leave it: the folder, the references, the
+ * layers; each is found by the sweep.
+ */
 static status bury(const struct data_directory *dd, const char *path, const char *id, struct error *err)
 {
 	CLEANUP(free_text) char *dead = data_directory_path(dd, "volumes/%s.dead", id);
@@ -209,6 +255,18 @@ static status bury(const struct data_directory *dd, const char *path, const char
 	return st == STATUS_OK ? tree_remove(dead, err) : st;
 }
 
+static status remove_layers(
+        const struct data_directory *dd, const char *store_name, const char *id, struct error *err)
+{
+	CLEANUP(store_closep) struct store *store = NULL;
+	status st = store_open(dd, store_name, &store, err);
+	if (st == STATUS_NOT_FOUND)
+		return STATUS_OK; /* purged with its project */
+	if (st == STATUS_OK)
+		st = volume_remove_references(store, id, err);
+	return st == STATUS_OK ? store_collect_garbage(store, NULL, err) : st;
+}
+
 status volume_destroy(const struct data_directory *dd, const char *id, struct error *err)
 {
 	status st = volume_id_check(id, err);
@@ -218,60 +276,16 @@ status volume_destroy(const struct data_directory *dd, const char *id, struct er
 	if (!file_exists(path))
 		return STATUS_OK;
 	struct role_lock *lease = NULL;
+	struct volume_record record = { 0 };
+	struct error ignored;
 	st = take_lease(path, id, &lease, err); /* held to the end: V3 */
+	/* One whose record cannot be read goes too; the sweep then finds its references without it. */
+	bool has_record = st == STATUS_OK && volume_record_read(path, &record, &ignored) == STATUS_OK &&
+	                  strcmp(record.id, id) == 0;
 	if (st == STATUS_OK)
 		st = bury(dd, path, id, err);
+	if (st == STATUS_OK && has_record)
+		st = remove_layers(dd, record.store, id, err);
 	role_lock_free(lease);
 	return st == STATUS_OK ? STATUS_OK : error_prefix(err, "could not destroy volume \"%s\"", id);
-}
-
-status volume_space(const struct data_directory *dd, const char *id, int64_t *ret_bytes, struct error *err)
-{
-	status st = volume_id_check(id, err);
-	if (st != STATUS_OK)
-		return st;
-	CLEANUP(free_text) char *path = data_directory_path(dd, "volumes/%s", id);
-	if (!file_exists(path))
-		return error_set(err, STATUS_NOT_FOUND, 0, "volume \"%s\" does not exist", id);
-	return tree_space(path, ret_bytes, err);
-}
-
-static bool is_remains(const char *name)
-{
-	const char *dot = strchr(name, '.');
-	return dot && dot != name && (strcmp(dot, ".new") == 0 || strcmp(dot, ".dead") == 0);
-}
-
-static status sweep_one(const struct data_directory *dd, const char *name,
-        void (*on_complete)(void *owner, const char *id), void *owner, struct error *err)
-{
-	if (is_remains(name)) {
-		CLEANUP(free_text) char *path = data_directory_path(dd, "volumes/%s", name);
-		return tree_remove(path, err);
-	}
-	if (volume_id_is_valid(name))
-		on_complete(owner, name);
-	return STATUS_OK;
-}
-
-status volume_sweep(const struct data_directory *dd, void (*on_complete)(void *owner, const char *id),
-        void *owner, struct error *err)
-{
-	CLEANUP(free_text) char *path = data_directory_path(dd, "volumes");
-	CLEANUP(close_folder) DIR *folder = opendir(path);
-	if (!folder)
-		return errno == ENOENT
-		               ? STATUS_OK
-		               : error_set(err, STATUS_IO, errno, "could not list folder \"%s\"", path);
-	/* One that cannot be removed does not keep the others; the first failure is told. */
-	status result = STATUS_OK;
-	for (struct dirent *item; (item = readdir(folder));) {
-		struct error one;
-		status st = sweep_one(dd, item->d_name, on_complete, owner, &one);
-		if (st != STATUS_OK && result == STATUS_OK) {
-			result = st;
-			*err = one;
-		}
-	}
-	return result;
 }

@@ -1,269 +1,253 @@
 /*
- * A clone of a running parent (volume.h). What is left out is what pg_basebackup leaves out: things that Postgres makes
- * anew at every start, or that belong to the parent alone (its slots, its pid file).
+ * A clone of a volume at a restore point (volume.h). What is left out of the image is what pg_basebackup leaves out: things that Postgres
+ * makes anew at every start, or that belong to the source alone (its slots, its pid file).
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/file.h"
-#include "base/number.h"
 #include "page_store/control_file.h"
-#include "page_store/file_copy.h"
+#include "page_store/image.h"
 #include "page_store/volume.h"
 #include "page_store/volume_folder.h"
+#include "page_store/volume_tree.h"
+#include "wal_store/wal_archive.h"
 #include "wal_store/wal_file.h"
 
-#define HISTORY_MAX_BYTES (1u << 20)
+struct cloning {
+	const struct data_directory *dd;
+	const struct volume_clone *clone;
+	const struct restore_point *point;
+	struct wal_history history; /* of the source's timeline */
+	struct volume_folder folder;
+	struct store *store;
+	struct image *image;
+	struct layer_ref *layers; /* the point's, as they are now; the clone's stack keeps them so */
+	size_t layer_count;
+};
 
-static bool is_one_of(const char *name, const char *const *list, size_t count)
+static void cloning_done(struct cloning *c)
 {
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(name, list[i]) == 0)
-			return true;
-	return false;
+	if (c->image)
+		image_abandon(c->image);
+	wal_history_done(&c->history);
+	volume_folder_done(&c->folder);
+	store_close(c->store);
+	free(c->layers);
 }
 
-static bool starts_with(const char *text, const char *prefix)
+static status check(const struct volume_clone *clone, struct error *err)
 {
-	return strncmp(text, prefix, strlen(prefix)) == 0;
-}
-
-static size_t count_digits(const char *text)
-{
-	return strspn(text, "0123456789");
-}
-
-/* "t3_16384", "t3_16384_fsm.1": files of temporary tables. */
-static bool is_temporary_relation(const char *name)
-{
-	size_t backend = name[0] == 't' ? count_digits(name + 1) : 0;
-	return backend > 0 && name[1 + backend] == '_' && count_digits(name + 2 + backend) > 0;
+	const struct restore_point *point = clone->point;
+	status st = volume_id_check(clone->id, err);
+	if (st != STATUS_OK)
+		return st;
+	if (clone->lsn < point->end_lsn)
+		return error_set(err, STATUS_INVALID, 0,
+		        "the position is before restore point %" PRIu64 " of volume \"%s\"", point->number,
+		        point->volume_id);
+	if (clone->timeline % 2 != 0 || clone->timeline == 0)
+		return error_set(
+		        err, STATUS_INVALID, 0, "timeline %u is not one for a clone", clone->timeline);
+	/* Promotion would else pick a number below its own history, or one that another branch has. */
+	if (clone->timeline <= clone->source_timeline || clone->source_timeline < point->timeline)
+		return error_set(err, STATUS_INVALID, 0, "timeline %u is not newer than the source's, %u",
+		        clone->timeline, clone->source_timeline);
+	return STATUS_OK;
 }
 
 /*
- * Any fork but "init" of a relation that has one: the table is unlogged. Recovery would throw the content away and put the
- * init fork in its place.
+ * The point's layers as a reference names them now, under the store's lock: a fold may have replaced some since the caller read the point.
+ * A point that is gone may live on in a snapshot.
  */
-static bool is_unlogged_content(const struct copy_entry *entry)
+static status find_layers(struct cloning *c, struct error *err)
 {
-	size_t digits = count_digits(entry->name);
-	if (entry->is_folder || digits == 0 || digits > 10 || starts_with(entry->name + digits, "_init") ||
-	        !starts_with(entry->path, "base/"))
-		return false;
-	char init_name[32];
-	(void)snprintf(init_name, sizeof init_name, "%.*s_init", (int)digits, entry->name);
-	struct stat st;
-	return fstatat(entry->folder_fd, init_name, &st, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
-static status choose_from_parent(
-        void *owner, const struct copy_entry *entry, enum copy_choice *ret, struct error *err)
-{
-	static const char *const emptied[] = { "pg_stat_tmp", "pg_replslot", "pg_dynshmem", "pg_notify",
-		"pg_serial", "pg_snapshots", "pg_subtrans" };
-	static const char *const left_out_everywhere[] = { "postmaster.pid", "postmaster.opts",
-		"backup_label", "backup_label.old", "tablespace_map", "tablespace_map.old", "backup_manifest",
-		"postgresql.auto.conf.tmp", "current_logfiles.tmp" };
-	static const char *const left_out_at_top[] = { "pg_wal", "recovery.signal", "standby.signal" };
-	(void)owner;
-
-	if (starts_with(entry->path, "pg_tblspc/")) {
-		status st = error_set(err, STATUS_UNSUPPORTED, 0,
-		        "the parent has a tablespace, which a branch would share with it");
-		error_hint(err, "Move its tables to the default tablespace and drop it.");
-		return st;
+	CLEANUP(restore_point_done) struct restore_point now = { 0 };
+	status st = restore_point_read(c->store, c->point->volume_id, c->point->number, &now, err);
+	if (st == STATUS_NOT_FOUND || (st == STATUS_OK && !restore_point_is_same(&now, c->point))) {
+		restore_point_done(&now);
+		st = snapshot_find(c->store, c->point, &now, err);
 	}
-	bool is_left_out =
-	        is_one_of(entry->name, left_out_everywhere, ARRAY_LEN(left_out_everywhere)) ||
-	        is_one_of(entry->path, left_out_at_top, ARRAY_LEN(left_out_at_top)) ||
-	        strcmp(entry->path, "global/pg_control") == 0 || /* copied last, whole: see below */
-	        starts_with(entry->name, "pgsql_tmp") || starts_with(entry->name, "pg_internal.init") ||
-	        is_temporary_relation(entry->name) || is_unlogged_content(entry);
-	bool is_emptied = is_one_of(entry->path, emptied, ARRAY_LEN(emptied));
-	*ret = is_left_out ? COPY_NOTHING : is_emptied ? COPY_EMPTY : COPY_WHOLE;
-	return STATUS_OK;
-}
-
-static status copy_control_file(const struct volume_folder *folder, int parent_fd, struct error *err)
-{
-	uint8_t bytes[CONTROL_FILE_BYTES];
-	status st = control_file_read_bytes(parent_fd, bytes, err);
 	if (st != STATUS_OK)
 		return st;
-	return volume_folder_add_file(
-	        folder, folder->data_fd, "global/pg_control", (struct slice){ bytes, sizeof bytes }, err);
+	c->layers = TAKE_PTR(now.layers);
+	c->layer_count = now.layer_count;
+	return STATUS_OK;
 }
 
-static status begin(const struct data_directory *dd, const char *parent_id, const char *id, struct error *err)
+static status start_image_locked(struct cloning *c, struct error *err)
 {
-	CLEANUP(volume_folder_done) struct volume_folder folder = { .data_fd = -1, .wal_fd = -1 };
-	CLEANUP(free_text) char *parent = data_directory_path(dd, "volumes/%s/data", parent_id);
-	CLEANUP(close_fd) int parent_fd = -1;
-	status st = volume_id_check(parent_id, err);
-	if (st == STATUS_OK)
-		st = volume_folder_create(dd, id, &folder, err);
-	if (st == STATUS_OK)
-		st = folder_open(parent, &parent_fd, err);
-	struct tree_copy copy = {
-		.choose = choose_from_parent, .uid = folder.user.uid, .gid = folder.user.gid
-	};
-	if (st == STATUS_OK)
-		st = tree_copy(&copy, parent_fd, folder.data_fd, err);
-	if (st == STATUS_OK)
-		st = copy_control_file(&folder, parent_fd, err);
-	return st == STATUS_OK ? volume_folder_link_wal(&folder, err) : st;
-}
-
-status volume_clone_begin(
-        const struct data_directory *dd, const char *parent_id, const char *id, struct error *err)
-{
-	status st = begin(dd, parent_id, id, err);
-	if (st == STATUS_OK || st == STATUS_EXISTS)
+	status st = find_layers(c, err);
+	if (st != STATUS_OK)
 		return st;
-	volume_folder_discard(dd, id);
-	return error_prefix(err, "could not copy volume \"%s\"", parent_id);
+	return image_create(c->store, c->clone->id, c->layers, c->layer_count, c->folder.user.uid,
+	        c->folder.user.gid, err);
 }
 
-/* One segment of the parent; `keep` bytes of it, zeros behind. */
-static status copy_segment(const struct volume_folder *folder, int parent_wal_fd, const char *name,
-        uint32_t segment_size, uint64_t keep, struct error *err)
+static status start_image(struct cloning *c, struct error *err)
 {
-	CLEANUP(close_fd)
-	int from = openat(parent_wal_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	struct stat st;
-	if (from < 0 || fstat(from, &st) < 0)
-		return error_set(err, STATUS_IO, errno, "could not open WAL segment \"%s\"", name);
-	if (st.st_size != segment_size)
-		return error_set(err, STATUS_CORRUPT, 0, "WAL segment \"%s\" has %jd bytes instead of %u",
-		        name, (intmax_t)st.st_size, segment_size);
-	CLEANUP(close_fd)
-	int to = openat(folder->wal_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (to < 0 || fchown(to, folder->user.uid, folder->user.gid) < 0)
-		return error_set(err, STATUS_IO, errno, "could not create WAL segment \"%s\"", name);
-	status copied = file_copy(from, to, name, err);
-	if (copied != STATUS_OK)
-		return copied;
-	/* Cut off and grown again: what the parent wrote behind is gone, and reads as zeros, the end of WAL. */
-	if (keep < segment_size && (ftruncate(to, (off_t)keep) < 0 || ftruncate(to, segment_size) < 0))
-		return error_set(err, STATUS_IO, errno, "could not trim WAL segment \"%s\"", name);
-	return STATUS_OK;
+	/* The volume does not exist, so a stack of that name is what an attempt before left behind. */
+	status st = volume_remove_references(c->store, c->clone->id, err);
+	if (st == STATUS_OK)
+		st = store_lock(c->store, err);
+	if (st != STATUS_OK)
+		return st;
+	st = start_image_locked(c, err);
+	store_unlock(c->store);
+	return st == STATUS_OK ? image_open(c->dd, c->store, c->clone->id, &c->image, err) : st;
 }
 
-static status copy_wal(const struct volume_folder *folder, int parent_wal_fd,
-        const struct restore_point *point, struct error *err)
+/* ---- the image ---- */
+
+static status refuse_tablespaces(const struct cloning *c, struct error *err)
 {
-	uint64_t size = point->wal_segment_size;
-	uint64_t last = (point->end_lsn - 1) / size;
-	for (uint64_t segment = point->redo_lsn / size; segment <= last; segment++) {
-		char name[WAL_FILE_NAME_MAX];
-		wal_segment_name(point->parent_timeline, segment, point->wal_segment_size, name);
-		uint64_t keep = segment < last ? size : point->end_lsn - last * size;
-		status st = copy_segment(folder, parent_wal_fd, name, point->wal_segment_size, keep, err);
-		if (st != STATUS_OK)
-			return st;
-	}
-	return STATUS_OK;
+	size_t count = 0;
+	status st = volume_tree_count(c->image, "pg_tblspc", &count, err);
+	if (st != STATUS_OK || count == 0)
+		return st;
+	st = error_set(err, STATUS_UNSUPPORTED, 0,
+	        "the source has a tablespace, which a branch would share with it");
+	error_hint(err, "Move its tables to the default tablespace and drop it.");
+	return st;
 }
 
-static status read_parent_history(
-        int parent_wal_fd, const struct restore_point *point, struct buffer *history, struct error *err)
+static status edit_control(const struct cloning *c, struct control_file *ret, struct error *err)
 {
-	if (point->parent_timeline == 1) /* the first timeline has none */
-		return STATUS_OK;
+	CLEANUP(buffer_done) struct buffer bytes = { 0 };
+	status st = volume_tree_read(c->image, "global/pg_control", CONTROL_FILE_BYTES, &bytes, err);
+	if (st == STATUS_OK)
+		st = control_file_parse(buffer_slice(&bytes), ret, err);
+	if (st == STATUS_OK && ret->wal_segment_size != c->point->wal_segment_size)
+		st = error_set(err, STATUS_CORRUPT, 0, "the WAL segments of the source have %u bytes, not %u",
+		        ret->wal_segment_size, c->point->wal_segment_size);
+	if (st == STATUS_OK)
+		st = control_file_set_archive_recovery(
+		        (uint8_t *)bytes.data, c->point->end_lsn, c->point->timeline, err);
+	if (st == STATUS_OK)
+		st = volume_tree_write(c->image, "global/pg_control", buffer_slice(&bytes),
+		        c->folder.user.uid, c->folder.user.gid, err);
+	return st;
+}
+
+static status remove_what_is_the_sources(const struct cloning *c, struct error *err)
+{
+	static const char *const removed[] = { "postmaster.pid", "postmaster.opts", "backup_label",
+		"backup_label.old", "tablespace_map", "tablespace_map.old", "backup_manifest",
+		"standby.signal", "recovery.signal" };
+	static const char *const emptied[] = { "pg_replslot", "pg_dynshmem", "pg_notify", "pg_serial",
+		"pg_snapshots", "pg_subtrans", "pg_stat_tmp" };
+	status st = STATUS_OK;
+	for (size_t i = 0; st == STATUS_OK && i < ARRAY_LEN(removed); i++)
+		st = volume_tree_remove(c->image, removed[i], err);
+	for (size_t i = 0; st == STATUS_OK && i < ARRAY_LEN(emptied); i++)
+		st = volume_tree_empty(c->image, emptied[i], err);
+	return st;
+}
+
+static status prepare_image(const struct cloning *c, struct control_file *ret, struct error *err)
+{
+	status st = refuse_tablespaces(c, err);
+	if (st == STATUS_OK)
+		st = edit_control(c, ret, err);
+	if (st == STATUS_OK)
+		st = remove_what_is_the_sources(c, err);
+	if (st == STATUS_OK)
+		st = volume_tree_write(c->image, "recovery.signal", (struct slice){ 0 }, c->folder.user.uid,
+		        c->folder.user.gid, err);
+	return st;
+}
+
+/* ---- WAL ---- */
+
+/* The reserved timeline's history: the source's, and a line that says where it is left. */
+static status add_history(const struct cloning *c, struct error *err)
+{
+	CLEANUP(wal_history_done) struct wal_history history = { 0 };
+	CLEANUP(buffer_done) struct buffer text = { 0 };
+	CLEANUP(free_text) char *reason = xasprintf("branch of %s", c->point->volume_id);
 	char name[WAL_FILE_NAME_MAX];
-	wal_history_name(point->parent_timeline, name);
-	return file_read_at(parent_wal_fd, name, HISTORY_MAX_BYTES, history, err);
+	wal_history_branch(&c->history, c->clone->lsn, c->clone->timeline, &history);
+	wal_history_format(&history, reason, &text);
+	wal_history_name(c->clone->timeline, name);
+	return volume_folder_add_wal_file(&c->folder, name, buffer_slice(&text), err);
 }
 
-/* The history of the reserved timeline: the parent's, and a line that says where we leave it. */
-static status add_history(const struct volume_folder *folder, int parent_wal_fd,
-        const struct restore_point *point, struct error *err)
+/*
+ * From where the image's own checkpoint begins, which is not later than the point says unless a checkpoint came between. Postgres'
+ * user made pg_control; a position that is far off is missing in the archive.
+ */
+static status add_wal(const struct cloning *c, const struct control_file *control, struct error *err)
 {
-	CLEANUP(buffer_done) struct buffer history = { 0 };
-	status st = read_parent_history(parent_wal_fd, point, &history, err);
-	if (st != STATUS_OK)
-		return st;
-	char lsn[LSN_TEXT_MAX], name[WAL_FILE_NAME_MAX];
-	lsn_format(point->end_lsn, lsn);
-	buffer_printf(&history, "%s%" PRIu32 "\t%s\tbranch of %s\n", history.len ? "\n" : "",
-	        point->parent_timeline, lsn, point->parent_id);
-	wal_history_name(point->timeline, name);
-	return volume_folder_add_file(folder, folder->wal_fd, name, buffer_slice(&history), err);
+	uint64_t start = control->redo_lsn < c->point->redo_lsn ? control->redo_lsn : c->point->redo_lsn;
+	struct wal_range range = { .history = &c->history,
+		.start_lsn = start,
+		.end_lsn = c->clone->lsn,
+		.segment_size = c->point->wal_segment_size };
+	status st =
+	        wal_archive_provide(c->clone->archive_path, &range, c->folder.wal_path, &c->folder.user, err);
+	return st == STATUS_OK ? add_history(c, err) : st;
 }
 
-static status check_point(
-        const struct volume_folder *folder, const struct restore_point *point, struct error *err)
+/*
+ * The clone's point 1 is the point that it came from: moments between the fork and the clone's own first point can be branched from it.
+ * Its WAL is in the clone's archive.
+ */
+static status add_first_point(const struct cloning *c, struct error *err)
 {
-	uint32_t size = point->wal_segment_size;
-	if (size < (1u << 20) || (size & (size - 1)) || point->redo_lsn == 0 ||
-	        point->end_lsn <= point->redo_lsn || point->parent_timeline == 0 ||
-	        point->timeline % 2 != 0 || !point->backup_label || !volume_id_is_valid(point->parent_id))
-		return error_set(err, STATUS_INVALID, 0, "the restore point is not a valid one");
-	/* Promotion would else pick a number below its own history, or one that another branch has. */
-	if (point->timeline <= point->parent_timeline)
-		return error_set(err, STATUS_INVALID, 0, "timeline %u is not newer than the parent's, %u",
-		        point->timeline, point->parent_timeline);
+	struct restore_point point = *c->point;
+	(void)snprintf(point.volume_id, sizeof point.volume_id, "%s", c->clone->id);
+	point.layers = c->layers;
+	point.layer_count = c->layer_count;
+	point.replay_usec = 0;
+	return restore_point_add(c->store, &point, err);
+}
+
+static status make(struct cloning *c, struct error *err)
+{
 	struct control_file control;
-	status st = control_file_read(folder->data_fd, &control, err);
-	if (st != STATUS_OK)
-		return st;
-	if (control.wal_segment_size != size)
-		return error_set(err, STATUS_CORRUPT, 0, "the parent's WAL segments have %u bytes, not %u",
-		        control.wal_segment_size, size);
-	return STATUS_OK;
+	status st = store_open(c->dd, c->clone->store, &c->store, err);
+	if (st == STATUS_OK)
+		st = start_image(c, err);
+	if (st == STATUS_OK)
+		st = prepare_image(c, &control, err);
+	if (st == STATUS_OK)
+		st = add_wal(c, &control, err);
+	if (st == STATUS_OK)
+		st = image_close(TAKE_PTR(c->image), err);
+	if (st == STATUS_OK)
+		st = add_first_point(c, err);
+	return st == STATUS_OK ? volume_folder_publish(&c->folder, err) : st;
 }
 
-static status finish(const struct volume_folder *folder, const struct data_directory *dd, const char *id,
-        const struct restore_point *point, struct error *err)
+status volume_clone(const struct data_directory *dd, const struct volume_clone *clone, struct error *err)
 {
-	CLEANUP(free_text) char *parent_wal = data_directory_path(dd, "volumes/%s/wal", point->parent_id);
-	CLEANUP(close_fd) int parent_wal_fd = -1;
-	status st = check_point(folder, point, err);
-	if (st == STATUS_OK)
-		st = folder_open(parent_wal, &parent_wal_fd, err);
-	if (st == STATUS_OK)
-		st = copy_wal(folder, parent_wal_fd, point, err);
-	if (st == STATUS_OK)
-		st = add_history(folder, parent_wal_fd, point, err);
-	if (st == STATUS_OK)
-		st = volume_folder_add_file(
-		        folder, folder->data_fd, "backup_label", slice_from_text(point->backup_label), err);
-	if (st == STATUS_OK)
-		st = volume_folder_add_file(
-		        folder, folder->data_fd, "recovery.signal", (struct slice){ 0 }, err);
+	CLEANUP(cloning_done)
+	struct cloning cloning = { .dd = dd, .clone = clone, .point = clone->point };
+	struct volume_record record = { .postgres_major = clone->point->postgres_major,
+		.recovery_timeline = clone->timeline,
+		.needs_hygiene = clone->point->needs_hygiene,
+		.created_usec = clock_wall_usec() };
+	status st = check(clone, err);
 	if (st != STATUS_OK)
 		return st;
-	struct volume_record record = {
-		.postgres_major = point->postgres_major,
-		.recovery_timeline = point->timeline,
-		.needs_hygiene = point->needs_hygiene,
-		.created_usec = clock_wall_usec(),
-	};
-	(void)snprintf(record.id, sizeof record.id, "%s", id);
-	(void)snprintf(record.parent_id, sizeof record.parent_id, "%s", point->parent_id);
-	return volume_folder_publish(folder, &record, err);
-}
-
-status volume_clone_finish(
-        const struct data_directory *dd, const char *id, const struct restore_point *point, struct error *err)
-{
-	CLEANUP(volume_folder_done) struct volume_folder folder = { .data_fd = -1, .wal_fd = -1 };
-	status st = volume_folder_open(dd, id, &folder, err);
+	(void)snprintf(record.id, sizeof record.id, "%s", clone->id);
+	(void)snprintf(record.parent_id, sizeof record.parent_id, "%s", clone->point->volume_id);
+	(void)snprintf(record.store, sizeof record.store, "%s", clone->store);
+	st = volume_folder_create(dd, &record, &cloning.folder, err);
+	if (st == STATUS_EXISTS)
+		return st;
 	if (st == STATUS_OK)
-		st = finish(&folder, dd, id, point, err);
+		st = wal_history_read(clone->archive_path, clone->source_timeline, &cloning.history, err);
+	if (st == STATUS_OK)
+		st = make(&cloning, err);
 	if (st == STATUS_OK || st == STATUS_EXISTS)
 		return st;
-	volume_folder_discard(dd, id);
-	return error_prefix(err, "could not complete volume \"%s\"", id);
-}
-
-void volume_clone_abort(const struct data_directory *dd, const char *id)
-{
-	volume_folder_discard(dd, id);
+	if (cloning.image)
+		image_abandon(TAKE_PTR(cloning.image));
+	volume_discard(dd, cloning.store, clone->id);
+	return error_prefix(err, "could not branch volume \"%s\"", clone->point->volume_id);
 }

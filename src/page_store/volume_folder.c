@@ -8,7 +8,9 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "page_store/file_copy.h"
+#include "page_store/restore_point.h"
+#include "page_store/stack.h"
+#include "wal_store/wal_archive.h"
 
 bool volume_id_is_valid(const char *id)
 {
@@ -28,33 +30,11 @@ void volume_folder_done(struct volume_folder *folder)
 {
 	free_text(&folder->path);
 	free_text(&folder->final_path);
-	close_fd(&folder->data_fd);
-	close_fd(&folder->wal_fd);
+	free_text(&folder->wal_path);
+	free_text(&folder->archive_path);
 }
 
-static status folder_open_parts(struct volume_folder *folder, struct error *err)
-{
-	CLEANUP(free_text) char *data = xasprintf("%s/data", folder->path);
-	CLEANUP(free_text) char *wal = xasprintf("%s/wal", folder->path);
-	status st = folder_open(data, &folder->data_fd, err);
-	return st == STATUS_OK ? folder_open(wal, &folder->wal_fd, err) : st;
-}
-
-static status folder_start(
-        const struct data_directory *dd, const char *id, struct volume_folder *folder, struct error *err)
-{
-	status st = volume_id_check(id, err);
-	if (st == STATUS_OK)
-		st = system_user_find(dd->settings.postgres_user, &folder->user, err);
-	if (st != STATUS_OK)
-		return st;
-	folder->path = data_directory_path(dd, "volumes/%s.new", id);
-	folder->final_path = data_directory_path(dd, "volumes/%s", id);
-	if (file_exists(folder->final_path))
-		return error_set(err, STATUS_EXISTS, 0, "volume \"%s\" exists", id);
-	return STATUS_OK;
-}
-
+/* A folder for Postgres, who is alone with it. */
 static status make_part(const struct volume_folder *folder, const char *name, struct error *err)
 {
 	CLEANUP(free_text) char *path = xasprintf("%s/%s", folder->path, name);
@@ -64,81 +44,71 @@ static status make_part(const struct volume_folder *folder, const char *name, st
 	return st;
 }
 
-status volume_folder_create(
-        const struct data_directory *dd, const char *id, struct volume_folder *ret, struct error *err)
+static status make_parts(const struct volume_folder *folder, struct error *err)
 {
-	CLEANUP(volume_folder_done) struct volume_folder folder = { .data_fd = -1, .wal_fd = -1 };
-	status st = folder_start(dd, id, &folder, err);
+	/* What Postgres' tools expect in pg_wal, before it belongs to Postgres. */
+	static const char *const postgres_parts[] = { "wal/archive_status", "wal/summaries", "wal", "temp" };
+	CLEANUP(free_text) char *data = xasprintf("%s/data", folder->path);
+	status st = folder_make(data, 0700, err); /* what it shows is mounted on it */
 	if (st == STATUS_OK)
-		st = tree_remove(folder.path, err); /* what an attempt before left behind */
+		st = folder_make(folder->archive_path, 0711, err);
+	if (st == STATUS_OK)
+		st = folder_make(folder->wal_path, 0700, err);
+	for (size_t i = 0; st == STATUS_OK && i < ARRAY_LEN(postgres_parts); i++)
+		st = make_part(folder, postgres_parts[i], err);
+	return st;
+}
+
+status volume_folder_create(const struct data_directory *dd, const struct volume_record *record,
+        struct volume_folder *ret, struct error *err)
+{
+	CLEANUP(volume_folder_done) struct volume_folder folder = { 0 };
+	status st = volume_id_check(record->id, err);
+	if (st == STATUS_OK)
+		st = system_user_find(dd->settings.postgres_user, &folder.user, err);
+	if (st != STATUS_OK)
+		return st;
+	folder.path = data_directory_path(dd, "volumes/%s.new", record->id);
+	folder.final_path = data_directory_path(dd, "volumes/%s", record->id);
+	folder.wal_path = xasprintf("%s/wal", folder.path);
+	folder.archive_path = xasprintf("%s/archive", folder.path);
+	if (file_exists(folder.final_path))
+		return error_set(err, STATUS_EXISTS, 0, "volume \"%s\" exists", record->id);
+	st = tree_remove(folder.path, err); /* what an attempt before left behind */
 	if (st == STATUS_OK)
 		st = folder_make(folder.path, 0711, err); /* Postgres must come through, see V6 */
 	if (st == STATUS_OK)
-		st = make_part(&folder, "data", err);
+		st = volume_record_write(folder.path, record, err);
 	if (st == STATUS_OK)
-		st = make_part(&folder, "wal", err);
-	if (st == STATUS_OK)
-		st = folder_open_parts(&folder, err);
+		st = make_parts(&folder, err);
 	if (st != STATUS_OK)
 		return st;
 	*ret = folder;
-	folder = (struct volume_folder){ .data_fd = -1, .wal_fd = -1 };
+	folder = (struct volume_folder){ 0 };
 	return STATUS_OK;
 }
 
-status volume_folder_open(
-        const struct data_directory *dd, const char *id, struct volume_folder *ret, struct error *err)
+status volume_folder_add_wal_file(
+        const struct volume_folder *folder, const char *name, struct slice content, struct error *err)
 {
-	CLEANUP(volume_folder_done) struct volume_folder folder = { .data_fd = -1, .wal_fd = -1 };
-	status st = folder_start(dd, id, &folder, err);
-	if (st == STATUS_OK)
-		st = folder_open_parts(&folder, err);
-	if (st != STATUS_OK)
-		return st;
-	*ret = folder;
-	folder = (struct volume_folder){ .data_fd = -1, .wal_fd = -1 };
-	return STATUS_OK;
-}
-
-status volume_folder_add_file(const struct volume_folder *folder, int in_fd, const char *name,
-        struct slice content, struct error *err)
-{
-	CLEANUP(close_fd)
-	int fd = openat(in_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	CLEANUP(free_text) char *path = xasprintf("%s/%s", folder->wal_path, name);
+	CLEANUP(close_fd) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0 || fchown(fd, folder->user.uid, folder->user.gid) < 0)
-		return error_set(err, STATUS_IO, errno, "could not create file \"%s\"", name);
+		return error_set(err, STATUS_IO, errno, "could not create file \"%s\"", path);
 	status st = file_write_all(fd, content.data, content.len, err);
-	return st == STATUS_OK ? STATUS_OK : error_prefix(err, "file \"%s\"", name);
+	return st == STATUS_OK ? STATUS_OK : error_prefix(err, "file \"%s\"", path);
 }
 
-status volume_folder_link_wal(const struct volume_folder *folder, struct error *err)
+status volume_folder_publish(const struct volume_folder *folder, struct error *err)
 {
-	static const char *const inside[] = { "archive_status", "summaries" };
-	for (size_t i = 0; i < ARRAY_LEN(inside); i++) {
-		if (mkdirat(folder->wal_fd, inside[i], 0700) < 0 ||
-		        fchownat(folder->wal_fd, inside[i], folder->user.uid, folder->user.gid,
-		                AT_SYMLINK_NOFOLLOW) < 0)
-			return error_set(
-			        err, STATUS_IO, errno, "could not create folder \"wal/%s\"", inside[i]);
-	}
-	/* Relative, so that it is right under the volume's final name too. */
-	if (symlinkat("../wal", folder->data_fd, "pg_wal") < 0 ||
-	        fchownat(folder->data_fd, "pg_wal", folder->user.uid, folder->user.gid, AT_SYMLINK_NOFOLLOW) <
-	                0)
-		return error_set(err, STATUS_IO, errno, "could not create link \"pg_wal\"");
-	return STATUS_OK;
-}
-
-status volume_folder_publish(
-        const struct volume_folder *folder, const struct volume_record *record, struct error *err)
-{
-	status st = volume_record_write(folder->path, record, err);
+	size_t linked;
+	status st = wal_archive_update(folder->wal_path, folder->archive_path, &linked, err);
+	if (st == STATUS_OK)
+		st = wal_folder_sync(folder->wal_path, err);
+	if (st == STATUS_OK)
+		st = folder_sync(folder->path, err);
 	if (st != STATUS_OK)
 		return st;
-	/* One call for about a thousand new files; errors of writing them back are reported by it
-	 * (Linux 5.8). */
-	if (syncfs(folder->data_fd) < 0)
-		return error_set(err, STATUS_IO, errno, "could not sync folder \"%s\"", folder->path);
 	/* Never over another one, whatever happened meanwhile. */
 	if (renameat2(AT_FDCWD, folder->path, AT_FDCWD, folder->final_path, RENAME_NOREPLACE) < 0)
 		return error_set(err, errno == EEXIST ? STATUS_EXISTS : STATUS_IO, errno,
@@ -148,11 +118,36 @@ status volume_folder_publish(
 	return folder_sync(parent, err);
 }
 
-void volume_folder_discard(const struct data_directory *dd, const char *id)
+/* A crash in between leaves some of them: they name what is still there, and the sweep takes them. */
+static status remove_points(struct store *store, const char *id, struct error *err)
 {
-	if (!volume_id_is_valid(id))
-		return;
+	CLEANUP(free_text) char *folder = store_path(store, "points/%s", id);
+	CLEANUP(free_text) char *points = store_path(store, "points");
+	if (!file_exists(folder))
+		return STATUS_OK;
+	status st = tree_remove(folder, err);
+	return st == STATUS_OK ? folder_sync(points, err) : st;
+}
+
+status volume_remove_references(struct store *store, const char *id, struct error *err)
+{
+	status st = volume_id_check(id, err);
+	if (st == STATUS_OK)
+		st = store_lock(store, err);
+	if (st != STATUS_OK)
+		return st;
+	st = remove_points(store, id, err);
+	if (st == STATUS_OK)
+		st = stack_remove(store, id, err);
+	store_unlock(store);
+	return st;
+}
+
+void volume_discard(const struct data_directory *dd, struct store *store, const char *id)
+{
 	struct error err;
 	CLEANUP(free_text) char *path = data_directory_path(dd, "volumes/%s.new", id);
+	if (store && volume_remove_references(store, id, &err) == STATUS_OK)
+		(void)!store_collect_garbage(store, NULL, &err);
 	(void)!tree_remove(path, &err);
 }
