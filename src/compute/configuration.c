@@ -17,6 +17,16 @@
 #define CONNECTIONS_MIN    20
 #define CONNECTIONS_MAX    4000
 
+/*
+ * Pages are atomic in the image (page_store/image.h, I2), so that a page torn by a crash cannot be read and full-page images
+ * in WAL protect against nothing any more. This is the one place that decides whether Postgres writes them all the same.
+ */
+#define FULL_PAGE_WRITES "on"
+
+/* Checkpoints are the supervisor's (restore_points.h); these are for the case that it cannot make any. */
+#define CHECKPOINT_TIMEOUT "30min"
+#define MAX_WAL_SIZE       "8GB"
+
 int configuration_max_connections(double max_cu)
 {
 	double connections = max_cu * CONNECTIONS_PER_CU;
@@ -72,7 +82,49 @@ static void add_defaults(struct buffer *out)
 	add(out, "log_checkpoints", "off");
 	add(out, "lc_messages", "C");
 	add(out, "default_text_search_config", "pg_catalog.english");
-	add(out, "max_wal_size", "1GB");
+}
+
+void configuration_quote_word(const char *text, struct buffer *out)
+{
+	buffer_append_text(out, "'");
+	for (const char *p = text; *p; p++) {
+		if (*p == '\'')
+			buffer_append_text(out, "'\\''");
+		else
+			buffer_append(out, p, 1);
+	}
+	buffer_append_text(out, "'");
+}
+
+/*
+ * The archive has a link to a segment as soon as that has its name (wal_keeper.h). Postgres only has to see that it is there before
+ * it may remove its own: "test -e 'DIR/volumes/ID/archive/'%f", where a percent sign of the path is written twice.
+ */
+static void add_archiving(const struct configuration *c, struct buffer *out)
+{
+	CLEANUP(buffer_done) struct buffer folder = { 0 };
+	CLEANUP(buffer_done) struct buffer command = { 0 };
+	configuration_quote_word(c->archive_path, &folder);
+	buffer_append_text(&command, "test -e ");
+	for (const char *p = folder.data; *p; p++)
+		buffer_append_text(&command, *p == '%' ? "%%" : (const char[]){ *p, '\0' });
+	buffer_append_text(&command, "/%f");
+	add(out, "archive_mode", "on");
+	add(out, "archive_library", "");
+	add(out, "archive_command", command.data);
+	add(out, "archive_timeout", "0");
+}
+
+/* See write_brake.h. Sessions that were told otherwise by their user stay as they are. */
+static void add_brake(const struct configuration *c, struct buffer *out)
+{
+	if (c->brake->level == BRAKE_OFF)
+		return;
+	buffer_append_text(out, "# Disk space is short\n");
+	add_number(out, "commit_delay", c->brake->commit_delay_usec);
+	add_number(out, "commit_siblings", 0);
+	if (c->brake->level >= BRAKE_STOP)
+		add(out, "default_transaction_read_only", "on");
 }
 
 static void add_libraries(const struct configuration *c, struct buffer *out)
@@ -124,17 +176,20 @@ void configuration_format_settings(const struct configuration *c, struct buffer 
 	add(out, "wal_level", "logical");
 	add(out, "wal_recycle", "off");
 	add(out, "fsync", "on");
-	add(out, "full_page_writes", "on");
-	add(out, "archive_mode", "off");
+	add(out, "full_page_writes", FULL_PAGE_WRITES);
+	add(out, "checkpoint_timeout", CHECKPOINT_TIMEOUT);
+	add(out, "max_wal_size", MAX_WAL_SIZE);
+	add_archiving(c, out);
 	add(out, "track_activities", "on"); /* how inactivity is seen */
 	add(out, "track_counts", "on");
+	/* Does nothing on a FUSE mount, and need not: after an unclean end the supervisor syncs before it starts Postgres (T21). */
 	add(out, "recovery_init_sync_method", "syncfs");
 	/*
-	 * A postmaster that starts over after a crash in the middle of a promotion would do crash recovery on the parent's
-	 * timeline (recovery.signal is removed before the end-of-recovery checkpoint, xlog.c): then it must end instead, and
+	 * So a postmaster must not start over by itself. Nor may it in the middle of a promotion: it would do crash recovery on the
+	 * parent's timeline (recovery.signal is removed before the end-of-recovery checkpoint, xlog.c), where
 	 * volume_plan_start() arms the recovery again.
 	 */
-	add(out, "restart_after_crash", c->start->recovery_timeline != 0 ? "off" : "on");
+	add(out, "restart_after_crash", "off");
 	add(out, "ssl", "off"); /* the proxy does TLS */
 	add(out, "logging_collector", "off");
 	add(out, "log_destination", "stderr");
@@ -147,6 +202,7 @@ void configuration_format_settings(const struct configuration *c, struct buffer 
 		add(out, "allow_alter_system", "off");
 	add_libraries(c, out);
 	add_recovery(c, out);
+	add_brake(c, out);
 }
 
 void configuration_format_hba(const struct configuration *c, struct buffer *out)

@@ -11,10 +11,13 @@
 #include "base/buffer.h"
 #include "base/system_user.h"
 #include "compute/spec.h"
+#include "compute/write_brake.h"
 
 struct configuration {
 	const struct spec *spec;
 	const struct volume_start *start;
+	const struct write_brake *brake;
+	const char *archive_path;
 	const char *socket_folder;
 	const char *scripts_folder;    /* of extensions.h */
 	const char *statements_module; /* path of pg_stat_statements, NULL when not installed */
@@ -32,6 +35,9 @@ void configuration_format_ident(const struct configuration *configuration, struc
 
 /* 'it''s', as postgresql.conf wants it: one line whatever the value has in it. */
 void configuration_quote(const char *value, struct buffer *out);
+
+/* The same for the shell: one word, in single quotes. */
+void configuration_quote_word(const char *text, struct buffer *out);
 
 /* Writes folder/{postgresql,hba,ident}.conf, readable for the Postgres user. Not durable: made anew at every start. */
 MUST_CHECK status configuration_write(const struct configuration *configuration, const char *folder,

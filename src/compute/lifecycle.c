@@ -17,22 +17,24 @@
 #include "compute/extensions.h"
 #include "compute/installation.h"
 #include "compute/job.h"
+#include "compute/leftovers.h"
 #include "compute/postgres_log.h"
 #include "compute/postgres_process.h"
 #include "compute/postmaster_file.h"
 #include "compute/reconcile.h"
 #include "compute/report.h"
 #include "compute/spec.h"
+#include "compute/storage.h"
 #include "loop/process_watch.h"
 
 #define LIFECYCLE_MAGIC      0x6c696665u
-#define LEFTOVER_PATIENCE_MS 5000
 #define SHUTDOWN_PATIENCE_MS 60000               /* then SIGQUIT */
 #define QUIT_PATIENCE_MS     10000               /* then SIGKILL */
 #define CRASHES_MAX          5                   /* in a row; then it has failed */
 #define CRASH_FORGET_USEC    (60 * USEC_PER_SEC) /* ready that long: a crash is a new one */
 #define CRASH_DELAY_MS       500                 /* times the crashes before in a row */
 #define ACTIVE_NEWS_USEC     (5 * USEC_PER_SEC)  /* last_active_time is told no more often */
+#define STORAGE_NEWS_MS      2000                /* nor what changes all the time about the storage */
 
 struct lifecycle {
 	uint32_t magic;
@@ -43,8 +45,8 @@ struct lifecycle {
 	char *user_name;                                              /* who runs us */
 	struct system_user user;                                      /* Postgres' */
 	struct spec *spec;
-	struct spec *old_spec; /* while a new one is tried: to go back to */
-	struct volume *volume;
+	struct spec *old_spec;     /* while a new one is tried: to go back to */
+	struct storage *storage;   /* NULL before it is opened, and once it is closed */
 	struct volume_start start; /* of the Postgres that runs */
 
 	struct compute_report report; /* report.state is the state; only set_state() writes it */
@@ -52,13 +54,24 @@ struct lifecycle {
 
 	struct process_watch *watch; /* NULL: no Postgres runs */
 	uv_fs_event_t pid_file;      /* active until Postgres is up */
-	bool is_up;                  /* it accepts connections */
-	bool is_restarting;          /* asked to stop only to be started again */
-	off_t log_start;             /* size of the log when it was started */
+	bool is_reading, must_read;  /* the pid file, by a job: nothing on the mount may hold up the loop */
+	enum postmaster_state read_state;
+	pid_t read_pid;
+	char *read_path;
+	bool is_up;         /* it accepts connections */
+	bool is_restarting; /* asked to stop only to be started again */
+	off_t log_start;    /* size of the log when it was started */
 	int64_t started_usec, ready_usec;
 	int crashes;
 
-	uv_timer_t look, deadline, restart;
+	uv_timer_t look, deadline, restart, news;
+	bool is_settling; /* storage_settle() or storage_suspend() */
+	bool is_lost;     /* the mount is gone: wait for storage_down() */
+	bool must_recover;
+	bool is_concluding; /* the storage closes, then comes the end */
+	enum compute_state last_state;
+	char last_reason[384];
+	char lost_reason[384];
 	int shutdown_signals;       /* how many have been sent */
 	const char *suspend_reason; /* NULL: nobody asked */
 
@@ -75,8 +88,10 @@ struct lifecycle {
 };
 
 static void step(struct lifecycle *lc);
-static void start_postgres(struct lifecycle *lc);
+static void prepare_start(struct lifecycle *lc);
 static void handle_exit(struct lifecycle *lc);
+static void recover(struct lifecycle *lc);
+static void conclude(struct lifecycle *lc, enum compute_state state, const char *reason);
 
 static struct lifecycle *lifecycle_of(void *p)
 {
@@ -93,7 +108,7 @@ static bool is_over(const struct lifecycle *lc)
 static void lifecycle_check(const struct lifecycle *lc)
 {
 	assert(lc->report.state != COMPUTE_READY || lc->has_exited_meanwhile ||
-	        (lc->watch && lc->is_up && !lc->start.is_quiet));
+	        (lc->watch && lc->is_up && !lc->start.is_quiet && lc->storage));
 	assert(!is_over(lc) || !lc->watch);
 	assert((lc->report.postgres_pid > 0) == (lc->watch != NULL));
 	assert(!lc->is_up || lc->watch);
@@ -102,6 +117,11 @@ static void lifecycle_check(const struct lifecycle *lc)
 static void tell(struct lifecycle *lc)
 {
 	lc->told_active_usec = lc->report.last_active_usec;
+	(void)uv_timer_stop(&lc->news);
+	if (lc->storage) {
+		lc->report.pagefs_pid = storage_pid(lc->storage);
+		storage_describe(lc->storage, &lc->report.storage);
+	}
 	if (lc->hub)
 		report_hub_send(lc->hub);
 }
@@ -125,7 +145,7 @@ static void free_parts(struct lifecycle *lc)
 	activity_monitor_free(lc->monitor);
 	spec_free(lc->spec);
 	spec_free(lc->old_spec);
-	volume_close(lc->volume);
+	free(lc->read_path);
 	free(lc->folder);
 	free(lc->socket_folder);
 	free(lc->spec_path);
@@ -157,43 +177,65 @@ static void everybody_told(void *owner)
 {
 	struct lifecycle *lc = lifecycle_of(owner);
 	uv_handle_t *const handles[] = { (uv_handle_t *)&lc->pid_file, (uv_handle_t *)&lc->look,
-		(uv_handle_t *)&lc->deadline, (uv_handle_t *)&lc->restart };
+		(uv_handle_t *)&lc->deadline, (uv_handle_t *)&lc->restart, (uv_handle_t *)&lc->news };
 	for (size_t i = 0; i < ARRAY_LEN(handles); i++)
 		uv_close(handles[i], handle_closed);
 }
 
 /* C4. The volume is let go before anybody hears of it, so that whoever does can open it at once. */
-static void end(struct lifecycle *lc, enum compute_state state, const char *reason)
+static void end(struct lifecycle *lc)
 {
-	if (is_over(lc))
-		return;
-	assert(!lc->watch && !lc->is_job_running);
-	(void)uv_timer_stop(&lc->look);
-	(void)uv_timer_stop(&lc->deadline);
-	(void)uv_timer_stop(&lc->restart);
-	(void)uv_fs_event_stop(&lc->pid_file);
-	lc->volume = volume_close(lc->volume);
-	set_state(lc, state, reason);
-
+	assert(!lc->watch && !lc->is_job_running && !lc->storage);
+	lc->report.pagefs_pid = 0;
+	set_state(lc, lc->last_state, lc->last_reason);
 	CLEANUP(buffer_done) struct buffer line = { 0 };
 	compute_report_format(&lc->report, &line);
 	buffer_append_text(&line, "\n");
 	struct error err;
 	if (file_replace_durably(lc->last_exit_path, buffer_slice(&line), 0644, &err) != STATUS_OK)
 		log_error("%s", err.message);
-	if (state == COMPUTE_FAILED)
-		log_error("failed: %s", reason);
+	if (lc->last_state == COMPUTE_FAILED)
+		log_error("failed: %s", lc->last_reason);
 	else
-		log_info("stopped: %s", reason);
+		log_info("stopped: %s", lc->last_reason);
 	tell(lc);
 	struct report_hub *hub = lc->hub;
 	lc->hub = NULL;
 	report_hub_finish(hub);
 }
 
+static void storage_closed(void *owner)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	lc->storage = NULL;
+	end(lc);
+}
+
+/* Nothing runs any more and nothing will: lets the storage go, then tells. */
+static void conclude(struct lifecycle *lc, enum compute_state state, const char *reason)
+{
+	if (lc->is_concluding)
+		return;
+	assert(!lc->watch && !lc->is_job_running && !lc->is_settling);
+	lc->is_concluding = true;
+	lc->last_state = state;
+	(void)snprintf(lc->last_reason, sizeof lc->last_reason, "%s", reason);
+	(void)uv_timer_stop(&lc->look);
+	(void)uv_timer_stop(&lc->deadline);
+	(void)uv_timer_stop(&lc->restart);
+	(void)uv_timer_stop(&lc->news);
+	(void)uv_fs_event_stop(&lc->pid_file);
+	if (!lc->storage) {
+		end(lc);
+		return;
+	}
+	storage_describe(lc->storage, &lc->report.storage);
+	storage_close(lc->storage, storage_closed);
+}
+
 static void fail(struct lifecycle *lc, const char *reason)
 {
-	end(lc, COMPUTE_FAILED, reason);
+	conclude(lc, COMPUTE_FAILED, reason);
 }
 
 /* ---- stopping Postgres ---- */
@@ -222,6 +264,7 @@ static void shutdown_deadline(uv_timer_t *timer)
 static void shut_down_postgres(struct lifecycle *lc)
 {
 	(void)uv_timer_stop(&lc->look);
+	storage_stop(lc->storage);
 	signal_postgres(lc, SIGINT);
 	lc->shutdown_signals = 1;
 	(void)uv_timer_start(&lc->deadline, shutdown_deadline, SHUTDOWN_PATIENCE_MS, 0);
@@ -229,7 +272,7 @@ static void shut_down_postgres(struct lifecycle *lc)
 
 static void suspend(struct lifecycle *lc, const char *reason)
 {
-	if (lc->suspend_reason || is_over(lc))
+	if (lc->suspend_reason || is_over(lc) || lc->is_concluding)
 		return;
 	lc->suspend_reason = reason;
 	lc->is_restarting = false;
@@ -237,8 +280,8 @@ static void suspend(struct lifecycle *lc, const char *reason)
 	tell(lc);
 	if (lc->watch && lc->shutdown_signals == 0)
 		shut_down_postgres(lc);
-	else if (!lc->watch && !lc->is_job_running)
-		end(lc, COMPUTE_STOPPED, reason);
+	else if (!lc->watch && !lc->is_job_running && !lc->is_settling)
+		conclude(lc, COMPUTE_STOPPED, reason);
 }
 
 void lifecycle_suspend(struct lifecycle *lc)
@@ -253,14 +296,16 @@ static status work_reconcile(void *input, struct error *err)
 {
 	struct lifecycle *lc = lifecycle_of(input);
 	status st = reconcile(lc->socket_folder, lc->spec, err);
-	return st == STATUS_OK ? volume_set_applied_revision(lc->volume, lc->spec->revision, err) : st;
+	return st == STATUS_OK
+	               ? volume_set_applied_revision(storage_volume(lc->storage), lc->spec->revision, err)
+	               : st;
 }
 
 static status work_hygiene(void *input, struct error *err)
 {
 	struct lifecycle *lc = lifecycle_of(input);
 	status st = reconcile_clone(lc->socket_folder, err);
-	return st == STATUS_OK ? volume_set_hygiene_done(lc->volume, err) : st;
+	return st == STATUS_OK ? volume_set_hygiene_done(storage_volume(lc->storage), err) : st;
 }
 
 static status work_check_settings(void *input, struct error *err)
@@ -292,8 +337,8 @@ static bool job_ended(struct lifecycle *lc)
 		return false;
 	}
 	if (lc->suspend_reason && !lc->watch)
-		end(lc, COMPUTE_STOPPED, lc->suspend_reason);
-	return !lc->suspend_reason && !is_over(lc);
+		conclude(lc, COMPUTE_STOPPED, lc->suspend_reason);
+	return !lc->suspend_reason && !is_over(lc) && !lc->is_concluding;
 }
 
 /* A start that cannot be completed: Postgres is stopped first, and its exit ends everything. */
@@ -365,6 +410,7 @@ static void become_ready(struct lifecycle *lc)
 	        lc->report.prepare_ms, lc->report.postgres_ms, lc->report.reconcile_ms);
 	tell(lc);
 	lc->options.on_ready(lc->options.owner);
+	storage_begin(lc->storage, lc->log_start);
 	schedule_look(lc);
 }
 
@@ -375,6 +421,8 @@ static status write_configuration(struct lifecycle *lc, struct error *err)
 	struct configuration configuration = {
 		.spec = lc->spec,
 		.start = &lc->start,
+		.brake = storage_brake(lc->storage),
+		.archive_path = volume_archive_path(storage_volume(lc->storage)),
 		.socket_folder = lc->socket_folder,
 		.scripts_folder = lc->scripts_folder,
 		.statements_module = lc->statements_module[0] ? lc->statements_module : NULL,
@@ -466,9 +514,35 @@ static void step(struct lifecycle *lc)
 		apply(lc);
 }
 
-static void take_order(void *owner, enum report_order order)
+static void answer(void *owner, uint64_t ticket, const struct point_answer *point, const struct error *err)
 {
 	struct lifecycle *lc = lifecycle_of(owner);
+	if (!lc->hub)
+		return;
+	if (err) {
+		report_hub_answer_error(lc->hub, ticket, err);
+		return;
+	}
+	const struct report_point told = { .number = point->number,
+		.lsn = point->lsn,
+		.timeline = point->timeline,
+		.time_usec = point->time_usec };
+	report_hub_answer_point(lc->hub, ticket, &told);
+}
+
+static void take_order(void *owner, enum report_order order, uint64_t ticket)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	if (order == ORDER_POINT || order == ORDER_FLUSH) {
+		struct error err;
+		error_fill(&err, STATUS_UNAVAILABLE, 0, "the compute is not ready");
+		if (lc->report.state == COMPUTE_READY && lc->storage)
+			storage_ask(lc->storage, order == ORDER_POINT ? REQUEST_POINT : REQUEST_FLUSH, answer,
+			        ticket);
+		else
+			report_hub_answer_error(lc->hub, ticket, &err);
+		return;
+	}
 	if (order == ORDER_SUSPEND) {
 		suspend(lc, "requested");
 		return;
@@ -489,7 +563,7 @@ static void look_done(void *owner, void *input, const struct error *err)
 		log_warning("could not look for activity: %s",
 		        err->message); /* not knowing is no reason to suspend */
 	} else {
-		lc->sight.sessions_begun -= lc->own_sessions;
+		lc->sight.sessions_begun -= lc->own_sessions + storage_sessions(lc->storage);
 		int64_t timeout = lc->spec->suspend_timeout_sec * USEC_PER_SEC;
 		enum activity_verdict verdict =
 		        activity_judge(&lc->activity, &lc->sight, timeout, clock_wall_usec());
@@ -528,18 +602,52 @@ static void schedule_look(struct lifecycle *lc)
 
 /* ---- starting Postgres ---- */
 
+static void read_pid_file(struct lifecycle *lc);
+
+static status work_read(void *input, struct error *err)
+{
+	struct lifecycle *lc = lifecycle_of(input);
+	(void)err;
+	lc->read_state = postmaster_file_read(lc->read_path, lc->read_pid);
+	return STATUS_OK;
+}
+
+static void pid_file_read(void *owner, void *input, const struct error *err)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	(void)input, (void)err;
+	lc->is_reading = false;
+	if (lc->must_read && lc->watch && !lc->is_up)
+		read_pid_file(lc);
+	if (lc->read_state == POSTMASTER_READY && lc->watch && !lc->is_up &&
+	        lc->read_pid == lc->report.postgres_pid) {
+		(void)uv_fs_event_stop(&lc->pid_file);
+		lc->is_up = true;
+		lc->report.postgres_ms = elapsed_ms(lc->started_usec);
+		step(lc);
+	}
+	if (--lc->open_handles == 0)
+		free_lifecycle(lc);
+}
+
+static void read_pid_file(struct lifecycle *lc)
+{
+	lc->must_read = lc->is_reading;
+	if (lc->is_reading)
+		return;
+	lc->is_reading = true;
+	lc->open_handles++; /* lives until it has come back, be the mount dead */
+	lc->read_pid = lc->report.postgres_pid;
+	job_start(lc->loop, work_read, lc, pid_file_read, lc);
+}
+
 static void pid_file_changed(uv_fs_event_t *handle, const char *name, int events, int rc)
 {
 	struct lifecycle *lc = lifecycle_of(handle->data);
 	(void)events;
 	if (rc < 0 || lc->is_up || !lc->watch || (name && strcmp(name, POSTMASTER_FILE) != 0))
 		return;
-	if (postmaster_file_read(volume_data_path(lc->volume), lc->report.postgres_pid) != POSTMASTER_READY)
-		return;
-	(void)uv_fs_event_stop(&lc->pid_file);
-	lc->is_up = true;
-	lc->report.postgres_ms = elapsed_ms(lc->started_usec);
-	step(lc);
+	read_pid_file(lc);
 }
 
 static void postgres_ended(void *owner, pid_t pid, int exit_status)
@@ -553,24 +661,30 @@ static void postgres_ended(void *owner, pid_t pid, int exit_status)
 	(void)uv_timer_stop(&lc->look);
 	(void)uv_timer_stop(&lc->deadline);
 	(void)uv_fs_event_stop(&lc->pid_file);
+	storage_stop(lc->storage);
 	if (lc->is_job_running)
 		lc->has_exited_meanwhile = true; /* the job's connection is broken: it ends soon */
 	else
 		handle_exit(lc);
 }
 
-static status launch(struct lifecycle *lc, struct error *err)
+/* Everything that touches the mount, the archive or the volume. Little of it costs anything on an ordinary start. */
+static status work_prepare(void *input, struct error *err)
 {
-	const char *data_path = volume_data_path(lc->volume);
-	status st = postgres_process_clear(data_path, lc->socket_folder, LEFTOVER_PATIENCE_MS, err);
+	struct lifecycle *lc = lifecycle_of(input);
+	status st = storage_remove_locks(lc->storage, err);
 	if (st == STATUS_OK)
-		st = volume_plan_start(lc->volume, &lc->start, err);
+		st = storage_update_archive(lc->storage, err);
+	if (st == STATUS_OK)
+		st = volume_plan_start(storage_volume(lc->storage), &lc->start, err);
 	if (st == STATUS_OK)
 		st = write_configuration(lc, err);
-	if (st == STATUS_OK)
-		st = postgres_log_rotate(lc->log_path, err);
-	if (st != STATUS_OK)
-		return st;
+	return st == STATUS_OK ? postgres_log_rotate(lc->log_path, err) : st;
+}
+
+static status launch(struct lifecycle *lc, struct error *err)
+{
+	const char *data_path = volume_data_path(storage_volume(lc->storage));
 	lc->log_start = postgres_log_size(lc->log_path);
 	/* Watched before it is started, so that no change of the pid file is missed. */
 	int rc = uv_fs_event_start(&lc->pid_file, pid_file_changed, data_path, 0);
@@ -584,7 +698,7 @@ static status launch(struct lifecycle *lc, struct error *err)
 		.user = lc->user };
 	pid_t pid = 0;
 	lc->started_usec = clock_monotonic_usec();
-	st = postgres_process_start(&command, &pid, err);
+	status st = postgres_process_start(&command, &pid, err);
 	if (st == STATUS_OK) {
 		st = process_watch_start(lc->loop, pid, postgres_ended, lc, &lc->watch, err);
 		if (st == STATUS_OK)
@@ -616,17 +730,154 @@ static void start_postgres(struct lifecycle *lc)
 	lifecycle_check(lc);
 }
 
+static void prepared(void *owner, void *input, const struct error *err)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	(void)input;
+	if (!job_ended(lc))
+		return;
+	if (lc->is_lost) {
+		if (!storage_is_down(lc->storage))
+			return; /* storage_down() goes on */
+		handle_exit(lc);
+	} else if (err) {
+		fail(lc, err->message);
+	} else {
+		start_postgres(lc);
+	}
+}
+
+/* With the image mounted and no Postgres there. */
+static void prepare_start(struct lifecycle *lc)
+{
+	if (!lc->read_path)
+		lc->read_path = xstrdup(volume_data_path(storage_volume(lc->storage)));
+	run_job(lc, work_prepare, prepared);
+}
+
+/* ---- the storage's news ---- */
+
+static void storage_mounted(void *owner)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	lc->is_lost = false;
+	if (lc->suspend_reason)
+		conclude(lc, COMPUTE_STOPPED, lc->suspend_reason);
+	else
+		prepare_start(lc);
+}
+
+/* Before anything else: no client may get another answer from what is not there any more. */
+static void storage_lost(void *owner)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	lc->is_lost = true;
+	if (lc->watch)
+		leftovers_kill_postgres(lc->report.postgres_pid);
+	log_error("the page file system is gone%s", lc->watch ? "; its Postgres was killed" : "");
+}
+
+static void storage_down(void *owner, const struct error *err)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	lc->report.pagefs_pid = 0;
+	(void)snprintf(lc->lost_reason, sizeof lc->lost_reason, "%s",
+	        err ? err->message : "the volume was unmounted");
+	if (!lc->is_lost) { /* it never was mounted */
+		lc->is_lost = true;
+		lc->exit_status = -1;
+	}
+	if (lc->must_recover)
+		recover(lc);
+	else if (!lc->watch && !lc->is_job_running && !lc->is_settling &&
+	         !uv_is_active((uv_handle_t *)&lc->restart))
+		handle_exit(lc);
+}
+
+static void news_due(uv_timer_t *timer)
+{
+	struct lifecycle *lc = lifecycle_of(timer->data);
+	if (!is_over(lc))
+		tell(lc);
+}
+
+static void storage_changed(void *owner)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	if (!lc->is_concluding && !uv_is_active((uv_handle_t *)&lc->news))
+		(void)uv_timer_start(&lc->news, news_due, STORAGE_NEWS_MS, 0);
+}
+
+static void storage_braked(void *owner)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	struct error err;
+	/* A new spec is being tried with its files on disk: they are written again after it, or taken back. */
+	if (!lc->watch || lc->shutdown_signals > 0)
+		return;
+	if (lc->old_spec) {
+		lc->must_apply = true;
+		return;
+	}
+	if (write_configuration(lc, &err) != STATUS_OK)
+		log_error("%s", err.message);
+	else
+		signal_postgres(lc, SIGHUP);
+}
+
+static void settled(void *owner, const struct error *err)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	lc->is_settling = false;
+	if (lc->suspend_reason)
+		conclude(lc, COMPUTE_STOPPED, lc->suspend_reason);
+	else if (!err)
+		prepare_start(lc);
+	else if (lc->is_lost)
+		recover(lc);
+	else
+		fail(lc, err->message);
+}
+
+/* After a crash, with Postgres gone: makes the storage sound again, then starts it. */
+static void recover(struct lifecycle *lc)
+{
+	lc->must_recover = false;
+	if (!lc->is_lost) {
+		lc->is_settling = true;
+		storage_settle(lc->storage, settled);
+	} else if (storage_is_down(lc->storage)) {
+		storage_mount(lc->storage);
+	} else {
+		lc->must_recover = true;
+	}
+}
+
 static void restart_due(uv_timer_t *timer)
 {
 	struct lifecycle *lc = lifecycle_of(timer->data);
-	if (!lc->suspend_reason && !is_over(lc))
-		start_postgres(lc);
+	if (!lc->suspend_reason && !is_over(lc) && !lc->is_concluding)
+		recover(lc);
+}
+
+static void suspended(void *owner, const struct error *err)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	lc->is_settling = false;
+	if (err)
+		log_error("suspended without a restore point: %s", err->message);
+	conclude(lc, COMPUTE_STOPPED, lc->suspend_reason);
 }
 
 /* "exited with code 1", and what the log says. */
 static void describe_exit(const struct lifecycle *lc, char *out, size_t size)
 {
 	char cause[256], how[64];
+	if (lc->is_lost) {
+		(void)snprintf(out, size, "%s",
+		        storage_is_down(lc->storage) ? lc->lost_reason : "the page file system is gone");
+		return;
+	}
 	if (lc->exit_status == -1)
 		(void)snprintf(how, sizeof how, "ended");
 	else if (WIFSIGNALED(lc->exit_status))
@@ -662,16 +913,19 @@ static void handle_crash(struct lifecycle *lc)
 	(void)uv_timer_start(&lc->restart, restart_due, (uint64_t)(lc->crashes - 1) * CRASH_DELAY_MS, 0);
 }
 
+/* Postgres is not there, or cannot be started, and no job runs: what now? */
 static void handle_exit(struct lifecycle *lc)
 {
-	bool is_clean = lc->exit_status == 0;
-	if (lc->suspend_reason) {
-		if (!is_clean)
-			log_warning("Postgres did not shut down cleanly: the next start recovers");
-		end(lc, COMPUTE_STOPPED, lc->suspend_reason);
-	} else if (lc->is_restarting) {
-		start_postgres(lc);
-	} else if (lc->shutdown_signals > 0) { /* give_up() has put the reason there */
+	bool is_clean = lc->exit_status == 0 && !lc->is_lost;
+	if (lc->suspend_reason && is_clean && storage_is_up(lc->storage)) {
+		lc->is_settling = true;
+		storage_suspend(lc->storage, suspended);
+	} else if (lc->suspend_reason) {
+		log_warning("Postgres did not shut down cleanly: the next start recovers");
+		conclude(lc, COMPUTE_STOPPED, lc->suspend_reason);
+	} else if (lc->is_restarting && is_clean) {
+		prepare_start(lc);
+	} else if (lc->shutdown_signals > 0 && !lc->is_restarting) { /* give_up() has put the reason there */
 		char reason[sizeof lc->report.reason];
 		memcpy(reason, lc->report.reason, sizeof reason);
 		fail(lc, reason);
@@ -681,6 +935,25 @@ static void handle_exit(struct lifecycle *lc)
 }
 
 /* ---- the beginning ---- */
+
+static status open_storage(struct lifecycle *lc, struct error *err)
+{
+	static const struct storage_events events = { .on_mounted = storage_mounted,
+		.on_lost = storage_lost,
+		.on_down = storage_down,
+		.on_change = storage_changed,
+		.on_brake = storage_braked };
+	const struct storage_options options = { .dd = lc->options.dd,
+		.volume_id = lc->spec->volume_id,
+		.socket_folder = lc->socket_folder,
+		.log_path = lc->log_path,
+		.bin_dir = lc->spec->bin_dir,
+		.postgres_major = lc->spec->postgres_major };
+	status st = storage_open(lc->loop, &options, &events, lc, &lc->storage, err);
+	if (st == STATUS_OK)
+		lc->report.applied_revision = volume_applied_revision(storage_volume(lc->storage));
+	return st;
+}
 
 static status prepare(struct lifecycle *lc, struct error *err)
 {
@@ -697,14 +970,8 @@ static status prepare(struct lifecycle *lc, struct error *err)
 	if (!installation_library(bin_dir, "pgextwlist", lc->whitelist_module, sizeof lc->whitelist_module))
 		lc->whitelist_module[0] = '\0';
 
-	st = volume_open(lc->options.dd, lc->spec->volume_id, &lc->volume, err);
-	if (st == STATUS_OK && volume_postgres_major(lc->volume) != lc->spec->postgres_major)
-		st = error_set(err, STATUS_INVALID, 0, "volume \"%s\" is of Postgres %d, not %d",
-		        lc->spec->volume_id, volume_postgres_major(lc->volume), lc->spec->postgres_major);
-	if (st != STATUS_OK)
-		return st;
-	lc->report.applied_revision = volume_applied_revision(lc->volume);
-	return extensions_prepare_scripts(lc->options.dd, &lc->scripts_folder, err);
+	st = extensions_prepare_scripts(lc->options.dd, &lc->scripts_folder, err);
+	return st == STATUS_OK ? open_storage(lc, err) : st;
 }
 
 static status make_socket_folder(struct lifecycle *lc, struct error *err)
@@ -736,7 +1003,8 @@ status lifecycle_start(
 	lc->last_exit_path = xasprintf("%s/last_exit.json", lc->folder);
 	lc->user_name = name_of_user();
 	lc->report.state = COMPUTE_STARTING;
-	lc->pid_file.data = lc->look.data = lc->deadline.data = lc->restart.data = lc;
+	lc->report.storage.points = -1;
+	lc->pid_file.data = lc->look.data = lc->deadline.data = lc->restart.data = lc->news.data = lc;
 
 	CLEANUP(free_text) char *socket_path = xasprintf("%s/supervisor.sock", lc->folder);
 	status st = report_hub_open(loop, socket_path, &lc->report, &events, lc, &lc->hub, err);
@@ -748,7 +1016,8 @@ status lifecycle_start(
 	(void)uv_timer_init(loop, &lc->look);
 	(void)uv_timer_init(loop, &lc->deadline);
 	(void)uv_timer_init(loop, &lc->restart);
-	lc->open_handles = 4;
+	(void)uv_timer_init(loop, &lc->news);
+	lc->open_handles = 5;
 	*ret = lc;
 
 	/* What an earlier run said last is not true any more. */
@@ -759,9 +1028,7 @@ status lifecycle_start(
 		st = make_socket_folder(lc, &problem);
 	if (st == STATUS_OK)
 		st = prepare(lc, &problem);
-	if (st == STATUS_OK)
-		start_postgres(lc);
-	else
+	if (st != STATUS_OK)
 		fail(lc, problem.message);
 	return STATUS_OK;
 }

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/number.h"
 #include "page_store/file_copy.h"
 
 #define READ_MAX 65536 /* of what a failed start said */
@@ -106,12 +107,74 @@ bool postgres_log_find_reason(struct slice text, char *out, size_t size)
 	return false;
 }
 
-bool postgres_log_reason(const char *path, off_t since, char *out, size_t size)
+/* What was said since; NULL when that is nothing. The caller frees. */
+static char *read_since(const char *path, off_t since, struct slice *ret)
 {
 	CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
-		return false;
 	CLEANUP(free_text) char *text = xcalloc(1, READ_MAX);
-	ssize_t n = pread(fd, text, READ_MAX, since);
-	return n > 0 && postgres_log_find_reason((struct slice){ (uint8_t *)text, (size_t)n }, out, size);
+	ssize_t n = fd < 0 ? -1 : pread(fd, text, READ_MAX, since);
+	if (n <= 0)
+		return NULL;
+	*ret = (struct slice){ (const uint8_t *)text, (size_t)n };
+	return TAKE_PTR(text);
+}
+
+bool postgres_log_reason(const char *path, off_t since, char *out, size_t size)
+{
+	struct slice said;
+	CLEANUP(free_text) char *text = read_since(path, since, &said);
+	return text && postgres_log_find_reason(said, out, size);
+}
+
+static bool lsn_in_front(struct slice text, uint64_t *ret)
+{
+	size_t len = 0;
+	while (len < text.len && len < LSN_TEXT_MAX && text.data[len] > ' ' && text.data[len] != ',')
+		len++;
+	return lsn_parse((struct slice){ text.data, len }, ret);
+}
+
+/* "0.35 s" */
+static bool seconds_in_front(struct slice text, int64_t *ret_usec)
+{
+	char number[32];
+	size_t len = 0;
+	while (len < text.len && len + 1 < sizeof number && text.data[len] > ' ')
+		len++;
+	memcpy(number, text.data, len);
+	number[len] = '\0';
+	char *end;
+	double seconds = strtod(number, &end);
+	if (len == 0 || *end != '\0' || !(seconds >= 0 && seconds < 1e9))
+		return false;
+	*ret_usec = (int64_t)(seconds * 1e6);
+	return true;
+}
+
+/* "redo starts at 0/3000028" … "redo done at 0/5FFFF50 system usage: CPU: user: 0.05 s, system: 0.01 s, elapsed: 0.10 s" */
+bool postgres_log_find_redo(struct slice text, struct postgres_redo *ret)
+{
+	struct slice line, behind;
+	struct postgres_redo redo = { 0 };
+	bool has_start = false;
+	while (next_line(&text, &line)) {
+		if (line_has(line, "LOG:  redo starts at", &behind)) {
+			has_start = lsn_in_front(behind, &redo.start_lsn);
+		} else if (has_start && line_has(line, "LOG:  redo done at", &behind)) {
+			if (!lsn_in_front(behind, &redo.end_lsn) || !line_has(line, "elapsed:", &behind) ||
+			        !seconds_in_front(behind, &redo.elapsed_usec) ||
+			        redo.end_lsn < redo.start_lsn)
+				return false;
+			*ret = redo;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool postgres_log_redo(const char *path, off_t since, struct postgres_redo *ret)
+{
+	struct slice said;
+	CLEANUP(free_text) char *text = read_since(path, since, &said);
+	return text && postgres_log_find_redo(said, ret);
 }

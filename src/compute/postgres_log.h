@@ -21,3 +21,11 @@ off_t postgres_log_size(const char *path); /* 0 when there is none */
 bool postgres_log_reason(const char *path, off_t since, char *out, size_t size);
 /* The same on text, for tests. */
 bool postgres_log_find_reason(struct slice text, char *out, size_t size);
+
+/* What the recovery of the start whose first byte in the log is `since` replayed, by Postgres' own account. False when there was none. */
+struct postgres_redo {
+	uint64_t start_lsn, end_lsn;
+	int64_t elapsed_usec;
+};
+bool postgres_log_redo(const char *path, off_t since, struct postgres_redo *ret);
+bool postgres_log_find_redo(struct slice text, struct postgres_redo *ret);

@@ -14,13 +14,23 @@
 
 #define HUB_MAGIC       0x72687562u
 #define LISTENERS_MAX   64   /* connections at a time; control has one */
+#define TICKETS_MAX     1000 /* of one connection */
 #define FINISH_LIMIT_MS 2000 /* for one that does not read */
 #define LINGER_MS       500  /* for the first one to come, when the end came before it */
+
+/* A question that has no answer yet. */
+struct ticket {
+	LIST_ENTRY(ticket) link;
+	uint64_t number;
+	int64_t id; /* the asker's */
+};
 
 struct listening {
 	LIST_ENTRY(listening) link;
 	struct report_hub *hub;
 	struct line_channel *channel;
+	LIST_HEAD(, ticket) tickets;
+	size_t ticket_count;
 };
 
 struct report_hub {
@@ -29,6 +39,7 @@ struct report_hub {
 	struct line_listener *listener; /* NULL when finishing */
 	LIST_HEAD(, listening) channels;
 	size_t count;
+	uint64_t last_ticket;
 	uv_timer_t limit;
 	const struct compute_report *report;
 	const struct report_events *events;
@@ -44,6 +55,27 @@ static struct report_hub *hub_of(void *p)
 	return hub;
 }
 
+static void add_storage(yyjson_mut_doc *doc, yyjson_mut_val *root, const struct storage_report *storage)
+{
+	if (storage->points <= 0 && !storage->alarm[0])
+		return;
+	yyjson_mut_val *object = yyjson_mut_obj(doc);
+	if (storage->points >= 0)
+		yyjson_mut_obj_add_int(doc, object, "points", storage->points);
+	if (storage->newest_lsn > 0) {
+		char text[LSN_TEXT_MAX];
+		lsn_format(storage->newest_lsn, text);
+		yyjson_mut_obj_add_strcpy(doc, object, "newest_lsn", text);
+	}
+	yyjson_mut_obj_add_int(doc, object, "replay_estimate_ms", storage->replay_estimate_usec / 1000);
+	yyjson_mut_obj_add_int(doc, object, "replay_speed_mb_s", (int64_t)storage->replay_speed_mb_s);
+	yyjson_mut_obj_add_int(doc, object, "depth", storage->depth);
+	yyjson_mut_obj_add_int(doc, object, "open_pages", storage->open_pages);
+	yyjson_mut_obj_add_int(doc, object, "logical_bytes", storage->logical_bytes);
+	yyjson_mut_obj_add_str(doc, object, "alarm", storage->alarm);
+	yyjson_mut_obj_add_val(doc, root, "storage", object);
+}
+
 void compute_report_format(const struct compute_report *report, struct buffer *out)
 {
 	static const char *const states[] = { "starting", "ready", "suspending", "stopped", "failed" };
@@ -56,6 +88,8 @@ void compute_report_format(const struct compute_report *report, struct buffer *o
 	yyjson_mut_obj_add_int(doc, root, "pid", getpid());
 	if (report->postgres_pid > 0)
 		yyjson_mut_obj_add_int(doc, root, "postgres_pid", report->postgres_pid);
+	if (report->pagefs_pid > 0)
+		yyjson_mut_obj_add_int(doc, root, "pagefs_pid", report->pagefs_pid);
 	char time_text[CLOCK_TEXT_MAX];
 	if (report->last_active_usec > 0) {
 		clock_format_timestamp(report->last_active_usec, time_text);
@@ -67,6 +101,7 @@ void compute_report_format(const struct compute_report *report, struct buffer *o
 	yyjson_mut_obj_add_real(doc, timing, "postgres_ms", report->postgres_ms);
 	yyjson_mut_obj_add_real(doc, timing, "reconcile_ms", report->reconcile_ms);
 	yyjson_mut_obj_add_val(doc, root, "timing", timing);
+	add_storage(doc, root, &report->storage);
 	/* A reason quotes what Postgres said, which need not be UTF-8: never fail because of it. */
 	size_t len;
 	char *text = yyjson_mut_write(doc, YYJSON_WRITE_ALLOW_INVALID_UNICODE, &len);
@@ -83,18 +118,134 @@ static void send_to(struct report_hub *hub, struct line_channel *channel)
 	line_channel_send(channel, line.data);
 }
 
+/* ---- questions ---- */
+
+static void send_answer(struct line_channel *channel, yyjson_mut_doc *doc)
+{
+	size_t len;
+	char *text = yyjson_mut_write(doc, YYJSON_WRITE_ALLOW_INVALID_UNICODE, &len);
+	assert(text);
+	line_channel_send(channel, text);
+	free(text);
+	yyjson_mut_doc_free(doc);
+}
+
+/* {"point":{"id":7, …}}: the inner object is for the caller to fill. */
+static yyjson_mut_doc *begin_answer(int64_t id, yyjson_mut_val **ret_point)
+{
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *root = yyjson_mut_obj(doc);
+	yyjson_mut_doc_set_root(doc, root);
+	*ret_point = yyjson_mut_obj(doc);
+	yyjson_mut_obj_add_val(doc, root, "point", *ret_point);
+	yyjson_mut_obj_add_int(doc, *ret_point, "id", id);
+	return doc;
+}
+
+static void send_error(struct line_channel *channel, int64_t id, const struct error *err)
+{
+	static const char *const codes[] = {
+		[STATUS_INVALID] = "INVALID",
+		[STATUS_NOT_FOUND] = "NOT_FOUND",
+		[STATUS_CONFLICT] = "CONFLICT",
+		[STATUS_LIMIT] = "LIMIT",
+		[STATUS_UNSUPPORTED] = "UNSUPPORTED",
+		[STATUS_UNAVAILABLE] = "UNAVAILABLE",
+		[STATUS_CORRUPT] = "CORRUPT",
+		[STATUS_IO] = "IO",
+		[STATUS_NO_SPACE] = "NO_SPACE",
+	};
+	const char *code = (size_t)err->code < ARRAY_LEN(codes) ? codes[err->code] : NULL;
+	yyjson_mut_val *point;
+	yyjson_mut_doc *doc = begin_answer(id, &point);
+	yyjson_mut_val *error = yyjson_mut_obj(doc);
+	yyjson_mut_obj_add_str(doc, error, "code", code ? code : "INTERNAL");
+	yyjson_mut_obj_add_str(doc, error, "message", err->message);
+	if (err->hint[0])
+		yyjson_mut_obj_add_str(doc, error, "hint", err->hint);
+	yyjson_mut_obj_add_val(doc, point, "error", error);
+	send_answer(channel, doc);
+}
+
+/* Takes the ticket off its connection; NULL when that is gone. */
+static struct line_channel *redeem(struct report_hub *hub, uint64_t number, int64_t *ret_id)
+{
+	struct listening *one;
+	struct ticket *ticket;
+	LIST_FOREACH (one, &hub->channels, link)
+		LIST_FOREACH (ticket, &one->tickets, link)
+			if (ticket->number == number) {
+				*ret_id = ticket->id;
+				LIST_REMOVE(ticket, link);
+				one->ticket_count--;
+				free(ticket);
+				return one->channel;
+			}
+	return NULL;
+}
+
+void report_hub_answer_point(struct report_hub *hub, uint64_t ticket, const struct report_point *point)
+{
+	int64_t id;
+	struct line_channel *channel = redeem(hub_of(hub), ticket, &id);
+	if (!channel)
+		return;
+	char lsn[LSN_TEXT_MAX];
+	yyjson_mut_val *object;
+	yyjson_mut_doc *doc = begin_answer(id, &object);
+	lsn_format(point->lsn, lsn);
+	yyjson_mut_obj_add_uint(doc, object, "number", point->number);
+	yyjson_mut_obj_add_str(doc, object, "lsn", lsn);
+	yyjson_mut_obj_add_uint(doc, object, "timeline", point->timeline);
+	yyjson_mut_obj_add_int(doc, object, "time_usec", point->time_usec);
+	send_answer(channel, doc);
+}
+
+void report_hub_answer_error(struct report_hub *hub, uint64_t ticket, const struct error *err)
+{
+	int64_t id;
+	struct line_channel *channel = redeem(hub_of(hub), ticket, &id);
+	if (channel)
+		send_error(channel, id, err);
+}
+
+static void take_question(struct listening *one, enum report_order order, int64_t id)
+{
+	struct report_hub *hub = one->hub;
+	struct error err;
+	if (hub->is_finishing || one->ticket_count >= TICKETS_MAX) {
+		error_fill(&err, hub->is_finishing ? STATUS_UNAVAILABLE : STATUS_LIMIT, 0,
+		        hub->is_finishing ? "the compute is not running" : "too many questions at once");
+		send_error(one->channel, id, &err);
+		return;
+	}
+	struct ticket *ticket = xcalloc(1, sizeof *ticket);
+	*ticket = (struct ticket){ .number = ++hub->last_ticket, .id = id };
+	LIST_INSERT_HEAD(&one->tickets, ticket, link);
+	one->ticket_count++;
+	hub->events->on_order(hub->owner, order, ticket->number);
+}
+
 static void take_line(void *owner, struct line_channel *channel, struct slice line)
 {
+	static const char *const names[] = { "suspend", "apply", "point", "flush" };
 	struct listening *one = owner;
 	yyjson_doc *doc = yyjson_read((const char *)line.data, line.len, 0);
 	yyjson_val *order = yyjson_obj_get(yyjson_doc_get_root(doc), "do");
-	bool is_suspend = yyjson_equals_str(order, "suspend"), is_apply = yyjson_equals_str(order, "apply");
-	bool is_known = yyjson_is_str(order);
+	yyjson_val *id = yyjson_obj_get(yyjson_doc_get_root(doc), "id");
+	bool is_known = yyjson_is_str(order), has_id = yyjson_is_int(id);
+	int64_t number = yyjson_get_sint(id);
+	size_t which = 0;
+	while (which < ARRAY_LEN(names) && !yyjson_equals_str(order, names[which]))
+		which++;
 	yyjson_doc_free(doc);
-	if (is_suspend || is_apply)
-		one->hub->events->on_order(one->hub->owner, is_suspend ? ORDER_SUSPEND : ORDER_APPLY);
-	else if (!is_known)
+	bool is_question = which == ORDER_POINT || which == ORDER_FLUSH;
+	if (!is_known || (is_question && !has_id))
 		line_channel_close(channel); /* malformed; unknown orders of a newer control are left alone */
+	else if (is_question)
+		take_question(one, (enum report_order)which, number);
+	else if (which < ARRAY_LEN(names) && !one->hub->is_finishing)
+		one->hub->events->on_order(one->hub->owner, (enum report_order)which, 0);
 }
 
 static void free_hub(uv_handle_t *handle)
@@ -120,6 +271,11 @@ static void channel_closed(void *owner, struct line_channel *channel, const char
 	struct report_hub *hub = hub_of(one->hub);
 	LIST_REMOVE(one, link);
 	hub->count--;
+	struct ticket *ticket;
+	while ((ticket = LIST_FIRST(&one->tickets))) {
+		LIST_REMOVE(ticket, link);
+		free(ticket);
+	}
 	free(one);
 	finish_if_done(hub);
 }
@@ -160,6 +316,7 @@ static void take_connection(void *owner, int fd)
 	struct listening *one = xcalloc(1, sizeof *one);
 	struct error err = { 0 };
 	one->hub = hub;
+	LIST_INIT(&one->tickets);
 	if (hub->count >= LISTENERS_MAX ||
 	        line_channel_wrap(hub->loop, fd, &channel_events, one, &one->channel, &err) != STATUS_OK) {
 		log_warning("could not take a connection to the supervisor: %s", err.message);

@@ -14,22 +14,35 @@
 
 enum compute_state { COMPUTE_STARTING, COMPUTE_READY, COMPUTE_SUSPENDING, COMPUTE_STOPPED, COMPUTE_FAILED };
 
+/* Member "storage". */
+struct storage_report {
+	int64_t points; /* -1: not known, then only the alarm is told */
+	uint64_t newest_lsn;
+	int64_t replay_estimate_usec;
+	double replay_speed_mb_s;
+	int64_t depth, open_pages, logical_bytes;
+	char alarm[384];
+};
+
 struct compute_report {
 	enum compute_state state;
 	char reason[384];
 	pid_t postgres_pid;       /* 0: none */
+	pid_t pagefs_pid;         /* 0: none */
 	int64_t last_active_usec; /* 0: not known */
 	int64_t applied_revision;
 	double prepare_ms, postgres_ms, reconcile_ms; /* where the last start's time went */
+	struct storage_report storage;
 };
 
 /* Without a newline. */
 void compute_report_format(const struct compute_report *report, struct buffer *out);
 
-enum report_order { ORDER_SUSPEND, ORDER_APPLY };
+enum report_order { ORDER_SUSPEND, ORDER_APPLY, ORDER_POINT, ORDER_FLUSH };
 
 struct report_events {
-	void (*on_order)(void *owner, enum report_order order);
+	/* A point and a flush are answered: once, with report_hub_answer_*() and their ticket. */
+	void (*on_order)(void *owner, enum report_order order, uint64_t ticket);
 	/* After report_hub_finish(): everything has been sent or given up. */
 	void (*on_finished)(void *owner);
 };
@@ -43,5 +56,14 @@ MUST_CHECK status report_hub_open(uv_loop_t *loop, const char *socket_path,
         const struct compute_report *report, const struct report_events *events, void *owner,
         struct report_hub **ret, struct error *err);
 void report_hub_send(struct report_hub *hub); /* to everybody */
+
+/* The answer goes to the connection that asked, if it is still there. */
+struct report_point {
+	uint64_t number, lsn;
+	uint32_t timeline;
+	int64_t time_usec;
+};
+void report_hub_answer_point(struct report_hub *hub, uint64_t ticket, const struct report_point *point);
+void report_hub_answer_error(struct report_hub *hub, uint64_t ticket, const struct error *err);
 /* Sends what waits, closes everything; on_finished comes from the loop, the hub frees itself after it. */
 void report_hub_finish(struct report_hub *hub);

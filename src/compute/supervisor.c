@@ -1,9 +1,11 @@
 #include "compute/supervisor.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 #include <uv.h>
 #include <yyjson.h>
@@ -144,6 +146,9 @@ int supervisor_main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	(void)signal(SIGPIPE, SIG_IGN);
+	/* Backends of a postmaster that was killed become our children, and can be ended (leftovers.h). */
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+		log_warning("could not become a subreaper: %s", strerror(errno));
 	CLEANUP(data_directory_freep) struct data_directory *dd = NULL;
 	struct supervisor supervisor = { 0 };
 	struct error err;
