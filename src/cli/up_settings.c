@@ -40,6 +40,7 @@ static status parse_limit(const char *text, struct settings *changes, struct err
 		{ "branches_per_project", offsetof(struct settings, branches_per_project) },
 		{ "projects", offsetof(struct settings, projects) },
 		{ "deleted_retention_sec", offsetof(struct settings, deleted_retention_sec) },
+		{ "housekeeping_interval_sec", offsetof(struct settings, housekeeping_interval_sec) },
 	};
 	size_t len = strcspn(text, "=");
 	for (size_t i = 0; i < ARRAY_LEN(limits); i++) {

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "control_plane/branch.h"
+#include "control_plane/branch_exchange.h"
 #include "control_plane/call.h"
 #include "control_plane/credential.h"
 #include "control_plane/database.h"
@@ -11,6 +12,7 @@
 #include "control_plane/identity.h"
 #include "control_plane/project.h"
 #include "control_plane/role.h"
+#include "control_plane/snapshot.h"
 #include "control_plane/unserved.h"
 #include "http/router.h"
 
@@ -29,7 +31,7 @@ struct target {
 	/* For what is not served yet. */
 	const char *collection; /* LIST: the key of the empty list */
 	const char *missing;    /* GET: the message of the 404 */
-	const char *feature;    /* change: "snapshots are not available yet" */
+	const char *feature;    /* change: "synced tables are not available yet" */
 };
 
 /* A compound literal of static storage: what a route points to. */
@@ -79,7 +81,9 @@ static const struct http_route routes[] = {
 	{ "PATCH", BRANCH, SERVE(branch_update) },
 	{ "DELETE", BRANCH, SERVE(branch_delete) },
 	{ "POST", BRANCH "/undelete", SERVE(branch_undelete) },
-	{ "POST", BRANCH "/reset", REFUSE("resetting a branch") },
+	{ "POST", BRANCH "/reset", SERVE(branch_reset) },
+	{ "POST", BRANCH "/restore", SERVE(branch_restore) },
+	{ "GET", BRANCH "/restore-window", SERVE(branch_restore_window) },
 
 	{ "POST", BRANCH "/endpoints", SERVE(endpoint_create) },
 	{ "GET", BRANCH "/endpoints", SERVE(endpoint_list) },
@@ -124,10 +128,10 @@ static const struct http_route routes[] = {
 
 	{ "POST", PG "/credentials", SERVE(credential_create) },
 
-	{ "POST", PROJECT "/snapshots", REFUSE("snapshots") },
-	{ "GET", PROJECT "/snapshots", EMPTY("snapshots") },
-	{ "GET", PROJECT "/snapshots/{}", MISSING("snapshot") },
-	{ "DELETE", PROJECT "/snapshots/{}", REFUSE("snapshots") },
+	{ "POST", PROJECT "/snapshots", SERVE(snapshot_create) },
+	{ "GET", PROJECT "/snapshots", SERVE(snapshot_list) },
+	{ "GET", PROJECT "/snapshots/{}", SERVE(snapshot_get) },
+	{ "DELETE", PROJECT "/snapshots/{}", SERVE(snapshot_delete) },
 	{ "GET", BRANCH "/snapshot-schedule", SERVE(unserved_snapshot_schedule) },
 	{ "PATCH", BRANCH "/snapshot-schedule", REFUSE("snapshot schedules") },
 

@@ -5,23 +5,12 @@
 
 #include "base/clock.h"
 #include "control_plane/branch_fields.h"
+#include "control_plane/clone_plan.h"
 #include "control_plane/endpoint.h"
+#include "control_plane/moment_fields.h"
 #include "control_plane/resource_json.h"
 #include "control_plane/resource_name.h"
-
-static bool refuse_restore(const struct branch_fields *fields, struct api_error *error)
-{
-	const char *key = fields->source_lsn.is_set        ? "source_branch_lsn"
-	                  : fields->source_time.is_set     ? "source_branch_time"
-	                  : fields->source_snapshot.is_set ? "source_snapshot"
-	                                                   : NULL;
-	if (!key)
-		return true;
-	return api_fail(error, API_NOT_IMPLEMENTED,
-	        "Field 'spec.%s' is not available yet: a branch can be made of its source's current state "
-	        "only.",
-	        key);
-}
+#include "control_plane/snapshot.h"
 
 /* What may expire and what may be protected (4.2, 4.3). `old` is the row as it was, NULL for a new branch. */
 static bool check_state_rules(struct call *call, const struct project_row *project,
@@ -115,7 +104,7 @@ static bool apply_update(struct call *call, const struct project_row *project, s
 	return commit_done(call, OPERATION_BRANCH_UPDATE, project, branch);
 }
 
-static bool check_quota(struct call *call, const struct project_row *project)
+bool branch_check_quota(struct call *call, const struct project_row *project)
 {
 	struct error err;
 	int64_t count = 0, limit = call->services->dd->settings.branches_per_project;
@@ -128,12 +117,15 @@ static bool check_quota(struct call *call, const struct project_row *project)
 }
 
 /* In the caller's transaction: the branch, its endpoint, the next timeline, and the operation. */
-static status insert_branch(struct call *call, struct project_row *project, const struct branch_row *source,
+static status insert_branch(struct call *call, struct project_row *project, const struct moment *moment,
         struct branch_row *branch, struct operation_row *ret, struct error *err)
 {
 	struct metadata *md = call->services->md;
+	struct clone_plan plan = { .moment = *moment, .timeline = (uint32_t)project->next_timeline };
 	branch->timeline = project->next_timeline;
 	project->next_timeline += 2;
+	memcpy(plan.volume, branch->uid, sizeof plan.volume);
+	CLEANUP(free_text) char *plan_text = clone_plan_format(&plan);
 	status st = project_row_update(md, project, err);
 	if (st == STATUS_OK)
 		st = branch_row_insert(md, branch, err);
@@ -147,37 +139,64 @@ static status insert_branch(struct call *call, struct project_row *project, cons
 	struct operation_target target = { .resource = name,
 		.project = project->id,
 		.branch = branch->id,
-		.source_branch = source->id,
-		.endpoint = endpoint.id };
+		.source_branch = branch->source,
+		.endpoint = endpoint.id,
+		.snapshot = moment->snapshot_row,
+		.plan = plan_text };
 	return operation_begin(
 	        md, OPERATION_BRANCH_CREATE, call->caller.login, &target, call->now_usec, ret, err);
+}
+
+/* The source's fields of a new row, and the moment of it. */
+static bool find_origin(struct call *call, const struct project_row *project,
+        const struct branch_fields *fields, struct branch_row *branch, struct moment *moment)
+{
+	if (fields->source_snapshot.is_set) {
+		struct snapshot_row snapshot;
+		if (fields->source_branch.is_set || fields->source_lsn.is_set || fields->source_time.is_set)
+			return api_fail(&call->error, API_INVALID_PARAMETER,
+			        "Field 'spec.source_snapshot' excludes source_branch, source_branch_lsn and "
+			        "source_branch_time.");
+		if (!snapshot_find_by_name(call, project, fields->source_snapshot.text, &snapshot))
+			return false;
+		*moment = (struct moment){ .kind = MOMENT_SNAPSHOT, .snapshot_row = snapshot.id };
+		memcpy(moment->snapshot, snapshot.uid, sizeof moment->snapshot);
+		memcpy(branch->source_snapshot, snapshot.snapshot_id, sizeof branch->source_snapshot);
+		branch->revision = snapshot.revision;
+		return true;
+	}
+	struct branch_row source;
+	if (!find_source(call, project, fields, &source) ||
+	        !moment_read("spec.", &fields->source_lsn, &fields->source_time, moment, &call->error) ||
+	        !moment_check(call, project, &source, moment))
+		return false;
+	branch->source = source.id;
+	branch->revision = source.revision;
+	memcpy(branch->source_branch_id, source.branch_id, sizeof branch->source_branch_id);
+	return true;
 }
 
 static bool create_new(struct call *call, struct project_row *project, const char *branch_id,
         const struct branch_fields *fields)
 {
-	struct branch_row source;
-	if (!refuse_restore(fields, &call->error) || !find_source(call, project, fields, &source))
-		return false;
+	struct moment moment = { 0 };
 	struct branch_row branch = { .project = project->id,
 		.create_usec = call->now_usec,
 		.update_usec = call->now_usec,
-		.state_change_usec = call->now_usec,
-		.source = source.id,
-		.revision = source.revision };
+		.state_change_usec = call->now_usec };
 	(void)snprintf(branch.branch_id, sizeof branch.branch_id, "%s", branch_id);
-	memcpy(branch.source_branch_id, source.branch_id, sizeof branch.source_branch_id);
 	resource_uid_make("br", branch.uid);
 	struct update_mask everything = { .present = UINT64_MAX };
-	if (!branch_fields_update(&branch, fields, &everything, call->now_usec, &call->error) ||
-	        !check_state_rules(call, project, &branch, NULL) || !check_quota(call, project))
+	if (!find_origin(call, project, fields, &branch, &moment) ||
+	        !branch_fields_update(&branch, fields, &everything, call->now_usec, &call->error) ||
+	        !check_state_rules(call, project, &branch, NULL) || !branch_check_quota(call, project))
 		return false;
 
 	struct error err;
 	CLEANUP(operation_row_done) struct operation_row operation = { 0 };
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	if (transaction_begin(call->services->md, &tx, &err) != STATUS_OK ||
-	        insert_branch(call, project, &source, &branch, &operation, &err) != STATUS_OK ||
+	        insert_branch(call, project, &moment, &branch, &operation, &err) != STATUS_OK ||
 	        transaction_commit(&tx, &err) != STATUS_OK)
 		return call_fail(call, &err);
 	return call_answer_operation(call, &operation);
@@ -314,7 +333,7 @@ static bool check_may_delete(
 	struct error err;
 	if (branch->is_protected)
 		return api_fail(&call->error, API_BAD_REQUEST, "cannot delete protected branch");
-	if (branch->source == 0) {
+	if (branch_is_root(branch)) {
 		CLEANUP(free_text) char *name = branch_name(project, branch);
 		(void)api_fail(&call->error, API_BAD_REQUEST,
 		        "Cannot delete root branch '%s'. Root branches cannot be deleted independently.",
@@ -368,6 +387,30 @@ bool branch_delete(struct call *call)
 	return call_answer_operation(call, &operation);
 }
 
+/* What may have happened to the parent since the branch was deleted. */
+static bool check_parent(struct call *call, const struct branch_row *branch)
+{
+	struct error err;
+	struct branch_row parent;
+	if (branch->source == 0)
+		return true;
+	status st = branch_row_get(call->services->md, branch->source, &parent, &err);
+	if (st == STATUS_NOT_FOUND || (st == STATUS_OK && parent.is_purged))
+		return true; /* it stands on its own: it has layers of its own references, not of the parent's */
+	if (st != STATUS_OK)
+		return call_fail(call, &err);
+	if (parent.delete_usec != 0)
+		return api_fail(&call->error, API_BAD_REQUEST,
+		        "the parent of branch '%s', '%s', is deleted; undelete that first", branch->branch_id,
+		        parent.branch_id);
+	if (parent.expire_usec != 0)
+		return api_fail(&call->error, API_BAD_REQUEST,
+		        "branch '%s' has an expiration, so it cannot have children; remove the expiration "
+		        "first",
+		        parent.branch_id);
+	return true;
+}
+
 bool branch_undelete(struct call *call)
 {
 	struct error err;
@@ -380,9 +423,13 @@ bool branch_undelete(struct call *call)
 	if (branch.delete_usec == 0)
 		return api_fail(
 		        &call->error, API_INVALID_STATE, "branch '%s' is not deleted", branch.branch_id);
+	struct branch_row old = branch;
+	old.is_protected = false; /* not while it was deleted: another may have become it */
 	branch.delete_usec = branch.purge_usec = 0;
 	branch.update_usec = branch.state_change_usec = call->now_usec;
 	if (branch.expire_usec != 0 && branch.expire_usec <= call->now_usec)
 		branch.expire_usec = 0; /* or it would be gone again at once */
+	if (!check_parent(call, &branch) || !check_state_rules(call, &project, &branch, &old))
+		return false;
 	return commit_done(call, OPERATION_BRANCH_UNDELETE, &project, &branch);
 }

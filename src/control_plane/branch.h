@@ -1,4 +1,4 @@
-/* Branch: the REST calls on branches (rest-api.md 3.2). */
+/* Branch: the REST calls on branches (rest-api.md 3.2); reset and restore are in branch_exchange.h. */
 #pragma once
 
 #include "control_plane/call.h"
@@ -9,6 +9,14 @@ bool branch_get(struct call *call);
 bool branch_update(struct call *call);
 bool branch_delete(struct call *call);
 bool branch_undelete(struct call *call);
+
+/* A root cannot be deleted or reset. A branch of a snapshot has no parent, but is none. */
+static inline bool branch_is_root(const struct branch_row *branch)
+{
+	return branch->source == 0 && branch->source_snapshot[0] == '\0';
+}
+/* May the project have one more? */
+bool branch_check_quota(struct call *call, const struct project_row *project);
 
 /*
  * Inside a transaction: marks a branch deleted (or purged) and records the operation that the reconciler carries out.

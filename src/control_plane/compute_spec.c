@@ -105,7 +105,7 @@ static status make_text(
 	yyjson_mut_obj_add_sint(doc, root, "revision", rows->branch.revision);
 	yyjson_mut_obj_add_str(doc, root, "endpoint_uid", rows->endpoint.uid);
 	yyjson_mut_obj_add_str(doc, root, "endpoint_name", name);
-	yyjson_mut_obj_add_str(doc, root, "volume_id", rows->branch.uid);
+	yyjson_mut_obj_add_str(doc, root, "volume_id", rows->branch.volume_id);
 	yyjson_mut_val *postgres = yyjson_mut_obj_add_obj(doc, root, "postgres");
 	yyjson_mut_obj_add_int(doc, postgres, "major", installation->major);
 	yyjson_mut_obj_add_str(doc, postgres, "bin_dir", installation->bin_dir);

@@ -21,6 +21,7 @@
 #include "control_plane/compute_activity.h"
 #include "control_plane/compute_spec.h"
 #include "control_plane/control_socket.h"
+#include "control_plane/housekeeper.h"
 #include "control_plane/identity.h"
 #include "control_plane/reaper.h"
 #include "control_plane/reconciler.h"
@@ -61,6 +62,9 @@ static void note_change(void *owner, const struct fleet_member *member)
 	struct control *control = owner;
 	if (control->activity)
 		compute_activity_note(control->activity, member);
+	if (member->state == FLEET_ASLEEP && !control->is_exiting)
+		housekeeper_look(
+		        control->services.housekeeper); /* it has cut, and nothing changes any more */
 }
 
 static status find_by_uid_or_address(struct control *control, const char *uid, const char *address,
@@ -124,6 +128,7 @@ static void begin_exit(struct control *control)
 	log_info("stopping");
 	http_server_close(control->http);
 	reaper_close(control->services.reaper);
+	housekeeper_close(control->services.housekeeper);
 	reconciler_stop(control->services.reconciler);
 	control_socket_close(control->socket);
 	compute_activity_close(control->activity);
@@ -151,7 +156,9 @@ static void note_volume(void *owner, const char *id)
 	struct control *control = owner;
 	struct branch_row branch;
 	struct error err;
-	if (branch_row_find_uid(control->md, id, &branch, &err) == STATUS_NOT_FOUND)
+	bool is_planned = false;
+	if (branch_row_find_volume(control->md, id, &branch, &err) == STATUS_NOT_FOUND &&
+	        operation_row_plans_volume(control->md, id, &is_planned, &err) == STATUS_OK && !is_planned)
 		log_warning("volume \"%s\" belongs to no branch in metadata.db; it is kept, remove it by "
 		            "hand if it is not wanted",
 		        id);
@@ -246,6 +253,7 @@ static status start_services(struct control *control, struct error *err)
 		return st;
 	(void)reconciler_create(services);
 	(void)reaper_create(services);
+	(void)housekeeper_create(services);
 	control->activity = compute_activity_create(services);
 	st = register_endpoints(control, err);
 	if (st == STATUS_OK)
@@ -263,6 +271,7 @@ static status start_services(struct control *control, struct error *err)
 		return st;
 	reconciler_kick(services->reconciler);
 	reaper_look(services->reaper);
+	housekeeper_look(services->housekeeper);
 	return STATUS_OK;
 }
 

@@ -1,8 +1,6 @@
 /*
- * Disk room: is there space for one more volume? Asked before a copy begins, because a copy that fills the disk takes the
+ * Disk room: is there space for one more volume? It copies nothing, but its Postgres writes WAL at once, and a disk that is full takes the
  * running computes with it: Postgres ends itself when it cannot write WAL.
- *
- * Where the file system shares blocks (FICLONE), a copy needs next to nothing, and only the reserve is asked for.
  * Threads: any; blocks on the disk.
  */
 #pragma once
@@ -13,5 +11,5 @@
 /* For the WAL and the checkpoints of those who run. */
 #define DISK_ROOM_RESERVE (64ll << 20)
 
-/* STATUS_NO_SPACE, with both numbers, unless a copy of `source` (a folder) fits into volumes/ and leaves the reserve. */
-MUST_CHECK status disk_room_check(const struct data_directory *dd, const char *source, struct error *err);
+/* STATUS_NO_SPACE, with both numbers, unless the reserve is there. */
+MUST_CHECK status disk_room_check(const struct data_directory *dd, struct error *err);

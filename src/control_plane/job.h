@@ -13,11 +13,13 @@
 #include <uv.h>
 
 #include "base/base.h"
-#include "compute/branching.h"
+#include "control_plane/clone_plan.h"
 #include "control_plane/operation.h"
+#include "control_plane/origin.h"
 #include "control_plane/services.h"
 
-#define JOB_PHASE_FIRST 0
+#define JOB_PHASE_FIRST  0
+#define JOB_PHASE_SOURCE 100 /* from here on: job_source.c */
 
 struct reconciler;
 
@@ -27,7 +29,7 @@ struct job {
 	const struct services *services;
 	struct operation_row operation;
 	void (*step)(struct job *job);
-	int phase, next_phase, failed_phase;
+	int phase, next_phase, failed_phase, asleep_phase;
 	int attempts; /* of the current phase */
 	int tries;    /* of all of it, for kinds that begin again */
 	bool is_begun, is_in_worker, is_finished;
@@ -38,15 +40,19 @@ struct job {
 	struct error failure; /* code STATUS_OK: none so far */
 
 	/* The plan: copies, so that worker threads touch nothing of the loop's. */
-	char endpoint_uid[RESOURCE_ID_MAX + 1], volume_id[RESOURCE_ID_MAX + 1];
-	char source_endpoint_uid[RESOURCE_ID_MAX + 1], source_volume_id[RESOURCE_ID_MAX + 1];
-	char *source_socket_dir;
-	const char *needed_uid; /* see reconciler_needs(); NULL: none */
-	bool source_is_disabled;
+	char endpoint_uid[RESOURCE_ID_MAX + 1];
+	char store[RESOURCE_ID_MAX + 1];     /* the project's */
+	char volume_id[RESOURCE_ID_MAX + 1]; /* to be made */
+	struct clone_plan plan;
 	struct installation installation;
-	uint32_t timeline;
-	struct branching_result cloned;
-	int64_t space_bytes;
+	int64_t logical_bytes;
+	/* Where the volume comes from (job_source.c). */
+	char source_endpoint_uid[RESOURCE_ID_MAX + 1];
+	const char *needed_uid; /* see reconciler_needs(); NULL: none */
+	struct origin_request origin;
+	struct origin_result taken;
+	int after_source, after_settling, wakes;
+	bool source_must_wake;
 	/* For deletions: all computes and volumes of the branch or project. */
 	char (*endpoint_uids)[RESOURCE_ID_MAX + 1];
 	char (*volume_ids)[RESOURCE_ID_MAX + 1];
@@ -60,13 +66,32 @@ void job_suspend(struct job *job, const char *uid, int next_phase);
 /* All of job->endpoint_uids that do not sleep, side by side. */
 void job_suspend_all(struct job *job, int next_phase);
 void job_apply(struct job *job, const char *uid, int next_phase);
+/*
+ * A restore point of a running compute, or only a flush; job->origin.end is set then. asleep_phase when it does not run.
+ */
+void job_point(struct job *job, const char *uid, bool is_flush, int asleep_phase, int next_phase);
+/* Lets it sleep, if it can be; a failure is logged and changes nothing. */
+void job_suspend_quietly(struct job *job, const char *uid, int next_phase);
 void job_retry(struct job *job, int phase, int64_t delay_ms);
 /* Keeps the first failure, then goes to failed_phase. */
 void job_fail(struct job *job, const struct error *err);
 /* The operation's end is committed: the job goes away. */
 void job_finish(struct job *job);
 
+/*
+ * The source of a clone or snapshot. job_load_source() fills job->origin from the branch and the plan; job_ask_source() then finds
+ * where the branch ends now (origin.end), waking it only when it did not go to sleep cleanly; afterwards, and also when all has failed,
+ * job_settle_source() lets a disabled endpoint sleep again that was woken for this, unless another job still needs it. After a crash the
+ * job begins again, or settles first: nothing is left running.
+ */
+MUST_CHECK status job_load_source(struct job *job, int64_t branch, struct error *err);
+void job_ask_source(struct job *job, int next_phase);
+void job_settle_source(struct job *job, int next_phase);
+void job_source_step(struct job *job); /* for job->phase >= JOB_PHASE_SOURCE */
+
 /* The step functions, by kind of operation. */
 void job_create_step(struct job *job);   /* PROJECT_CREATE, BRANCH_CREATE */
 void job_delete_step(struct job *job);   /* …_DELETE, …_PURGE */
+void job_exchange_step(struct job *job); /* BRANCH_RESET, BRANCH_RESTORE */
+void job_snapshot_step(struct job *job); /* SNAPSHOT_CREATE, SNAPSHOT_DELETE */
 void job_endpoint_step(struct job *job); /* ENDPOINT_UPDATE */

@@ -1,22 +1,24 @@
 /*
  * Creating a project or a branch:
  *
- *   LOAD ─▶ OPEN_SOURCE ─▶ MAKE_VOLUME ─▶ NOTE_VOLUME ─▶ SETTLE_SOURCE ─▶ OPEN ─▶ FINISH
- *     (a project has no source: LOAD ─▶ MAKE_VOLUME ─▶ OPEN)
- *   any failure ─▶ CLEAN_COMPUTE ─▶ CLEAN_VOLUME ─▶ FINISH_FAILED
+ *   LOAD ─▶ (source, job_source.c) ─▶ MAKE_VOLUME ─▶ NOTE_VOLUME ─▶ (settle the source) ─▶ OPEN ─▶ FINISH
+ *     (a project has no source: LOAD ─▶ MAKE_VOLUME ─▶ OPEN; a snapshot has no compute: it is not asked)
+ *   any failure ─▶ CLEAN_COMPUTE ─▶ CLEAN_VOLUME ─▶ (settle the source) ─▶ FINISH_FAILED
  *
  * Durable step: "cloned" (NOTE_VOLUME), in the transaction that records where the clone was taken and what roles and
- * databases it has. A crash before it makes the clone anew: a clone that is there may not have its position recorded.
+ * databases it has. A crash before it makes the clone anew: a clone that is there may not have its position recorded. A crash
+ * behind it settles the source again.
  */
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "compute/template.h"
 #include "control_plane/disk_room.h"
+#include "control_plane/housekeeper.h"
 #include "control_plane/job.h"
 #include "control_plane/resource_json.h"
+#include "metadata/snapshot_row.h"
 #include "page_store/volume.h"
 
 #define FINISH_RETRY_MS 2000
@@ -26,15 +28,14 @@
 
 enum create_phase {
 	LOAD = JOB_PHASE_FIRST,
-	OPEN_SOURCE,
 	MAKE_VOLUME,
 	NOTE_VOLUME,
-	SETTLE_SOURCE,
 	OPEN,
 	FINISH,
 	CLEAN_COMPUTE,
 	CLEAN_VOLUME,
 	CLEAN_VOLUME_FAILED,
+	CLEANED,
 	FINISH_FAILED,
 };
 
@@ -63,23 +64,7 @@ static status load_rows(const struct job *job, struct create_rows *ret, struct e
 
 static bool is_branch(const struct job *job)
 {
-	return job->operation.source_branch != 0;
-}
-
-static status load_source(struct job *job, struct error *err)
-{
-	struct branch_row source;
-	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
-	status st = branch_row_get(job->services->md, job->operation.source_branch, &source, err);
-	if (st == STATUS_OK)
-		st = endpoint_row_find_writer(job->services->md, source.id, &endpoint, err);
-	if (st != STATUS_OK)
-		return error_prefix(err, "source branch");
-	memcpy(job->source_volume_id, source.uid, sizeof job->source_volume_id);
-	memcpy(job->source_endpoint_uid, endpoint.uid, sizeof job->source_endpoint_uid);
-	job->source_is_disabled = endpoint.is_disabled;
-	job->source_socket_dir = fleet_socket_dir(job->services->fleet, endpoint.uid);
-	return STATUS_OK;
+	return strcmp(job->operation.kind, "BRANCH_CREATE") == 0;
 }
 
 static void load(struct job *job)
@@ -93,8 +78,8 @@ static void load(struct job *job)
 		return;
 	}
 	memcpy(job->endpoint_uid, rows.endpoint.uid, sizeof job->endpoint_uid);
-	memcpy(job->volume_id, rows.branch.uid, sizeof job->volume_id);
-	job->timeline = (uint32_t)rows.branch.timeline;
+	memcpy(job->volume_id, rows.branch.volume_id, sizeof job->volume_id);
+	memcpy(job->store, rows.project.uid, sizeof job->store);
 	const struct installation *installation =
 	        services_find_installation(job->services, rows.project.pg_version);
 	if (rows.project.is_purged || rows.branch.is_purged)
@@ -103,7 +88,9 @@ static void load(struct job *job)
 		st = error_set(&err, STATUS_NOT_FOUND, 0, "PostgreSQL %d is not installed any more",
 		        rows.project.pg_version);
 	else if (is_branch(job))
-		st = load_source(job, &err);
+		st = clone_plan_parse(job->operation.plan, &job->plan, &err);
+	if (st == STATUS_OK && is_branch(job))
+		st = job_load_source(job, job->operation.source_branch, &err);
 	if (st != STATUS_OK) {
 		job_fail(job, &err);
 		return;
@@ -112,38 +99,28 @@ static void load(struct job *job)
 	if (!is_branch(job))
 		job_go(job, MAKE_VOLUME);
 	else if (strcmp(job->operation.step, STEP_CLONED) == 0)
-		job_go(job, OPEN);
+		job_settle_source(job, OPEN);
 	else
-		job_go(job, OPEN_SOURCE);
-}
-
-static void measure(struct job *job)
-{
-	struct error err; /* a size that is not known is shown as 0 */
-	if (volume_space(job->services->dd, job->volume_id, &job->space_bytes, &err) != STATUS_OK)
-		job->space_bytes = 0;
+		job_ask_source(job, MAKE_VOLUME);
 }
 
 /* In a worker thread. */
 static status make_first_volume(struct job *job, struct error *err)
 {
 	const struct data_directory *dd = job->services->dd;
-	CLEANUP(free_text) char *template_path = NULL;
-	status st = template_prepare(dd, &job->installation, &template_path, err);
-	if (st != STATUS_OK)
-		return st;
-	/* One that is there already, made before a crash, needs no more room. */
-	CLEANUP(free_text) char *made = data_directory_path(dd, "volumes/%s", job->volume_id);
-	if (!file_exists(made))
-		st = disk_room_check(dd, template_path, err);
-	if (st != STATUS_OK)
-		return st;
-	st = volume_create(
-	        dd, job->volume_id, template_path, job->installation.bin_dir, job->installation.major, err);
+	CLEANUP(free_text) char *template_store = NULL;
+	struct volume_usage usage;
+	struct error ignored; /* a size that is not known is shown as 0 */
+	status st = disk_room_check(dd, err);
+	if (st == STATUS_OK)
+		st = template_prepare(dd, &job->installation, &template_store, err);
+	if (st == STATUS_OK)
+		st = volume_create(dd, job->store, job->volume_id, template_store, job->installation.bin_dir,
+		        job->installation.major, err);
 	if (st == STATUS_EXISTS) /* a crash came after it was made */
 		st = STATUS_OK;
-	if (st == STATUS_OK)
-		measure(job);
+	if (st == STATUS_OK && volume_usage(dd, job->volume_id, &usage, &ignored) == STATUS_OK)
+		job->logical_bytes = usage.logical_bytes;
 	return st;
 }
 
@@ -151,42 +128,55 @@ static status make_first_volume(struct job *job, struct error *err)
 static status make_clone(struct job *job, struct error *err)
 {
 	const struct data_directory *dd = job->services->dd;
-	status st = volume_destroy(
-	        dd, job->volume_id, err); /* of an earlier attempt; nothing has opened it yet */
-	CLEANUP(free_text) char *source = data_directory_path(dd, "volumes/%s/data", job->source_volume_id);
+	status st = disk_room_check(dd, err);
+	return st == STATUS_OK
+	               ? origin_clone(dd, &job->origin, job->volume_id, job->plan.timeline, &job->taken, err)
+	               : st;
+}
+
+/* Roles and databases, and the revision up to which the volume has them. */
+static status inherit(struct job *job, struct branch_row *branch, int64_t now_usec, struct error *err)
+{
+	struct metadata *md = job->services->md;
+	struct branch_row source;
+	struct snapshot_row snapshot;
+	status st;
+	if (job->plan.moment.kind == MOMENT_SNAPSHOT) {
+		st = snapshot_row_get(md, job->plan.moment.snapshot_row, &snapshot, err);
+		if (st == STATUS_OK)
+			st = snapshot_row_give_roles(md, snapshot.id, branch->id, now_usec, err);
+		if (st == STATUS_OK)
+			branch->revision = snapshot.revision;
+		return st;
+	}
+	st = branch_row_get(md, job->operation.source_branch, &source, err);
 	if (st == STATUS_OK)
-		st = disk_room_check(dd, source, err);
+		st = role_row_inherit(md, source.id, branch->id, now_usec, err);
 	if (st == STATUS_OK)
-		st = branching_clone(dd, job->source_volume_id, job->source_socket_dir, job->volume_id,
-		        job->timeline, &job->cloned, err);
+		st = database_row_inherit(md, source.id, branch->id, now_usec, err);
 	if (st == STATUS_OK)
-		measure(job);
+		branch->revision = source.revision;
 	return st;
 }
 
 static status note_volume(struct job *job, struct error *err)
 {
 	struct metadata *md = job->services->md;
-	struct branch_row branch, source;
-	int64_t now = clock_wall_usec();
+	struct branch_row branch;
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	status st = transaction_begin(md, &tx, err);
 	if (st == STATUS_OK)
 		st = branch_row_get(md, job->operation.branch, &branch, err);
 	if (st == STATUS_OK)
-		st = branch_row_get(md, job->operation.source_branch, &source, err);
+		st = inherit(job, &branch, clock_wall_usec(), err);
 	if (st != STATUS_OK)
 		return st;
-	branch.source_lsn = job->cloned.lsn;
-	branch.source_usec = job->cloned.wall_usec;
-	branch.revision = source.revision;
-	branch.logical_size = job->space_bytes;
+	branch.source_lsn = branch.origin_lsn = job->taken.lsn;
+	branch.source_usec = job->taken.time_usec;
+	memcpy(branch.origin_volume, job->taken.volume, sizeof branch.origin_volume);
+	branch.logical_size = job->taken.logical_bytes;
 	(void)snprintf(job->operation.step, sizeof job->operation.step, "%s", STEP_CLONED);
 	st = branch_row_update(md, &branch, err);
-	if (st == STATUS_OK)
-		st = role_row_inherit(md, source.id, branch.id, now, err);
-	if (st == STATUS_OK)
-		st = database_row_inherit(md, source.id, branch.id, now, err);
 	if (st == STATUS_OK)
 		st = operation_row_update(md, &job->operation, err);
 	if (st == STATUS_OK)
@@ -219,7 +209,7 @@ static status finish(struct job *job, struct error *err)
 	rows.branch.is_ready = true;
 	rows.branch.state_change_usec = now;
 	if (!is_branch(job))
-		rows.branch.logical_size = job->space_bytes;
+		rows.branch.logical_size = job->logical_bytes;
 	const struct fleet_member *member = fleet_look(job->services->fleet, job->endpoint_uid);
 	st = branch_row_update(md, &rows.branch, err);
 	if (st == STATUS_OK)
@@ -261,6 +251,7 @@ static void end(struct job *job, status (*record)(struct job *job, struct error 
 {
 	struct error err;
 	if (record(job, &err) == STATUS_OK) {
+		housekeeper_look(job->services->housekeeper);
 		job_finish(job);
 		return;
 	}
@@ -277,7 +268,6 @@ static void end(struct job *job, status (*record)(struct job *job, struct error 
  */
 static void clean_compute(struct job *job)
 {
-	job->needed_uid = NULL;
 	struct error err;
 	if (job->attempts < CLEAN_ATTEMPTS && fleet_look(job->services->fleet, job->endpoint_uid)) {
 		const struct fleet_member *member = fleet_look(job->services->fleet, job->endpoint_uid);
@@ -302,7 +292,7 @@ static void clean_volume_again(struct job *job)
 	}
 	log_warning("volume \"%s\" of failed operation %s could not be removed yet: %s", job->volume_id,
 	        job->operation.id, job->work_error.message);
-	job_go(job, FINISH_FAILED);
+	job_go(job, CLEANED);
 }
 
 void job_create_step(struct job *job)
@@ -312,10 +302,6 @@ void job_create_step(struct job *job)
 	case LOAD:
 		load(job);
 		break;
-	case OPEN_SOURCE:
-		job->needed_uid = job->source_endpoint_uid;
-		job_open(job, job->source_endpoint_uid, MAKE_VOLUME);
-		break;
 	case MAKE_VOLUME:
 		job_work(job, is_branch(job) ? make_clone : make_first_volume,
 		        is_branch(job) ? NOTE_VOLUME : OPEN);
@@ -324,15 +310,7 @@ void job_create_step(struct job *job)
 		if (note_volume(job, &err) != STATUS_OK)
 			job_fail(job, &err);
 		else
-			job_go(job, SETTLE_SOURCE);
-		break;
-	case SETTLE_SOURCE:
-		/* A disabled source ran only for this. */
-		job->needed_uid = NULL;
-		if (job->source_is_disabled)
-			job_suspend(job, job->source_endpoint_uid, OPEN);
-		else
-			job_go(job, OPEN);
+			job_settle_source(job, OPEN);
 		break;
 	case OPEN:
 		open_compute(job);
@@ -345,10 +323,13 @@ void job_create_step(struct job *job)
 		break;
 	case CLEAN_VOLUME:
 		job->failed_phase = CLEAN_VOLUME_FAILED;
-		job_work(job, destroy_volume, FINISH_FAILED);
+		job_work(job, destroy_volume, CLEANED);
 		break;
 	case CLEAN_VOLUME_FAILED:
 		clean_volume_again(job);
+		break;
+	case CLEANED:
+		job_settle_source(job, FINISH_FAILED);
 		break;
 	case FINISH_FAILED:
 		end(job, finish_failed);

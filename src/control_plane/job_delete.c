@@ -4,14 +4,17 @@
  *
  *   LOAD ─▶ SUSPEND (all computes) ─▶ FINISH                                 soft
  *   LOAD ─▶ SUSPEND (all computes) ─▶ FORGET ─▶ DESTROY ─▶ FINISH            purge
+ *     (DESTROY of a project ends with its store: layers and snapshots)
  *   a step that fails is tried again; after many attempts the operation fails, and the next start purges anew
  */
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "control_plane/housekeeper.h"
 #include "control_plane/job.h"
 #include "control_plane/resource_json.h"
+#include "page_store/store.h"
 #include "page_store/volume.h"
 
 #define RETRY_MS     500
@@ -42,7 +45,7 @@ static void remember(char (**list)[RESOURCE_ID_MAX + 1], size_t *count, const ch
 
 static status load_branch(struct job *job, const struct branch_row *branch, struct error *err)
 {
-	remember(&job->volume_ids, &job->volume_count, branch->uid);
+	remember(&job->volume_ids, &job->volume_count, branch->volume_id);
 	CLEANUP(statement_done) struct statement st = { 0 };
 	status code = endpoint_row_list(job->services->md, branch->id, 0, INT64_MAX, &st, err);
 	while (code == STATUS_OK) {
@@ -64,8 +67,15 @@ static status load_targets(struct job *job, struct error *err)
 			return STATUS_OK;
 		return st == STATUS_OK ? load_branch(job, &branch, err) : st;
 	}
+	CLEANUP(project_row_done) struct project_row project = { 0 };
 	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = branch_row_list_all(md, job->operation.project, &st, err);
+	status code = project_row_get(md, job->operation.project, &project, err);
+	if (code == STATUS_NOT_FOUND)
+		return STATUS_OK;
+	if (code == STATUS_OK && is_purge(job))
+		memcpy(job->store, project.uid, sizeof job->store);
+	if (code == STATUS_OK)
+		code = branch_row_list_all(md, job->operation.project, &st, err);
 	while (code == STATUS_OK) {
 		code = branch_row_next(&st, &branch, err);
 		if (code == STATUS_OK)
@@ -104,6 +114,9 @@ static status destroy_volumes(struct job *job, struct error *err)
 	status st = STATUS_OK;
 	for (size_t i = 0; i < job->volume_count && st == STATUS_OK; i++)
 		st = volume_destroy(job->services->dd, job->volume_ids[i], err);
+	/* Nothing names what is in it any more: neither volumes nor snapshots. */
+	if (st == STATUS_OK && job->store[0])
+		st = store_destroy(job->services->dd, job->store, err);
 	return st;
 }
 
@@ -135,6 +148,7 @@ static void end(struct job *job, status (*record)(struct job *job, struct error 
 {
 	struct error err;
 	if (record(job, &err) == STATUS_OK) {
+		housekeeper_look(job->services->housekeeper);
 		job_finish(job);
 		return;
 	}

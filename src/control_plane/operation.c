@@ -24,6 +24,10 @@ static const struct {
 	[OPERATION_BRANCH_DELETE] = { "BRANCH_DELETE", METADATA_TYPE "BranchOperationMetadata", false },
 	[OPERATION_BRANCH_PURGE] = { "BRANCH_PURGE", METADATA_TYPE "BranchOperationMetadata", false },
 	[OPERATION_BRANCH_UNDELETE] = { "BRANCH_UNDELETE", METADATA_TYPE "BranchOperationMetadata", false },
+	[OPERATION_BRANCH_RESET] = { "BRANCH_RESET", METADATA_TYPE "BranchOperationMetadata", false },
+	[OPERATION_BRANCH_RESTORE] = { "BRANCH_RESTORE", METADATA_TYPE "BranchOperationMetadata", false },
+	[OPERATION_SNAPSHOT_CREATE] = { "SNAPSHOT_CREATE", METADATA_TYPE "SnapshotOperationMetadata", false },
+	[OPERATION_SNAPSHOT_DELETE] = { "SNAPSHOT_DELETE", METADATA_TYPE "SnapshotOperationMetadata", false },
 	[OPERATION_ENDPOINT_UPDATE] = { "ENDPOINT_UPDATE", METADATA_TYPE "EndpointOperationMetadata", false },
 };
 
@@ -50,7 +54,9 @@ status operation_begin(struct metadata *md, enum operation_kind kind, const char
 		.branch = target->branch,
 		.source_branch = target->source_branch,
 		.endpoint = target->endpoint,
+		.snapshot = target->snapshot,
 		.undo = target->undo ? xstrdup(target->undo) : NULL,
+		.plan = target->plan ? xstrdup(target->plan) : NULL,
 		.create_usec = now_usec };
 	random_hex(row.id, OPERATION_ID_LEN);
 	(void)snprintf(row.resource, sizeof row.resource, "%s", target->resource);
@@ -91,6 +97,11 @@ status operation_fail(struct metadata *md, struct operation_row *row, const stru
 	return operation_row_update(md, row, err);
 }
 
+static bool is_same(int64_t row, int64_t other)
+{
+	return row != 0 && row == other;
+}
+
 bool operation_must_wait(const struct operation_row *later, const struct operation_row *earlier)
 {
 	if (later->project != earlier->project)
@@ -99,8 +110,8 @@ bool operation_must_wait(const struct operation_row *later, const struct operati
 	if (!operation_kind_parse(later->kind, &kind) || kinds[kind].is_project_wide ||
 	        !operation_kind_parse(earlier->kind, &kind) || kinds[kind].is_project_wide)
 		return true;
-	return later->branch == earlier->branch || later->branch == earlier->source_branch ||
-	       (later->source_branch != 0 && later->source_branch == earlier->branch);
+	return is_same(later->branch, earlier->branch) || is_same(later->branch, earlier->source_branch) ||
+	       is_same(later->source_branch, earlier->branch) || is_same(later->snapshot, earlier->snapshot);
 }
 
 yyjson_mut_val *operation_to_json(yyjson_mut_doc *doc, const struct operation_row *row)

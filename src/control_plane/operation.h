@@ -21,6 +21,10 @@ enum operation_kind {
 	OPERATION_BRANCH_DELETE, /* soft */
 	OPERATION_BRANCH_PURGE,
 	OPERATION_BRANCH_UNDELETE,
+	OPERATION_BRANCH_RESET,
+	OPERATION_BRANCH_RESTORE,
+	OPERATION_SNAPSHOT_CREATE,
+	OPERATION_SNAPSHOT_DELETE,
 	OPERATION_ENDPOINT_UPDATE,
 	OPERATION_KINDS,
 };
@@ -29,9 +33,9 @@ const char *operation_kind_name(enum operation_kind kind);
 MUST_CHECK bool operation_kind_parse(const char *name, enum operation_kind *ret);
 
 struct operation_target {
-	const char *resource;                             /* "projects/p/branches/b" */
-	int64_t project, branch, source_branch, endpoint; /* row ids; 0: none */
-	const char *undo;                                 /* see struct operation_row */
+	const char *resource;                                       /* "projects/p/branches/b" */
+	int64_t project, branch, source_branch, endpoint, snapshot; /* row ids; 0: none */
+	const char *undo, *plan;                                    /* see struct operation_row */
 };
 
 #define OPERATION_RETENTION_DAYS 30

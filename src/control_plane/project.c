@@ -7,6 +7,7 @@
 #include "control_plane/branch.h"
 #include "control_plane/endpoint.h"
 #include "control_plane/endpoint_fields.h"
+#include "control_plane/housekeeper.h"
 #include "control_plane/project_fields.h"
 #include "control_plane/resource_json.h"
 #include "control_plane/resource_name.h"
@@ -302,7 +303,10 @@ bool project_update(struct call *call)
 	        !update_default_branch(call, &project, &fields, &mask))
 		return false;
 	project.update_usec = call->now_usec;
-	return commit_done(call, OPERATION_PROJECT_UPDATE, &project);
+	if (!commit_done(call, OPERATION_PROJECT_UPDATE, &project))
+		return false;
+	housekeeper_look(call->services->housekeeper); /* the restore window may be another */
+	return true;
 }
 
 /* Marks the row; the operation that stops or removes what runs is the reconciler's. In the caller's transaction. */

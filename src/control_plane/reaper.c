@@ -8,7 +8,9 @@
 #include "control_plane/operation.h"
 #include "control_plane/project.h"
 #include "control_plane/reconciler.h"
+#include "control_plane/snapshot.h"
 #include "metadata/branch_row.h"
+#include "metadata/snapshot_row.h"
 
 #define SLEEP_MAX_MS    (3600ll * 1000)
 #define RETRY_MS        10000
@@ -89,11 +91,43 @@ static status purge_projects(struct reaper *reaper, int64_t now_usec, struct err
 	}
 }
 
+static status delete_snapshots(struct reaper *reaper, int64_t now_usec, struct error *err)
+{
+	struct metadata *md = reaper->services->md;
+	for (;;) {
+		struct snapshot_row snapshot;
+		CLEANUP(project_row_done) struct project_row project = { 0 };
+		CLEANUP(operation_row_done) struct operation_row operation = { 0 };
+		CLEANUP(transaction_end) struct transaction tx = { 0 };
+		status st = transaction_begin(md, &tx, err);
+		if (st == STATUS_OK) {
+			CLEANUP(statement_done) struct statement query = { 0 };
+			st = snapshot_row_list_expired(md, now_usec, &query, err);
+			if (st == STATUS_OK)
+				st = snapshot_row_next(&query, &snapshot, err);
+		}
+		if (st == STATUS_NOT_FOUND)
+			return STATUS_OK;
+		if (st == STATUS_OK)
+			st = project_row_get(md, snapshot.project, &project, err);
+		if (st == STATUS_OK)
+			st = snapshot_delete_row(md, &project, &snapshot, ACTOR, now_usec, &operation, err);
+		if (st == STATUS_OK)
+			st = transaction_commit(&tx, err);
+		if (st != STATUS_OK)
+			return st;
+		log_info(ACTOR ": %s %s, operation %s begun", operation.kind, operation.resource,
+		        operation.id);
+	}
+}
+
 static status reap(struct reaper *reaper, int64_t now_usec, struct error *err)
 {
 	status st = delete_branches(reaper, branch_row_list_expired, false, now_usec, err);
 	if (st == STATUS_OK)
 		st = delete_branches(reaper, branch_row_list_due, true, now_usec, err);
+	if (st == STATUS_OK)
+		st = delete_snapshots(reaper, now_usec, err);
 	if (st == STATUS_OK)
 		st = purge_projects(reaper, now_usec, err);
 	int64_t monotonic = clock_monotonic_usec();
@@ -154,8 +188,15 @@ void reaper_close(struct reaper *reaper)
 /* Rows marked purged that no open operation is about. */
 static const char orphaned_branches[] =
         "SELECT b.id, p.id, 'projects/' || p.project_id || '/branches/' || b.branch_id FROM branch b"
-        " JOIN project p ON p.id = b.project WHERE b.is_purged = 1 AND p.is_purged = 0 AND NOT EXISTS"
+        " JOIN project p ON p.id = b.project WHERE b.is_purged = 1 AND b.is_resetting = 0 AND p.is_purged = "
+        "0 AND NOT EXISTS"
         " (SELECT 1 FROM operation o WHERE o.branch = b.id AND o.kind = 'BRANCH_PURGE' AND o.finish_usec IS "
+        "NULL)";
+static const char orphaned_snapshots[] =
+        "SELECT s.id, p.id, 'projects/' || p.project_id || '/snapshots/' || s.snapshot_id FROM snapshot s"
+        " JOIN project p ON p.id = s.project WHERE s.is_purged = 1 AND p.is_purged = 0 AND NOT EXISTS"
+        " (SELECT 1 FROM operation o WHERE o.snapshot = s.id AND o.kind = 'SNAPSHOT_DELETE' AND "
+        "o.finish_usec IS "
         "NULL)";
 static const char orphaned_projects[] =
         "SELECT 0, p.id, 'projects/' || p.project_id FROM project p WHERE p.is_purged = 1 AND NOT EXISTS"
@@ -182,7 +223,8 @@ static status resume(
 				return STATUS_OK;
 			if (st != STATUS_OK)
 				return st;
-			target.branch = statement_integer(&query);
+			*(kind == OPERATION_SNAPSHOT_DELETE ? &target.snapshot : &target.branch) =
+			        statement_integer(&query);
 			target.project = statement_integer(&query);
 			statement_text(&query, resource, sizeof resource);
 		}
@@ -197,5 +239,7 @@ static status resume(
 status reaper_resume_purges(const struct services *services, struct error *err)
 {
 	status st = resume(services, orphaned_branches, OPERATION_BRANCH_PURGE, err);
+	if (st == STATUS_OK)
+		st = resume(services, orphaned_snapshots, OPERATION_SNAPSHOT_DELETE, err);
 	return st == STATUS_OK ? resume(services, orphaned_projects, OPERATION_PROJECT_PURGE, err) : st;
 }

@@ -53,6 +53,12 @@ static void (*step_for(enum operation_kind kind))(struct job *)
 	case OPERATION_BRANCH_DELETE:
 	case OPERATION_BRANCH_PURGE:
 		return job_delete_step;
+	case OPERATION_BRANCH_RESET:
+	case OPERATION_BRANCH_RESTORE:
+		return job_exchange_step;
+	case OPERATION_SNAPSHOT_CREATE:
+	case OPERATION_SNAPSHOT_DELETE:
+		return job_snapshot_step;
 	case OPERATION_ENDPOINT_UPDATE:
 		return job_endpoint_step;
 	default:
@@ -167,7 +173,6 @@ static void on_job_closed(uv_handle_t *timer)
 	struct job *job = timer->data;
 	struct reconciler *r = job->reconciler;
 	operation_row_done(&job->operation);
-	free(job->source_socket_dir);
 	free(job->endpoint_uids);
 	free(job->volume_ids);
 	free(job);
@@ -205,7 +210,11 @@ void job_go(struct job *job, int phase)
 	if (phase != job->phase)
 		job->attempts = 0;
 	job->phase = phase;
-	if (!is_frozen(job->reconciler)) /* R5 */
+	if (is_frozen(job->reconciler)) /* R5 */
+		return;
+	if (phase >= JOB_PHASE_SOURCE)
+		job_source_step(job);
+	else
 		job->step(job);
 }
 
@@ -269,6 +278,48 @@ void job_suspend(struct job *job, const char *uid, int next_phase)
 {
 	job->next_phase = next_phase;
 	fleet_suspend(job->services->fleet, uid, on_fleet_done, job);
+}
+
+static void on_point(void *arg, const char *uid, const struct fleet_point *point, const struct error *err)
+{
+	(void)uid;
+	struct job *job = arg;
+	if (is_frozen(job->reconciler))
+		return;
+	if (err && err->code == STATUS_CONFLICT) {
+		job_go(job, job->asleep_phase);
+	} else if (err) {
+		job_fail(job, err);
+	} else {
+		job->origin.end = *point;
+		job_go(job, job->next_phase);
+	}
+}
+
+void job_point(struct job *job, const char *uid, bool is_flush, int asleep_phase, int next_phase)
+{
+	job->next_phase = next_phase;
+	job->asleep_phase = asleep_phase;
+	if (is_flush)
+		fleet_flush(job->services->fleet, uid, on_point, job);
+	else
+		fleet_point(job->services->fleet, uid, on_point, job);
+}
+
+static void on_quietly_suspended(void *arg, const char *uid, const struct error *err)
+{
+	struct job *job = arg;
+	if (is_frozen(job->reconciler))
+		return;
+	if (err)
+		log_warning("endpoint %s could not be put to sleep again: %s", uid ? uid : "", err->message);
+	job_go(job, job->next_phase);
+}
+
+void job_suspend_quietly(struct job *job, const char *uid, int next_phase)
+{
+	job->next_phase = next_phase;
+	fleet_suspend(job->services->fleet, uid, on_quietly_suspended, job);
 }
 
 static void on_one_suspended(void *arg, const char *uid, const struct error *err)

@@ -17,6 +17,11 @@ char *branch_name(const struct project_row *project, const struct branch_row *br
 	return xasprintf("projects/%s/branches/%s", project->project_id, branch->branch_id);
 }
 
+char *snapshot_name(const struct project_row *project, const struct snapshot_row *snapshot)
+{
+	return xasprintf("projects/%s/snapshots/%s", project->project_id, snapshot->snapshot_id);
+}
+
 char *endpoint_name(const struct project_row *project, const struct branch_row *branch,
         const struct endpoint_row *endpoint)
 {
@@ -128,12 +133,42 @@ yyjson_mut_val *project_to_json(
 
 	yyjson_mut_obj_add_bool(doc, status_json, "enable_pg_native_login", project->enable_pg_native_login);
 	yyjson_mut_obj_add_sint(doc, status_json, "branch_logical_size_limit_bytes", LOGICAL_SIZE_LIMIT);
-	yyjson_mut_obj_add_sint(doc, status_json, "synthetic_storage_size_bytes", 0);
+	yyjson_mut_obj_add_sint(doc, status_json, "synthetic_storage_size_bytes", project->storage_bytes);
 	add_optional_time(
 	        doc, status_json, "compute_last_active_time", project_last_active(services, project));
 	add_stored(doc, status_json, "custom_tags", project->custom_tags);
 	add_text(doc, status_json, "budget_policy_id", project->budget_policy_id);
 	add_text(doc, status_json, "compute_provisioner", project->compute_provisioner);
+	return root;
+}
+
+static void add_moment(yyjson_mut_doc *doc, yyjson_mut_val *object, uint64_t source_lsn, int64_t source_usec)
+{
+	char lsn[LSN_TEXT_MAX];
+	lsn_format(source_lsn, lsn);
+	if (source_lsn != 0)
+		yyjson_mut_obj_add_strcpy(doc, object, "source_branch_lsn", lsn);
+	add_optional_time(doc, object, "source_branch_time", source_usec);
+}
+
+yyjson_mut_val *snapshot_to_json(
+        yyjson_mut_doc *doc, const struct project_row *project, const struct snapshot_row *snapshot)
+{
+	yyjson_mut_val *root = yyjson_mut_obj(doc);
+	add_owned(doc, root, "name", snapshot_name(project, snapshot));
+	yyjson_mut_obj_add_strcpy(doc, root, "snapshot_id", snapshot->snapshot_id);
+	yyjson_mut_obj_add_strcpy(doc, root, "uid", snapshot->uid);
+	json_add_timestamp(doc, root, "create_time", snapshot->create_usec);
+	yyjson_mut_val *status_json = yyjson_mut_obj_add_obj(doc, root, "status");
+	add_owned(doc, status_json, "source_branch",
+	        xasprintf("projects/%s/branches/%s", project->project_id, snapshot->source_branch_id));
+	add_moment(doc, status_json, snapshot->source_lsn, snapshot->source_usec);
+	if (snapshot->expire_usec != 0)
+		json_add_timestamp(doc, status_json, "expire_time", snapshot->expire_usec);
+	else
+		yyjson_mut_obj_add_bool(doc, status_json, "no_expiry", true);
+	if (snapshot->is_ready)
+		yyjson_mut_obj_add_sint(doc, status_json, "full_size_bytes", snapshot->full_size);
 	return root;
 }
 
@@ -152,10 +187,11 @@ yyjson_mut_val *branch_to_json(
 	yyjson_mut_val *status_json = yyjson_mut_obj_add_obj(doc, root, "status");
 	yyjson_mut_obj_add_strcpy(doc, status_json, "branch_id", branch->branch_id);
 	yyjson_mut_obj_add_str(doc, status_json, "current_state",
-	        is_deleted         ? "DELETED"
-	        : branch->is_ready ? "READY"
-	                           : "INIT");
-	if (!is_deleted && !branch->is_ready)
+	        is_deleted             ? "DELETED"
+	        : !branch->is_ready    ? "INIT"
+	        : branch->is_resetting ? "RESETTING"
+	                               : "READY");
+	if (!is_deleted && (!branch->is_ready || branch->is_resetting))
 		yyjson_mut_obj_add_str(doc, status_json, "pending_state", "READY");
 	json_add_timestamp(doc, status_json, "state_change_time", branch->state_change_usec);
 	yyjson_mut_obj_add_bool(
@@ -165,13 +201,11 @@ yyjson_mut_val *branch_to_json(
 	if (branch->source != 0) {
 		add_owned(doc, status_json, "source_branch",
 		        xasprintf("projects/%s/branches/%s", project->project_id, branch->source_branch_id));
-		if (branch->source_lsn != 0) {
-			char lsn[LSN_TEXT_MAX];
-			lsn_format(branch->source_lsn, lsn);
-			yyjson_mut_obj_add_strcpy(doc, status_json, "source_branch_lsn", lsn);
-		}
-		add_optional_time(doc, status_json, "source_branch_time", branch->source_usec);
+		add_moment(doc, status_json, branch->source_lsn, branch->source_usec);
 	}
+	if (branch->source_snapshot[0])
+		add_owned(doc, status_json, "source_snapshot",
+		        xasprintf("projects/%s/snapshots/%s", project->project_id, branch->source_snapshot));
 	add_optional_time(doc, status_json, "expire_time", branch->expire_usec);
 	add_optional_time(doc, status_json, "delete_time", branch->delete_usec);
 	add_optional_time(doc, status_json, "purge_time", branch->purge_usec);

@@ -13,11 +13,14 @@
 #include "metadata/endpoint_row.h"
 #include "metadata/project_row.h"
 #include "metadata/role_row.h"
+#include "metadata/snapshot_row.h"
 
 yyjson_mut_val *project_to_json(
         const struct services *services, yyjson_mut_doc *doc, const struct project_row *project);
 yyjson_mut_val *branch_to_json(
         yyjson_mut_doc *doc, const struct project_row *project, const struct branch_row *branch);
+yyjson_mut_val *snapshot_to_json(
+        yyjson_mut_doc *doc, const struct project_row *project, const struct snapshot_row *snapshot);
 yyjson_mut_val *endpoint_to_json(const struct services *services, yyjson_mut_doc *doc,
         const struct project_row *project, const struct branch_row *branch,
         const struct endpoint_row *endpoint);
@@ -32,6 +35,7 @@ char *endpoint_host(const struct data_directory *dd, const struct endpoint_row *
 /* Names; caller frees. */
 char *project_name(const struct project_row *project);
 char *branch_name(const struct project_row *project, const struct branch_row *branch);
+char *snapshot_name(const struct project_row *project, const struct snapshot_row *snapshot);
 char *endpoint_name(const struct project_row *project, const struct branch_row *branch,
         const struct endpoint_row *endpoint);
 

@@ -60,6 +60,11 @@ bool resource_name_parse(const char *text, struct resource_name *ret)
 	const char *pos = text;
 	if (!take(&pos, "projects", name.project_id))
 		return false;
+	if (*pos && take(&pos, "/snapshots", name.leaf_id)) {
+		name.kind = RESOURCE_SNAPSHOT;
+		if (*pos)
+			return false;
+	}
 	if (*pos) {
 		if (!take(&pos, "/branches", name.branch_id))
 			return false;

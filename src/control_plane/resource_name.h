@@ -10,13 +10,14 @@ enum resource_kind {
 	RESOURCE_ENDPOINT,
 	RESOURCE_ROLE,
 	RESOURCE_DATABASE,
+	RESOURCE_SNAPSHOT,
 };
 
 struct resource_name {
 	enum resource_kind kind;
 	char project_id[RESOURCE_ID_MAX + 1];
-	char branch_id[RESOURCE_ID_MAX + 1]; /* empty for a project */
-	char leaf_id[RESOURCE_ID_MAX + 1];   /* of an endpoint, role or database; else empty */
+	char branch_id[RESOURCE_ID_MAX + 1]; /* empty for a project and a snapshot */
+	char leaf_id[RESOURCE_ID_MAX + 1];   /* of an endpoint, role, database or snapshot; else empty */
 };
 
 #define RESOURCE_ID_PATTERN "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"

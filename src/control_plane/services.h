@@ -9,6 +9,7 @@
 #include "data_directory/data_directory.h"
 #include "metadata/metadata.h"
 
+struct housekeeper;
 struct reaper;
 struct reconciler;
 
@@ -20,6 +21,7 @@ struct services {
 	const struct token_key *token_key;
 	struct reconciler *reconciler;
 	struct reaper *reaper;
+	struct housekeeper *housekeeper;
 	const struct installation *installations;
 	size_t installation_count;
 };

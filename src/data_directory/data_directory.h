@@ -24,6 +24,7 @@ struct settings {
 	int64_t suspend_timeout_min_sec; /* 60 */
 	int64_t branches_per_project;    /* 500 */
 	int64_t projects;                /* 1000 */
+	int64_t housekeeping_interval_sec; /* 300: how often restore points are thinned and space is measured */
 	int64_t deleted_retention_sec;   /* 604800: how long a soft-deleted project or branch can be undeleted
 	                                  */
 };

@@ -38,6 +38,7 @@ static const struct member members[] = {
 	MEMBER(MEMBER_LIMIT, branches_per_project, 1000000),
 	MEMBER(MEMBER_LIMIT, projects, 1000000),
 	MEMBER(MEMBER_LIMIT, deleted_retention_sec, 315360000),
+	MEMBER(MEMBER_LIMIT, housekeeping_interval_sec, 86400),
 };
 
 static char **text_of(const struct settings *settings, const struct member *member)
@@ -66,6 +67,7 @@ void settings_set_defaults(struct settings *settings)
 		.branches_per_project = 500,
 		.projects = 1000,
 		.deleted_retention_sec = 604800,
+		.housekeeping_interval_sec = 300,
 	};
 }
 

@@ -77,7 +77,7 @@ status operation_row_update(struct metadata *md, const struct operation_row *row
 {
 	CLEANUP(statement_done) struct statement st = { 0 };
 	status code = statement_open(md,
-	        "UPDATE operation SET (step, finish_usec, response, error) = (?, ?, ?, ?)"
+	        "UPDATE operation SET (step, finish_usec, response, error, plan) = (?, ?, ?, ?, ?)"
 	        " WHERE seq = ? AND finish_usec IS NULL",
 	        &st, err);
 	if (code != STATUS_OK)
@@ -86,6 +86,7 @@ status operation_row_update(struct metadata *md, const struct operation_row *row
 	statement_bind_optional(&st, row->finish_usec);
 	statement_bind_text(&st, row->response);
 	statement_bind_text(&st, row->error);
+	statement_bind_text(&st, row->plan);
 	statement_bind_integer(&st, row->seq);
 	return statement_run(&st, err);
 }
@@ -126,6 +127,22 @@ status operation_row_count_newer_settings(
 	code = statement_next(&st, err);
 	if (code == STATUS_OK)
 		*ret = statement_integer(&st);
+	return code;
+}
+
+status operation_row_plans_volume(struct metadata *md, const char *volume_id, bool *ret, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md,
+	        "SELECT count(*) FROM operation WHERE finish_usec IS NULL AND instr(plan, '\"' || ? || '\"') "
+	        "> 0",
+	        &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_text(&st, volume_id);
+	code = statement_next(&st, err);
+	if (code == STATUS_OK)
+		*ret = statement_integer(&st) > 0;
 	return code;
 }
 

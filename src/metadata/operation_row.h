@@ -32,7 +32,7 @@ void operation_row_done(struct operation_row *row); /* for CLEANUP */
 
 MUST_CHECK status operation_row_insert(
         struct metadata *md, struct operation_row *row, struct error *err); /* sets seq */
-/* Writes step, finish_usec, response and error. */
+/* Writes step, finish_usec, response, error and plan. */
 MUST_CHECK status operation_row_update(
         struct metadata *md, const struct operation_row *row, struct error *err);
 MUST_CHECK status operation_row_find(
@@ -44,5 +44,8 @@ MUST_CHECK status operation_row_next(struct statement *st, struct operation_row 
 /* How many operations recorded after it have changed the settings of the same endpoint. */
 MUST_CHECK status operation_row_count_newer_settings(
         struct metadata *md, const struct operation_row *row, int64_t *ret, struct error *err);
+/* Does the plan of an open operation name the volume? */
+MUST_CHECK status operation_row_plans_volume(
+        struct metadata *md, const char *volume_id, bool *ret, struct error *err);
 /* Forgets operations that finished before that time. */
 MUST_CHECK status operation_row_forget(struct metadata *md, int64_t before_usec, struct error *err);

@@ -1,0 +1,207 @@
+#include "control_plane/housekeeper.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "control_plane/disk_space.h"
+#include "metadata/branch_row.h"
+#include "metadata/project_row.h"
+#include "page_store/volume.h"
+
+#define SOON_MS  500   /* several changes are one round */
+#define PAUSE_MS 10000 /* between rounds, whatever happens */
+
+struct item {
+	int64_t branch, project;
+	char store[RESOURCE_ID_MAX + 1], volume[RESOURCE_ID_MAX + 1];
+	int64_t window_usec;
+	/* Results. */
+	bool is_measured;
+	struct branch_space space;
+	int64_t project_bytes; /* of the last item of a project; else -1 */
+};
+
+struct housekeeper {
+	const struct services *services;
+	uv_timer_t timer;
+	uv_work_t work;
+	struct item *items; /* of the round, in the order of projects */
+	size_t count;
+	int64_t began_usec; /* monotonic; the last round */
+	bool is_working, is_asked, is_timer_closed;
+	atomic_bool is_closing;
+};
+
+static void on_timer(uv_timer_t *timer);
+
+static void free_when_done(struct housekeeper *h)
+{
+	if (!h->is_timer_closed || h->is_working)
+		return;
+	free(h->items);
+	free(h);
+}
+
+struct housekeeper *housekeeper_create(struct services *services)
+{
+	struct housekeeper *h = xcalloc(1, sizeof *h);
+	h->services = services;
+	services->housekeeper = h;
+	(void)uv_timer_init(services->loop, &h->timer);
+	h->timer.data = h->work.data = h;
+	return h;
+}
+
+static void schedule(struct housekeeper *h, int64_t delay_ms)
+{
+	if (!h->is_closing)
+		(void)uv_timer_start(&h->timer, on_timer, (uint64_t)delay_ms, 0);
+}
+
+void housekeeper_look(struct housekeeper *h)
+{
+	if (!h)
+		return;
+	h->is_asked = true;
+	if (h->is_working)
+		return;
+	int64_t since_ms = (clock_monotonic_usec() - h->began_usec) / 1000;
+	schedule(h, h->began_usec == 0 || since_ms > PAUSE_MS ? SOON_MS : PAUSE_MS - since_ms + SOON_MS);
+}
+
+static status add_items(struct housekeeper *h, const struct project_row *project, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = branch_row_list_all(h->services->md, project->id, &st, err);
+	while (code == STATUS_OK) {
+		struct branch_row branch;
+		code = branch_row_next(&st, &branch, err);
+		if (code != STATUS_OK || !branch.is_ready || branch.is_purged)
+			continue;
+		h->items = xrealloc(h->items, (h->count + 1) * sizeof *h->items);
+		struct item *item = &h->items[h->count++];
+		*item = (struct item){ .branch = branch.id,
+			.project = project->id,
+			.window_usec = project->history_retention_usec,
+			.project_bytes = -1 };
+		memcpy(item->store, project->uid, sizeof item->store);
+		memcpy(item->volume, branch.volume_id, sizeof item->volume);
+	}
+	return code == STATUS_NOT_FOUND ? STATUS_OK : code;
+}
+
+static status list_items(struct housekeeper *h, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	h->count = 0;
+	status code = project_row_list(h->services->md, 0, true, INT64_MAX, &st, err);
+	while (code == STATUS_OK) {
+		CLEANUP(project_row_done) struct project_row project = { 0 };
+		code = project_row_next(&st, &project, err);
+		if (code == STATUS_OK)
+			code = add_items(h, &project, err);
+	}
+	return code == STATUS_NOT_FOUND ? STATUS_OK : code;
+}
+
+static void measure(const struct data_directory *dd, struct item *item)
+{
+	struct volume_usage usage;
+	struct error err;
+	status st = volume_usage(dd, item->volume, &usage, &err);
+	if (st == STATUS_OK) {
+		item->is_measured = true;
+		item->space = (struct branch_space){ .logical = usage.logical_bytes,
+			.own = usage.own_bytes,
+			.shared = usage.shared_bytes,
+			.history = usage.history_bytes + usage.wal_bytes };
+	} else if (st != STATUS_NOT_FOUND) { /* it was destroyed meanwhile */
+		log_warning("could not measure volume \"%s\": %s", item->volume, err.message);
+	}
+}
+
+/* In a worker thread. */
+static void work(uv_work_t *request)
+{
+	struct housekeeper *h = request->data;
+	const struct data_directory *dd = h->services->dd;
+	CLEANUP(disk_space_freep) struct disk_space *space = NULL;
+	for (size_t i = 0; i < h->count && !h->is_closing; i++) {
+		struct item *item = &h->items[i];
+		bool is_first = i == 0 || item->project != h->items[i - 1].project;
+		bool is_last = i + 1 == h->count || item->project != h->items[i + 1].project;
+		measure(dd, item);
+		if (is_first) {
+			space = disk_space_free(space);
+			space = disk_space_new();
+			disk_space_add_store(space, dd, item->store);
+		}
+		disk_space_add_volume(space, dd, item->volume);
+		if (is_last)
+			item->project_bytes = disk_space_total(space);
+	}
+}
+
+static status keep_results(struct housekeeper *h, struct error *err)
+{
+	struct metadata *md = h->services->md;
+	CLEANUP(transaction_end) struct transaction tx = { 0 };
+	status st = transaction_begin(md, &tx, err);
+	for (size_t i = 0; i < h->count && st == STATUS_OK; i++) {
+		const struct item *item = &h->items[i];
+		if (item->is_measured)
+			st = branch_row_note_space(md, item->branch, &item->space, err);
+		if (st == STATUS_OK && item->project_bytes >= 0)
+			st = project_row_note_storage(md, item->project, item->project_bytes, err);
+	}
+	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
+}
+
+static void after_work(uv_work_t *request, int code)
+{
+	struct housekeeper *h = request->data;
+	struct error err;
+	h->is_working = false;
+	if (h->is_closing) {
+		free_when_done(h);
+		return;
+	}
+	if (code == 0 && keep_results(h, &err) != STATUS_OK)
+		log_warning("could not keep what was measured: %s", err.message);
+	int64_t interval_ms = h->services->dd->settings.housekeeping_interval_sec * 1000;
+	schedule(h, h->is_asked && interval_ms > PAUSE_MS ? PAUSE_MS : interval_ms);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct housekeeper *h = timer->data;
+	struct error err;
+	h->is_asked = false;
+	h->began_usec = clock_monotonic_usec();
+	if (list_items(h, &err) != STATUS_OK) {
+		log_warning("could not list the volumes to look after: %s", err.message);
+		schedule(h, PAUSE_MS);
+		return;
+	}
+	h->is_working = true;
+	(void)uv_queue_work(h->services->loop, &h->work, work, after_work);
+}
+
+static void on_closed(uv_handle_t *timer)
+{
+	struct housekeeper *h = timer->data;
+	h->is_timer_closed = true;
+	free_when_done(h);
+}
+
+void housekeeper_close(struct housekeeper *h)
+{
+	if (!h)
+		return;
+	h->is_closing = true;
+	(void)uv_timer_stop(&h->timer);
+	uv_close((uv_handle_t *)&h->timer, on_closed);
+}
