@@ -32,6 +32,7 @@ QUICK = {
                   "multixact-no-deadlock", "alter-table-1", "detach-partition-concurrently-1", "fk-deadlock", "lock-update-delete"],
 }  # fmt: skip
 
+DATABASES = {"regress": "regression", "isolation": "isolation_regression"}  # names that the expected output shows
 RESULT = re.compile(r"^(not )?ok (\d+)\s+[-+] (\S+)")
 
 
@@ -109,7 +110,7 @@ def run_suite(folder, suite, socket, quick):
         path.mkdir()
         path.chmod(0o777)  # the server's user writes files there (COPY TO, lo_export)
     command = [str(driver), f"--host={socket}", "--port=5432", "--user=cloud_admin", f"--bindir={bindir}", f"--inputdir={folder}", f"--outputdir={out}",
-               f"--expecteddir={folder}", f"--dlpath={folder}", f"--schedule={schedule(folder, suite, quick)}", f"--dbname={suite}db"]
+               f"--expecteddir={folder}", f"--dlpath={folder}", f"--schedule={schedule(folder, suite, quick)}", f"--dbname={DATABASES[suite]}"]
     if suite == "regress":
         command.append("--max-concurrent-tests=20")
     begin = time.monotonic()
@@ -146,6 +147,7 @@ def main():
     parser = argparse.ArgumentParser(prog="tests/long/installcheck", description=__doc__)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help="which (default: both)")
     parser.add_argument("--quick", action="store_true", help="only a choice of tests, for a few minutes")
+    parser.add_argument("--verbose", action="store_true", help="show how outputs differ that bare Postgres has, too")
     parser.add_argument("--points", type=float, default=10, help="seconds between two restore points while the suites run (0: none)")
     options = parser.parse_args()
     source = postgres_source.find()
@@ -198,6 +200,10 @@ def main():
                             continue
                         if theirs.get(test) is False and output_of(ours_folder, test) == output_of(theirs_folder, test):
                             print(f"  {test}: differs from the expected output as bare Postgres with the same settings does", flush=True)
+                            if options.verbose:
+                                expected = (ours_folder / "expected" / f"{test}.out").read_text(errors="replace").splitlines()
+                                found = output_of(ours_folder, test).splitlines()
+                                print("\n".join(difflib.unified_diff(expected, found, "expected", "found", lineterm="", n=1)))
                             continue
                         failed = True
                         print(f"  {test}: FAILED\n{difference(ours_folder, theirs_folder, test)[:3000]}", flush=True)

@@ -170,8 +170,7 @@ def test_roles_and_databases_are_inherited(platform, project, primary):
 def test_branch_specs_that_are_refused(rest, shared_project, new_name, spec):
     branch = new_name("b")
     error = rest.refused("POST", f"projects/{shared_project}/branches", {"spec": spec}, branch_id=branch)
-    # Starting points in the past are not there yet; the answer says so.
-    accepted = (400, 501) if "source_branch_lsn" in spec else (400, 404) if "source_branch" in spec else (400,)
+    accepted = (400, 404) if "source_branch" in spec else (400,)
     assert error.status in accepted, error
     if spec == {}:
         assert error.message.startswith("Field 'spec.expiration' is required"), error
