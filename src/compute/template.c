@@ -1,5 +1,6 @@
 #include "compute/template.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,9 +11,10 @@
 
 #include "base/file.h"
 #include "base/program.h"
+#include "page_store/volume.h"
 
 /* To be raised with every change of what a template has in it: old ones are then left alone. */
-#define TEMPLATE_REVISION 1
+#define TEMPLATE_REVISION 2
 
 /*
  * Statements for single-user mode, one line each, in database template1: what is granted there, every later database has.
@@ -62,14 +64,6 @@ static status run_set_up(const struct installation *installation, const struct s
 	return program_run(&program, &output, err);
 }
 
-static status sync_everything(const char *path, struct error *err)
-{
-	CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || syncfs(fd) < 0)
-		return error_set(err, STATUS_IO, errno, "could not sync folder \"%s\"", path);
-	return STATUS_OK;
-}
-
 static status build(const struct data_directory *dd, const struct installation *installation,
         const char *fresh, struct error *err)
 {
@@ -88,20 +82,20 @@ static status build(const struct data_directory *dd, const struct installation *
 		st = run_initdb(installation, &user, data, err);
 	if (st == STATUS_OK)
 		st = run_set_up(installation, &user, data, err);
-	return st == STATUS_OK ? sync_everything(fresh, err) : st;
+	return st;
 }
 
-static status build_and_publish(const struct data_directory *dd, const struct installation *installation,
-        const char *templates, const char *path, struct error *err)
+/* The import makes it durable, whole or not at all; the cluster itself need not survive a crash. */
+static status build_and_import(const struct data_directory *dd, const struct installation *installation,
+        const char *templates, const char *store, struct error *err)
 {
-	CLEANUP(free_text) char *fresh = xasprintf("%s.new", path);
+	CLEANUP(free_text) char *fresh = xasprintf("%s/%s.new", templates, store);
+	CLEANUP(free_text) char *data = xasprintf("%s/data", fresh);
 	status st = build(dd, installation, fresh, err);
-	if (st == STATUS_OK && rename(fresh, path) < 0)
-		st = error_set(err, STATUS_IO, errno, "could not rename folder \"%s\"", fresh);
 	if (st == STATUS_OK)
-		return folder_sync(templates, err);
+		st = volume_import_template(dd, store, data, err);
 	struct error ignored;
-	(void)!tree_remove(fresh, &ignored);
+	(void)!tree_remove(fresh, &ignored); /* what is left is removed before the next one is built */
 	return st;
 }
 
@@ -120,23 +114,33 @@ static status take_lock(const char *templates, int *ret_fd, struct error *err)
 	return STATUS_OK;
 }
 
-status template_prepare(const struct data_directory *dd, const struct installation *installation,
-        char **ret_path, struct error *err)
+/* "template-17-11-2" */
+static void name_store(const struct installation *installation, char ret[STORE_ID_MAX + 1])
 {
-	CLEANUP(free_text) char *templates = data_directory_path(dd, "templates");
-	CLEANUP(free_text)
-	char *path = xasprintf("%s/%s-%d", templates, installation->version, TEMPLATE_REVISION);
-	if (!file_exists(path)) {
+	(void)snprintf(ret, STORE_ID_MAX + 1, STORE_TEMPLATE_PREFIX "%s-%d", installation->version,
+	        TEMPLATE_REVISION);
+	for (char *c = ret; *c; c++)
+		if (!isalnum((unsigned char)*c))
+			*c = '-';
+}
+
+status template_prepare(const struct data_directory *dd, const struct installation *installation,
+        char ret_store[STORE_ID_MAX + 1], struct error *err)
+{
+	char store[STORE_ID_MAX + 1];
+	name_store(installation, store);
+	if (!volume_has_template(dd, store)) {
+		CLEANUP(free_text) char *templates = data_directory_path(dd, "templates");
 		CLEANUP(close_fd) int lock = -1;
 		status st = folder_make(templates, 0711, err);
 		if (st == STATUS_OK)
 			st = take_lock(templates, &lock, err);
-		if (st == STATUS_OK && !file_exists(path))
-			st = build_and_publish(dd, installation, templates, path, err);
+		if (st == STATUS_OK && !volume_has_template(dd, store))
+			st = build_and_import(dd, installation, templates, store, err);
 		if (st != STATUS_OK)
 			return error_prefix(
 			        err, "could not make the template of Postgres %s", installation->version);
 	}
-	*ret_path = TAKE_PTR(path);
+	memcpy(ret_store, store, sizeof store);
 	return STATUS_OK;
 }

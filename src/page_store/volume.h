@@ -27,11 +27,12 @@
 #define VOLUME_ID_MAX 63 /* lower-case letters, digits and '-', not first */
 
 /*
- * The image of a template: the cluster at template_path (shut down cleanly) becomes the one sealed layer of the store `template_store`
+ * The image of a template: the cluster at template_path (shut down cleanly, with data checksums) becomes the one sealed layer of the store `template_store`
  * ("template-…"), once; STATUS_OK when that has been done. Nothing of pg_wal is in it.
  */
 MUST_CHECK status volume_import_template(const struct data_directory *dd, const char *template_store,
         const char *template_path, struct error *err);
+bool volume_has_template(const struct data_directory *dd, const char *template_store);
 /*
  * A new volume on the template's layer (nothing is copied), in `store` (made if it is not there), with a new system identifier (as
  * pg_createsubscriber does it: pg_control edited, then pg_resetwal from bin_dir, in a folder with nothing else). STATUS_EXISTS when
@@ -99,13 +100,14 @@ MUST_CHECK status volume_set_applied_revision(struct volume *volume, int64_t rev
 MUST_CHECK status volume_destroy(const struct data_directory *dd, const char *id, struct error *err);
 
 /*
- * Disk space, exact to what du says of the store: own + history + wal over all volumes and snapshots, plus what several share (`shared`,
- * told for each) is the whole of it. STATUS_NOT_FOUND when there is no such volume.
+ * Disk space, exact to what du says of the layers and of the WAL: own + history + wal over all volumes, plus what several share (`shared`, told
+ * for each: the template's layer, layers and WAL segments that branches or snapshots have in common) is the whole of it, but for the records of
+ * a few KiB. STATUS_NOT_FOUND when there is no such volume.
  */
 struct volume_usage {
 	int64_t logical_bytes; /* sum of the file sizes, as of the newest restore point */
-	int64_t own_bytes;     /* layers that only this volume's stack names */
-	int64_t shared_bytes;  /* layers in its stack that others name too */
+	int64_t own_bytes;     /* layers in its stack that no other volume or snapshot names */
+	int64_t shared_bytes; /* layers in its stack or points that others name too, WAL that others have links to */
 	int64_t history_bytes; /* layers only its restore points name, and archived WAL that is not in wal/ any more */
 	int64_t wal_bytes; /* wal/ */
 };

@@ -145,6 +145,13 @@ static status read_template(const struct data_directory *dd, const char *templat
 	return st == STATUS_OK ? restore_point_read(store, TEMPLATE_VOLUME, 1, ret, err) : st;
 }
 
+bool volume_has_template(const struct data_directory *dd, const char *template_store)
+{
+	CLEANUP(restore_point_done) struct restore_point point = { 0 };
+	struct error err;
+	return read_template(dd, template_store, &point, &err) == STATUS_OK;
+}
+
 status volume_import_template(const struct data_directory *dd, const char *template_store,
         const char *template_path, struct error *err)
 {
