@@ -20,6 +20,7 @@
 
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/types.h>
 #include <time.h>
 
 #include "base/base.h"
