@@ -50,18 +50,35 @@ static status input_descriptor(struct slice input, int *ret_fd, struct error *er
 	return STATUS_OK;
 }
 
-static void read_output(int fd, struct buffer *output)
+#define OUTPUT_TAIL (8u << 10) /* kept of a program whose output goes elsewhere, for its last words */
+
+static void keep_output(
+        const struct program *program, struct buffer *output, size_t start, const char *bytes, size_t len)
+{
+	size_t kept = output->len - start;
+	if (program->on_output && kept > 2 * OUTPUT_TAIL) {
+		memmove(output->data + start, output->data + output->len - OUTPUT_TAIL, OUTPUT_TAIL);
+		output->len = start + OUTPUT_TAIL;
+	} else if (!program->on_output && len > PROGRAM_OUTPUT_MAX - kept) {
+		len = PROGRAM_OUTPUT_MAX - kept;
+	}
+	buffer_append(output, bytes, len);
+}
+
+/* False: somebody had enough before the end. */
+static bool read_output(const struct program *program, int fd, struct buffer *output)
 {
 	char chunk[4096];
-	for (size_t kept = 0;;) {
+	size_t start = output->len;
+	for (;;) {
 		ssize_t n = read(fd, chunk, sizeof chunk);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return;
-		size_t len = (size_t)n < PROGRAM_OUTPUT_MAX - kept ? (size_t)n : PROGRAM_OUTPUT_MAX - kept;
-		buffer_append(output, chunk, len);
-		kept += len;
+			return true;
+		keep_output(program, output, start, chunk, (size_t)n);
+		if (program->on_output && !program->on_output(program->owner, chunk, (size_t)n))
+			return false;
 	}
 }
 
@@ -114,12 +131,14 @@ status program_run(const struct program *program, struct buffer *output, struct 
 	if (child == 0)
 		run_child(program, parent, input, writer);
 	close_fd(&writer);
-	read_output(reader, output);
+	bool is_at_end = read_output(program, reader, output);
+	if (!is_at_end)
+		(void)kill(child, SIGKILL); /* not waited for yet, so the number is still its own */
 	int exit_status;
 	while (waitpid(child, &exit_status, 0) < 0) {
 		if (errno != EINTR)
 			return error_set(
 			        err, STATUS_IO, errno, "could not wait for program \"%s\"", program->argv[0]);
 	}
-	return judge(program, exit_status, output, output_start, err);
+	return is_at_end ? judge(program, exit_status, output, output_start, err) : STATUS_OK;
 }

@@ -17,6 +17,12 @@ struct program {
 	const struct system_user *user; /* NULL: as the caller */
 	const char *working_folder;     /* NULL: "/" */
 	struct slice input;             /* its standard input; may be empty */
+	/*
+	 * Takes standard output and error as they come, instead of *output, which then only gets the last few KiB. False: enough; the program
+	 * is killed, and that counts as success.
+	 */
+	bool (*on_output)(void *owner, const char *bytes, size_t len);
+	void *owner;
 };
 
 /*
