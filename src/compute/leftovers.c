@@ -194,7 +194,7 @@ static bool equals_escaped(const char *escaped, size_t len, const char *path)
 	return at == len && *path == '\0';
 }
 
-status mount_is_there(const char *path, bool *ret, struct error *err)
+status leftovers_find_mount(const char *path, bool *ret, struct error *err)
 {
 	CLEANUP(buffer_done) struct buffer text = { 0 };
 	status st = file_read("/proc/self/mountinfo", 64u << 20, &text, err);
@@ -231,11 +231,11 @@ static status detach_once(const char *path, struct error *err)
 	return st == STATUS_OK ? STATUS_OK : error_prefix(err, "could not unmount \"%s\"", path);
 }
 
-status mount_detach(const char *path, struct error *err)
+status leftovers_detach_mount(const char *path, struct error *err)
 {
 	for (int i = 0; i < MOUNTS_MAX; i++) {
 		bool is_there = false;
-		status st = mount_is_there(path, &is_there, err);
+		status st = leftovers_find_mount(path, &is_there, err);
 		if (st != STATUS_OK || !is_there)
 			return st;
 		st = detach_once(path, err);

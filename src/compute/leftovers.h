@@ -25,9 +25,9 @@ struct leftovers {
 MUST_CHECK status leftovers_end_processes(const struct leftovers *leftovers, struct error *err);
 
 /* Is anything mounted at path? Looks at the kernel's list, never at the path: a dead mount's would hang or fail. */
-MUST_CHECK status mount_is_there(const char *path, bool *ret, struct error *err);
+MUST_CHECK status leftovers_find_mount(const char *path, bool *ret, struct error *err);
 /* Detaches whatever is mounted there, however often, used or not. None is fine. */
-MUST_CHECK status mount_detach(const char *path, struct error *err);
+MUST_CHECK status leftovers_detach_mount(const char *path, struct error *err);
 
 /* Postgres' lock files, whose process id another process may have by now. While no Postgres runs there. */
 MUST_CHECK status leftovers_remove_locks(const struct leftovers *leftovers, struct error *err);

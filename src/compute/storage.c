@@ -92,7 +92,7 @@ static status work_clear(void *input, struct error *err)
 	status st = storage->is_first ? leftovers_end_processes(&leftovers, err) : leftovers_reap(0, err);
 	/* Only while no page file system of ours is mounting there. */
 	if (st == STATUS_OK && storage->must_spawn)
-		st = mount_detach(leftovers.mount_path, err);
+		st = leftovers_detach_mount(leftovers.mount_path, err);
 	return st;
 }
 
@@ -231,7 +231,7 @@ void storage_mount(struct storage *storage)
 	storage->mount_begun_usec = clock_monotonic_usec();
 	bool has_changed;
 	(void)!look_at_disk(storage, &has_changed); /* the first configuration takes it into account */
-	if (mount_is_there(volume_data_path(storage->volume), &is_stale, &err) != STATUS_OK)
+	if (leftovers_find_mount(volume_data_path(storage->volume), &is_stale, &err) != STATUS_OK)
 		log_warning("%s", err.message);
 	/* On an ordinary start nothing is there: looking for old processes need not hold up the mount. */
 	storage->must_spawn = is_stale || !storage->is_first;
@@ -495,7 +495,7 @@ static void points_closed(void *owner)
 static status work_detach(void *input, struct error *err)
 {
 	struct storage *storage = storage_of(input);
-	return mount_detach(volume_data_path(storage->volume), err);
+	return leftovers_detach_mount(volume_data_path(storage->volume), err);
 }
 
 static void detached(void *owner, void *input, const struct error *err)

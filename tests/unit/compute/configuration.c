@@ -54,6 +54,8 @@ static char *settings_text(const char *settings, const struct volume_start *star
 	assert_int_equal(spec_parse(slice_from_text(text), &spec, &err), STATUS_OK);
 	struct configuration configuration = { .spec = spec,
 		.start = start,
+		.brake = &(struct write_brake){ .level = BRAKE_OFF },
+		.archive_path = "/it's 100%/archive",
 		.socket_folder = "/s",
 		.scripts_folder = "/scripts",
 		.statements_module = "/lib/pg_stat_statements.so",

@@ -48,7 +48,7 @@ int fixture_set_up(void **state)
 	const struct settings no_changes = { 0 };
 	if (data_directory_initialise(f->path, &no_changes, &err) != STATUS_OK ||
 	        data_directory_open(f->path, &f->dd, &err) != STATUS_OK ||
-	        template_prepare(f->dd, &f->installation, &f->template_path, &err) != STATUS_OK) {
+	        template_prepare(f->dd, &f->installation, f->template_store, &err) != STATUS_OK) {
 		print_error("%s\n", err.message);
 		return -1;
 	}
@@ -63,7 +63,6 @@ int fixture_tear_down(void **state)
 		return 0;
 	struct error err;
 	data_directory_free(f->dd);
-	free(f->template_path);
 	int rc = tree_remove(f->path, &err) == STATUS_OK ? 0 : -1;
 	free(f);
 	return rc;
@@ -79,7 +78,8 @@ struct fixture *fixture_of(void **state)
 void fixture_make_volume(const struct fixture *f, const char *id)
 {
 	struct error err;
-	must(volume_create(f->dd, id, f->template_path, f->installation.bin_dir, f->installation.major, &err),
+	must(volume_create(f->dd, FIXTURE_STORE, id, f->template_store, f->installation.bin_dir,
+	             f->installation.major, &err),
 	        &err);
 }
 
@@ -208,13 +208,23 @@ void supervised_kill(struct supervised *s)
 	assert_true(WIFSIGNALED(supervised_end(s)));
 }
 
-pid_t supervised_postgres(const struct supervised *s)
+static pid_t pid_of(const struct supervised *s, const char *member)
 {
 	yyjson_doc *doc = yyjson_read(s->line, strlen(s->line), 0);
-	pid_t pid = (pid_t)yyjson_get_int(yyjson_obj_get(yyjson_doc_get_root(doc), "postgres_pid"));
+	pid_t pid = (pid_t)yyjson_get_int(yyjson_obj_get(yyjson_doc_get_root(doc), member));
 	yyjson_doc_free(doc);
 	assert_true(pid > 1);
 	return pid;
+}
+
+pid_t supervised_postgres(const struct supervised *s)
+{
+	return pid_of(s, "postgres_pid");
+}
+
+pid_t supervised_pagefs(const struct supervised *s)
+{
+	return pid_of(s, "pagefs_pid");
 }
 
 char *supervised_socket(const struct supervised *s)

@@ -11,12 +11,15 @@
 #include "base/buffer.h"
 #include "compute/installation.h"
 #include "data_directory/data_directory.h"
+#include "page_store/store.h"
+
+#define FIXTURE_STORE "prj-unit"
 
 struct fixture {
 	char path[40];
 	struct data_directory *dd;
 	struct installation installation;
-	char *template_path;
+	char template_store[STORE_ID_MAX + 1];
 };
 
 /* cmocka group functions: *state is a struct fixture; NULL when there is no Postgres. */
@@ -65,6 +68,7 @@ int supervised_end(struct supervised *s);
 void supervised_stop(struct supervised *s);
 void supervised_kill(struct supervised *s);            /* SIGKILL */
 pid_t supervised_postgres(const struct supervised *s); /* of the last line */
+pid_t supervised_pagefs(const struct supervised *s);
 
 PGconn *supervised_connect(const struct supervised *s, const char *user);
 char *supervised_socket(const struct supervised *s); /* folder; caller frees */
