@@ -128,8 +128,8 @@ static const struct http_route routes[] = {
 
 	{ "POST", PG "/credentials", SERVE(credential_create) },
 
-	{ "POST", PROJECT "/snapshots", SERVE(snapshot_create) },
-	{ "GET", PROJECT "/snapshots", SERVE(snapshot_list) },
+	{ "POST", PROJECT "/snapshots", SERVE(snapshot_post) },
+	{ "GET", PROJECT "/snapshots", SERVE(snapshot_list_all) },
 	{ "GET", PROJECT "/snapshots/{}", SERVE(snapshot_get) },
 	{ "DELETE", PROJECT "/snapshots/{}", SERVE(snapshot_delete) },
 	{ "GET", BRANCH "/snapshot-schedule", SERVE(unserved_snapshot_schedule) },

@@ -519,7 +519,7 @@ static void describe_exit(const struct member *m, const struct fleet_report *wor
 	if (words && words->state == REPORT_STOPPED)
 		(void)snprintf(text, EXIT_TEXT_MAX, "its supervisor stopped before it was ready");
 	else if (words && words->reason[0])
-		(void)snprintf(text, EXIT_TEXT_MAX, "%s", words->reason);
+		(void)snprintf(text, EXIT_TEXT_MAX, "%.*s", EXIT_TEXT_MAX - 1, words->reason);
 	else if (words)
 		(void)snprintf(text, EXIT_TEXT_MAX, "its supervisor failed without a reason");
 	else if (m->kill_reason)

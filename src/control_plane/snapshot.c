@@ -110,7 +110,7 @@ static bool record(struct call *call, const struct project_row *project, struct 
 	return call_answer_operation(call, &operation);
 }
 
-bool snapshot_create(struct call *call)
+bool snapshot_post(struct call *call)
 {
 	struct snapshot_request request = { 0 };
 	CLEANUP(project_row_done) struct project_row project = { 0 };
@@ -136,7 +136,7 @@ bool snapshot_create(struct call *call)
 	return record(call, &project, &snapshot, &moment);
 }
 
-bool snapshot_list(struct call *call)
+bool snapshot_list_all(struct call *call)
 {
 	struct page page;
 	CLEANUP(project_row_done) struct project_row project = { 0 };

@@ -6,8 +6,8 @@
 
 #define SNAPSHOTS_MANUAL_MAX 10 /* per project (4.4) */
 
-bool snapshot_create(struct call *call);
-bool snapshot_list(struct call *call);
+bool snapshot_post(struct call *call);
+bool snapshot_list_all(struct call *call);
 bool snapshot_get(struct call *call);
 bool snapshot_delete(struct call *call);
 
