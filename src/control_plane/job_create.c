@@ -108,12 +108,12 @@ static void load(struct job *job)
 static status make_first_volume(struct job *job, struct error *err)
 {
 	const struct data_directory *dd = job->services->dd;
-	CLEANUP(free_text) char *template_store = NULL;
+	char template_store[STORE_ID_MAX + 1];
 	struct volume_usage usage;
 	struct error ignored; /* a size that is not known is shown as 0 */
 	status st = disk_room_check(dd, err);
 	if (st == STATUS_OK)
-		st = template_prepare(dd, &job->installation, &template_store, err);
+		st = template_prepare(dd, &job->installation, template_store, err);
 	if (st == STATUS_OK)
 		st = volume_create(dd, job->store, job->volume_id, template_store, job->installation.bin_dir,
 		        job->installation.major, err);

@@ -244,8 +244,6 @@ static void what_is_not_served_says_so(void **state)
 		{ "POST", "/projects/p/branches/production/roles?role_id=r" },
 		{ "PATCH", "/projects/p/branches/production/roles/alice" },
 		{ "DELETE", "/projects/p/branches/production/databases/databricks-postgres" },
-		{ "POST", "/projects/p/branches/production/reset" },
-		{ "POST", "/projects/p/snapshots?snapshot_id=s" },
 		{ "POST", "/catalogs?catalog_id=c" },
 		{ "POST", "/synced_tables?synced_table_id=a.b.c" },
 		{ "POST", "/projects/p/preview/replication-groups/g/failover" },
@@ -271,7 +269,17 @@ static void branches_need_an_expiration_and_inherit(void **state)
 	        "Field 'spec.expiration' is required: one of ttl, expire_time or no_expiry must be set");
 	call_api(f, "POST", "/projects/p/branches?branch_id=dev",
 	        "{\"spec\":{\"no_expiry\":true,\"source_branch_lsn\":\"0/1\"}}");
-	expect_error(f, 501, "NOT_IMPLEMENTED", "Field 'spec.source_branch_lsn'");
+	expect_error(f, 400, "INVALID_PARAMETER_VALUE", "outside the window");
+	call_api(f, "POST", "/projects/p/branches?branch_id=dev",
+	        "{\"spec\":{\"no_expiry\":true,\"source_branch_lsn\":\"0x1\"}}");
+	expect_error(f, 400, "INVALID_PARAMETER_VALUE", "Field 'spec.source_branch_lsn' must be an LSN");
+	call_api(f, "POST", "/projects/p/branches?branch_id=dev",
+	        "{\"spec\":{\"no_expiry\":true,\"source_branch_time\":\"2126-01-01T00:00:00Z\"}}");
+	expect_error(f, 400, "INVALID_PARAMETER_VALUE", "source_branch_time must not be in the future");
+	call_api(f, "POST", "/projects/p/branches?branch_id=dev",
+	        "{\"spec\":{\"no_expiry\":true,\"source_branch_time\":\"2026-01-01T00:00:00Z\","
+	        "\"source_branch_lsn\":\"0/3000000\"}}");
+	expect_error(f, 400, "INVALID_PARAMETER_VALUE", "Fields 'spec.source_branch_lsn'");
 	call_api(f, "POST", "/projects/p/branches?branch_id=dev",
 	        "{\"spec\":{\"no_expiry\":true,\"source_branch\":\"projects/q/branches/production\"}}");
 	expect_error(f, 400, "INVALID_PARAMETER_VALUE", "Field 'spec.source_branch'");

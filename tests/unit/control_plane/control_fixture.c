@@ -75,7 +75,8 @@ int control_fixture_set_up(void **state)
 		        .suspend_timeout_min_sec = 60,
 		        .branches_per_project = 5,
 		        .projects = 4,
-		        .deleted_retention_sec = 604800 } };
+		        .deleted_retention_sec = 604800,
+		        .housekeeping_interval_sec = 300 } };
 	f->installation = (struct installation){
 		.major = 17, .version = "17.1", .bin_dir = "/bin", .is_accepted = true
 	};

@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "compute/branching.h"
 #include "compute/template.h"
+#include "control_plane/origin.h"
+#include "page_store/store.h"
 #include "page_store/volume.h"
 
 #define THINGS_MAX 256
@@ -20,6 +21,7 @@ struct compute {
 struct answer {
 	uv_timer_t timer;
 	fleet_done_fn done;
+	fleet_point_fn point_done; /* in place of done */
 	void *arg;
 	char uid[64];
 	enum fleet_state state; /* what the compute is then */
@@ -38,7 +40,7 @@ static struct {
 	struct fleet fleet;
 	pthread_mutex_t lock; /* volumes are made in worker threads */
 	pthread_cond_t clones_released;
-	char volumes[THINGS_MAX][64];
+	char volumes[THINGS_MAX][64], snapshots[THINGS_MAX][64];
 	struct compute computes[THINGS_MAX];
 	struct answer *answers; /* all, until the test ends */
 } m = { .lock = PTHREAD_MUTEX_INITIALIZER, .clones_released = PTHREAD_COND_INITIALIZER };
@@ -47,6 +49,7 @@ struct machine *machine_start(uv_loop_t *loop)
 {
 	memset(&m.machine, 0, sizeof m.machine);
 	memset(m.volumes, 0, sizeof m.volumes);
+	memset(m.snapshots, 0, sizeof m.snapshots);
 	memset(m.computes, 0, sizeof m.computes);
 	m.machine.loop = loop;
 	return &m.machine;
@@ -139,6 +142,16 @@ int machine_volume_count(void)
 	return count;
 }
 
+int machine_snapshot_count(void)
+{
+	int count = 0;
+	pthread_mutex_lock(&m.lock);
+	for (int i = 0; i < THINGS_MAX; i++)
+		count += m.snapshots[i][0] != '\0';
+	pthread_mutex_unlock(&m.lock);
+	return count;
+}
+
 static struct compute *find_compute(const char *uid)
 {
 	for (int i = 0; i < THINGS_MAX; i++) {
@@ -168,19 +181,20 @@ void machine_set_state(const char *uid, enum fleet_state state)
 }
 
 status template_prepare(const struct data_directory *dd, const struct installation *installation,
-        char **ret_path, struct error *err)
+        char ret_store[STORE_ID_MAX + 1], struct error *err)
 {
-	(void)installation;
+	(void)dd, (void)installation;
 	status st = note(STEP_TEMPLATE, err);
 	if (st == STATUS_OK)
-		*ret_path = data_directory_path(dd, "templates");
+		strcpy(ret_store, "template-17");
 	return st;
 }
 
-status volume_create(const struct data_directory *dd, const char *id, const char *template_path,
-        const char *bin_dir, int postgres_major, struct error *err)
+status volume_create(const struct data_directory *dd, const char *store, const char *id,
+        const char *template_store, const char *bin_dir, int postgres_major, struct error *err)
 {
-	(void)dd, (void)template_path, (void)bin_dir, (void)postgres_major;
+	(void)dd, (void)bin_dir, (void)postgres_major;
+	assert(*store && strcmp(template_store, "template-17") == 0);
 	status st = note(STEP_VOLUME_CREATE, err);
 	if (st != STATUS_OK)
 		return st;
@@ -204,31 +218,141 @@ status volume_destroy(const struct data_directory *dd, const char *id, struct er
 	return STATUS_OK;
 }
 
-status volume_space(const struct data_directory *dd, const char *id, int64_t *ret_bytes, struct error *err)
+status store_destroy(const struct data_directory *dd, const char *id, struct error *err)
+{
+	(void)dd;
+	status st = note(STEP_DESTROY_STORE, err);
+	assert(*id);
+	if (st == STATUS_OK) {
+		pthread_mutex_lock(&m.lock);
+		memset(m.snapshots, 0,
+		        sizeof m.snapshots); /* tests have one project with snapshots at most */
+		pthread_mutex_unlock(&m.lock);
+	}
+	return st;
+}
+
+status volume_usage(
+        const struct data_directory *dd, const char *id, struct volume_usage *ret, struct error *err)
 {
 	(void)dd;
 	if (!machine_has_volume(id))
 		return error_set(err, STATUS_NOT_FOUND, 0, "there is no volume \"%s\"", id);
-	*ret_bytes = 4096;
+	*ret = (struct volume_usage){ .logical_bytes = 4096, .own_bytes = 1024, .wal_bytes = 512 };
 	return STATUS_OK;
 }
 
-status branching_clone(const struct data_directory *dd, const char *parent_id, const char *parent_socket_dir,
-        const char *id, uint32_t timeline, struct branching_result *ret, struct error *err)
+/* What every use of a source has to obey. */
+static void take_origin(const struct origin_request *request, struct origin_result *ret)
 {
-	(void)dd, (void)parent_socket_dir;
+	bool is_snapshot = request->moment.kind == MOMENT_SNAPSHOT;
+	assert(request->store[0] && request->bin_dir[0] && request->window_usec > 0);
+	assert(is_snapshot || request->lineage.count > 0);
+	assert(is_snapshot || machine_has_volume(request->lineage.volumes[0].id));
+	assert(is_snapshot || request->end.lsn != 0);
+	m.machine.cloned_lsn = request->moment.lsn;
+	m.machine.cloned_kind = (int)request->moment.kind;
+	m.machine.lineage_count = (int)request->lineage.count;
+	*ret = (struct origin_result){ .lsn = request->moment.kind == MOMENT_LSN ? request->moment.lsn
+		                                                                 : 0x3000120,
+		.time_usec = 1800000000000000,
+		.logical_bytes = 4096 };
+	if (!is_snapshot)
+		(void)snprintf(ret->volume, sizeof ret->volume, "%s", request->lineage.volumes[0].id);
+}
+
+status origin_clone(const struct data_directory *dd, const struct origin_request *request,
+        const char *volume_id, uint32_t timeline, struct origin_result *ret, struct error *err)
+{
+	(void)dd;
 	status st = note(STEP_CLONE, err);
 	if (st != STATUS_OK)
 		return st;
 	assert(timeline % 2 == 0 && timeline > 0);
-	assert(machine_has_volume(parent_id));
-	add_volume(id);
+	struct origin_result result;
+	take_origin(request, &result);
+	if (!machine_has_volume(volume_id)) /* else it is made anew */
+		add_volume(volume_id);
 	pthread_mutex_lock(&m.lock);
 	while (m.machine.is_holding_clones)
 		pthread_cond_wait(&m.clones_released, &m.lock);
 	pthread_mutex_unlock(&m.lock);
-	*ret = (struct branching_result){ .lsn = 0x3000120, .wall_usec = 1800000000000000 };
+	*ret = result;
 	return STATUS_OK;
+}
+
+static char *find_snapshot(const char *uid)
+{
+	for (int i = 0; i < THINGS_MAX; i++)
+		if (strcmp(m.snapshots[i], uid) == 0)
+			return m.snapshots[i];
+	return NULL;
+}
+
+status origin_keep(const struct data_directory *dd, const struct origin_request *request, const char *uid,
+        struct origin_result *ret, struct error *err)
+{
+	(void)dd;
+	status st = note(STEP_KEEP, err);
+	if (st != STATUS_OK)
+		return st;
+	take_origin(request, ret);
+	pthread_mutex_lock(&m.lock);
+	if (!find_snapshot(uid))
+		(void)snprintf(find_snapshot(""), sizeof m.snapshots[0], "%s", uid);
+	pthread_mutex_unlock(&m.lock);
+	return STATUS_OK;
+}
+
+status origin_forget(const struct data_directory *dd, const char *store, const char *uid, struct error *err)
+{
+	(void)dd, (void)store;
+	status st = note(STEP_FORGET_SNAPSHOT, err);
+	if (st != STATUS_OK)
+		return st;
+	pthread_mutex_lock(&m.lock);
+	char *snapshot = find_snapshot(uid);
+	if (snapshot && *uid)
+		snapshot[0] = '\0';
+	pthread_mutex_unlock(&m.lock);
+	return STATUS_OK;
+}
+
+status origin_find_end(const struct data_directory *dd, const char *store, const char *volume_id,
+        struct fleet_point *ret, struct error *err)
+{
+	(void)dd;
+	status st = note(STEP_FIND_END, err);
+	assert(*store && machine_has_volume(volume_id));
+	if (st == STATUS_OK && m.machine.is_unclean)
+		st = error_set(err, STATUS_CONFLICT, 0, "not shut down cleanly");
+	if (st == STATUS_OK)
+		*ret = (struct fleet_point){
+			.number = 3, .lsn = 0x3000120, .timeline = 1, .time_usec = 1800000000000000
+		};
+	return st;
+}
+
+status origin_window(const struct data_directory *dd, const char *store, const struct lineage *lineage,
+        int64_t window_usec, struct origin_window *ret, struct error *err)
+{
+	(void)dd, (void)window_usec;
+	if (!machine_has_volume(lineage->volumes[0].id) || !*store)
+		return error_set(err, STATUS_NOT_FOUND, 0, "nothing yet");
+	*ret = (struct origin_window){ .earliest_lsn = 0x2000000,
+		.earliest_usec = 1700000000000000,
+		.latest_lsn = 0x4000000,
+		.latest_usec = 1800000000000000 };
+	return STATUS_OK;
+}
+
+status origin_check(
+        const struct origin_window *window, const struct moment *moment, int64_t now_usec, struct error *err)
+{
+	(void)now_usec;
+	bool is_inside = moment->kind != MOMENT_LSN ||
+	                 (moment->lsn >= window->earliest_lsn && moment->lsn <= window->latest_lsn);
+	return is_inside ? STATUS_OK : error_set(err, STATUS_INVALID, 0, "outside the window");
 }
 
 bool fleet_is_shutting_down(const struct fleet *fleet)
@@ -242,12 +366,6 @@ const struct fleet_member *fleet_look(const struct fleet *fleet, const char *uid
 	(void)fleet;
 	const struct compute *compute = find_compute(uid);
 	return compute && *uid ? &compute->member : NULL;
-}
-
-char *fleet_socket_dir(const struct fleet *fleet, const char *uid)
-{
-	(void)fleet;
-	return xasprintf("/nowhere/%s", uid);
 }
 
 status fleet_register(struct fleet *fleet, const char *uid, bool was_running, struct error *err)
@@ -283,11 +401,37 @@ static void send_answer(uv_timer_t *timer)
 	a->is_sent = true;
 	uv_close((uv_handle_t *)timer, NULL);
 	struct compute *compute = find_compute(a->uid);
+	if (a->point_done) {
+		static const struct fleet_point point = {
+			.number = 4, .lsn = 0x3000120, .timeline = 1, .time_usec = 1800000000000000
+		};
+		bool is_asleep = compute->member.state != FLEET_RUNNING;
+		if (a->err.code == STATUS_OK && is_asleep)
+			error_fill(&a->err, STATUS_CONFLICT, 0, "asleep");
+		bool has_failed = a->err.code != STATUS_OK;
+		a->point_done(a->arg, a->uid, has_failed ? NULL : &point, has_failed ? &a->err : NULL);
+		return;
+	}
 	if (compute && a->err.code == STATUS_OK)
 		compute->member.state = a->state;
 	else if (compute)
 		compute->member.state = FLEET_ASLEEP;
 	a->done(a->arg, a->uid, a->err.code == STATUS_OK ? NULL : &a->err);
+}
+
+static void answer_point_later(enum machine_step step, const char *uid, fleet_point_fn done, void *arg)
+{
+	struct answer *a = xcalloc(1, sizeof *a);
+	*a = (struct answer){ .point_done = done, .arg = arg, .next = m.answers };
+	m.answers = a;
+	(void)snprintf(a->uid, sizeof a->uid, "%s", uid);
+	assert(find_compute(uid) && "the control plane asked a compute that it had not registered");
+	if (find_compute(uid)->member.state == FLEET_RUNNING)
+		(void)!note(step, &a->err);
+	(void)uv_timer_init(m.machine.loop, &a->timer);
+	a->timer.data = a;
+	if (!m.machine.is_holding)
+		(void)uv_timer_start(&a->timer, send_answer, 0, 0);
 }
 
 static void answer_later(enum machine_step step, const char *uid, enum fleet_state meanwhile,
@@ -342,4 +486,16 @@ void fleet_apply(struct fleet *fleet, const char *uid, fleet_done_fn done, void 
 	(void)fleet;
 	enum fleet_state state = find_compute(uid)->member.state;
 	answer_later(STEP_APPLY, uid, state, state, done, arg);
+}
+
+void fleet_point(struct fleet *fleet, const char *uid, fleet_point_fn done, void *arg)
+{
+	(void)fleet;
+	answer_point_later(STEP_POINT, uid, done, arg);
+}
+
+void fleet_flush(struct fleet *fleet, const char *uid, fleet_point_fn done, void *arg)
+{
+	(void)fleet;
+	answer_point_later(STEP_FLUSH, uid, done, arg);
 }

@@ -14,7 +14,13 @@ enum machine_step {
 	STEP_TEMPLATE,
 	STEP_VOLUME_CREATE,
 	STEP_CLONE,
+	STEP_KEEP, /* a snapshot */
+	STEP_FORGET_SNAPSHOT,
+	STEP_FIND_END, /* of a volume that sleeps */
+	STEP_POINT,    /* of a compute that runs */
+	STEP_FLUSH,
 	STEP_DESTROY,
+	STEP_DESTROY_STORE,
 	STEP_REGISTER,
 	STEP_OPEN,
 	STEP_SUSPEND,
@@ -32,6 +38,9 @@ struct machine {
 	/* Opens, suspensions and applies are answered only when machine_release() is called. */
 	bool is_holding;
 	bool is_shutting_down;
+	bool is_unclean; /* volumes that sleep did not go to sleep cleanly: only a start tells where they end */
+	uint64_t cloned_lsn;            /* what the last clone or snapshot was asked for: its moment's LSN */
+	int cloned_kind, lineage_count; /* enum moment_kind, and of how many volumes */
 	/* Clones are made, but their worker threads do not come back before machine_release_clones(). */
 	bool is_holding_clones;
 };
@@ -47,6 +56,7 @@ void machine_release_clones(void);
 
 bool machine_has_volume(const char *id);
 int machine_volume_count(void);
+int machine_snapshot_count(void);
 int machine_compute_count(void); /* registered ones */
 enum fleet_state machine_state(const char *uid);
 void machine_set_state(const char *uid, enum fleet_state state);
