@@ -1,0 +1,253 @@
+/* clang-format off */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+/* clang-format on */
+
+#include "cluster.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/number.h"
+#include "base/program.h"
+#include "compute/template.h"
+#include "page_store/image.h"
+#include "page_store/volume_tree.h"
+#include "wal_store/wal_archive.h"
+
+void cluster_must(status st, const struct error *err)
+{
+	if (st != STATUS_OK)
+		fail_msg("%s", err->message);
+}
+
+int cluster_set_up(void **state)
+{
+	struct cluster_fixture *f = xcalloc(1, sizeof *f);
+	struct error err;
+	*state = NULL;
+	if (installation_find(POSTGRES_MAJOR_DEFAULT, &f->installation, &err) != STATUS_OK) {
+		print_message("skipped: %s\n", err.message);
+		free(f);
+		return 0;
+	}
+	memcpy(f->path, "/tmp/tarn-unit-XXXXXX", 22);
+	if (!mkdtemp(f->path) || chmod(f->path, 0711) < 0)
+		return -1;
+	const struct settings no_changes = { 0 };
+	if (data_directory_initialise(f->path, &no_changes, &err) != STATUS_OK ||
+	        data_directory_open(f->path, &f->dd, &err) != STATUS_OK ||
+	        template_prepare(f->dd, &f->installation, f->template_store, &err) != STATUS_OK) {
+		print_error("%s\n", err.message);
+		return -1;
+	}
+	*state = f;
+	return 0;
+}
+
+int cluster_tear_down(void **state)
+{
+	struct cluster_fixture *f = *state;
+	if (!f)
+		return 0;
+	struct error err;
+	data_directory_free(f->dd);
+	int rc = tree_remove(f->path, &err) == STATUS_OK ? 0 : -1;
+	free(f);
+	return rc;
+}
+
+struct cluster_fixture *cluster_of(void **state)
+{
+	if (!*state)
+		skip();
+	return *state;
+}
+
+void cluster_make_volume(const struct cluster_fixture *f, const char *id)
+{
+	struct error err;
+	cluster_must(volume_create(f->dd, PROJECT, id, f->template_store, f->installation.bin_dir,
+	                     f->installation.major, &err),
+	        &err);
+}
+
+void cluster_export(const struct cluster_fixture *f, const char *id)
+{
+	struct error err;
+	struct store *store = NULL;
+	struct image *image = NULL;
+	struct stat root;
+	CLEANUP(free_text) char *data = data_directory_path(f->dd, "volumes/%s/data", id);
+	cluster_must(tree_remove(data, &err), &err);
+	cluster_must(folder_make(data, 0700, &err), &err);
+	cluster_must(store_open(f->dd, PROJECT, &store, &err), &err);
+	cluster_must(image_open(f->dd, store, id, &image, &err), &err);
+	assert_int_equal(image_stat(image, IMAGE_ROOT, &root), 0);
+	assert_int_equal(chown(data, root.st_uid, root.st_gid), 0);
+	CLEANUP(close_fd) int fd = open(data, O_RDONLY | O_DIRECTORY);
+	assert_true(fd >= 0);
+	cluster_must(volume_tree_export(image, fd, &err), &err);
+	cluster_must(image_close(image, &err), &err);
+	store_close(store);
+}
+
+static struct system_user postgres_user(const struct cluster_fixture *f)
+{
+	struct system_user user;
+	struct error err;
+	cluster_must(system_user_find(f->dd->settings.postgres_user, &user, &err), &err);
+	return user;
+}
+
+static void run_postgres(const struct cluster_fixture *f, const char *id, const struct volume_start *start,
+        const struct system_user *user)
+{
+	CLEANUP(free_text) char *program = xasprintf("%s/postgres", f->installation.bin_dir);
+	CLEANUP(free_text) char *data = data_directory_path(f->dd, "volumes/%s/data", id);
+	CLEANUP(free_text) char *sockets = data_directory_path(f->dd, "volumes/%s/temp", id);
+	CLEANUP(free_text) char *socket_setting = xasprintf("unix_socket_directories=%s", sockets);
+	CLEANUP(free_text)
+	char *timeline = xasprintf("recovery_target_timeline=%s", start->recovery_timeline ? "" : "latest");
+	if (start->recovery_timeline) {
+		free_text(&timeline);
+		timeline = xasprintf("recovery_target_timeline=%u", start->recovery_timeline);
+	}
+	CLEANUP(free_text)
+	char *prepared = xasprintf("max_prepared_transactions=%d",
+	        start->min_prepared_transactions > 5 ? start->min_prepared_transactions : 5);
+	CLEANUP(free_text) char *log = data_directory_path(f->dd, "volumes/%s.log", id);
+	const char *const argv[] = { program, "-D", data, "-c", socket_setting, "-c",
+		"listen_addresses=", "-c", timeline, "-c", prepared, "-c", "restore_command=false", "-c",
+		"hot_standby=off", "-c", "wal_level=logical", "-c", "wal_recycle=off", "-c",
+		"checkpoint_timeout=1h", "-c", "autovacuum=off", "-c", "shared_buffers=16MB", NULL };
+	int log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0644);
+	if (log_fd < 0 || dup2(log_fd, 1) < 0 || dup2(log_fd, 2) < 0 || !system_user_become(user) ||
+	        prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || setpgid(0, 0) < 0)
+		_exit(126);
+	execv(program, (char *const *)argv);
+	_exit(127);
+}
+
+static bool accepts(const struct postgres *postgres);
+
+void postgres_start(const struct cluster_fixture *f, const char *id, struct postgres *ret)
+{
+	struct volume *volume = NULL;
+	struct volume_start start;
+	struct error err;
+	cluster_must(volume_open(f->dd, id, &volume, &err), &err);
+	cluster_must(volume_plan_start(volume, &start, &err), &err);
+	volume_close(volume);
+	struct system_user user = postgres_user(f);
+	*ret = (struct postgres){ .f = f };
+	(void)snprintf(ret->id, sizeof ret->id, "%s", id);
+	ret->pid = fork();
+	assert_true(ret->pid >= 0);
+	if (ret->pid == 0)
+		run_postgres(f, id, &start, &user);
+	int64_t deadline = clock_monotonic_usec() + 60 * USEC_PER_SEC;
+	while (!accepts(ret)) {
+		int status_value;
+		if (waitpid(ret->pid, &status_value, WNOHANG) == ret->pid ||
+		        clock_monotonic_usec() > deadline) {
+			CLEANUP(free_text) char *log = data_directory_path(f->dd, "volumes/%s.log", id);
+			CLEANUP(buffer_done) struct buffer text = { 0 };
+			(void)!file_read(log, 1 << 20, &text, &err);
+			fail_msg("Postgres did not start on \"%s\": %s", id, text.data ? text.data : "");
+		}
+		struct timespec pause_time = { .tv_nsec = 20000000 }; /* there is no event to wait for */
+		(void)nanosleep(&pause_time, NULL);
+	}
+}
+
+void postgres_stop(struct postgres *postgres)
+{
+	assert_int_equal(kill(postgres->pid, SIGINT), 0);
+	assert_int_equal(waitpid(postgres->pid, NULL, 0), postgres->pid);
+}
+
+void postgres_kill(struct postgres *postgres)
+{
+	assert_int_equal(kill(-postgres->pid, SIGKILL), 0);
+	assert_int_equal(waitpid(postgres->pid, NULL, 0), postgres->pid);
+}
+
+static status run_psql(
+        const struct postgres *postgres, const char *sql, struct buffer *output, struct error *err)
+{
+	CLEANUP(free_text) char *program_path = xasprintf("%s/psql", postgres->f->installation.bin_dir);
+	CLEANUP(free_text)
+	char *sockets = data_directory_path(postgres->f->dd, "volumes/%s/temp", postgres->id);
+	struct system_user user = postgres_user(postgres->f);
+	const char *const argv[] = { program_path, "-h", sockets, "-U", "cloud_admin", "-X", "-A", "-t", "-q",
+		"-v", "ON_ERROR_STOP=1", "-d", "databricks_postgres", "-f", "-", NULL };
+	struct program program = { .argv = argv, .user = &user, .input = slice_from_text(sql) };
+	return program_run(&program, output, err);
+}
+
+static bool accepts(const struct postgres *postgres)
+{
+	CLEANUP(buffer_done) struct buffer output = { 0 };
+	struct error err;
+	return run_psql(postgres, "SELECT pg_is_in_recovery();", &output, &err) == STATUS_OK &&
+	       strcmp(output.data, "f\n") == 0;
+}
+
+char *postgres_ask(const struct postgres *postgres, const char *sql)
+{
+	CLEANUP(buffer_done) struct buffer output = { 0 };
+	struct error err;
+	cluster_must(run_psql(postgres, sql, &output, &err), &err);
+	size_t len = output.len;
+	while (len > 0 && output.data[len - 1] == '\n')
+		len--;
+	size_t start = len;
+	while (start > 0 && output.data[start - 1] != '\n')
+		start--;
+	return xstrndup(output.data ? output.data + start : "", len - start);
+}
+
+void postgres_do(const struct postgres *postgres, const char *sql)
+{
+	CLEANUP(free_text) char *answer = postgres_ask(postgres, sql);
+}
+
+uint64_t postgres_flushed(const struct postgres *postgres)
+{
+	/* A record of its own is flushed, and with it all before it. */
+	CLEANUP(free_text)
+	char *text = postgres_ask(postgres, "SELECT pg_create_restore_point('flush');");
+	uint64_t lsn;
+	struct error err;
+	size_t linked;
+	assert_true(lsn_parse(slice_from_text(text), &lsn));
+	CLEANUP(free_text) char *wal = data_directory_path(postgres->f->dd, "volumes/%s/wal", postgres->id);
+	CLEANUP(free_text)
+	char *archive = data_directory_path(postgres->f->dd, "volumes/%s/archive", postgres->id);
+	cluster_must(wal_archive_update(wal, archive, &linked, &err), &err);
+	return lsn;
+}
+
+struct restore_point cluster_newest_point(const struct cluster_fixture *f, const char *id)
+{
+	struct store *store = NULL;
+	struct restore_point point;
+	struct error err;
+	cluster_must(store_open(f->dd, PROJECT, &store, &err), &err);
+	cluster_must(restore_point_newest(store, id, &point, &err), &err);
+	store_close(store);
+	return point;
+}

@@ -1,0 +1,48 @@
+/*
+ * A data directory with a real Postgres template, volumes on it, and Postgres started on a volume without a mount: its image is copied out to where it
+ * would be mounted (volumes/ID/data). What Postgres then changes there is not in the image; its WAL is the volume's. Where there is no
+ * usable Postgres the tests skip, and say so.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "compute/installation.h"
+#include "data_directory/data_directory.h"
+#include "page_store/restore_point.h"
+#include "page_store/store.h"
+#include "page_store/volume.h"
+
+struct cluster_fixture {
+	char path[64];
+	struct data_directory *dd;
+	struct installation installation;
+	char template_store[STORE_ID_MAX + 1];
+};
+
+int cluster_set_up(void **state);
+int cluster_tear_down(void **state);
+struct cluster_fixture *cluster_of(void **state); /* skips the test when there is no Postgres */
+
+void cluster_must(status st, const struct error *err);
+#define PROJECT "project-a" /* the store that tests use */
+void cluster_make_volume(const struct cluster_fixture *f, const char *id);
+/* Copies the image out to volumes/ID/data, anew. */
+void cluster_export(const struct cluster_fixture *f, const char *id);
+
+struct postgres {
+	const struct cluster_fixture *f;
+	char id[64];
+	pid_t pid;
+};
+/* Plans the start as a supervisor does, and waits until Postgres takes writes. `settings`: more arguments, or NULL. */
+void postgres_start(const struct cluster_fixture *f, const char *id, struct postgres *ret);
+void postgres_stop(struct postgres *postgres); /* cleanly */
+void postgres_kill(struct postgres *postgres); /* SIGKILL, all of it */
+/* Runs SQL in database databricks_postgres; the last line of its answer, to be freed. Fails the test when it fails. */
+char *postgres_ask(const struct postgres *postgres, const char *sql);
+void postgres_do(const struct postgres *postgres, const char *sql);
+uint64_t postgres_flushed(
+        const struct postgres *postgres); /* after flushing; and the archive is brought up to date */
+/* The newest point; to be done. */
+struct restore_point cluster_newest_point(const struct cluster_fixture *f, const char *id);
