@@ -54,7 +54,8 @@ class Platform:
     # Those that run, so that the report of a failed test can show their logs.
     running = []
 
-    def __init__(self, directory=None, settings=None, arguments=(), environment=None):
+    def __init__(self, directory=None, settings=None, arguments=(), environment=None, binary=BINARY):
+        self.binary = binary
         if directory is None:
             directory = tempfile.mkdtemp(prefix="tarn-", dir="/tmp")
         self.directory = Path(directory)
@@ -77,7 +78,7 @@ class Platform:
         log = open(self.log_path, "ab")
         with log:
             self.up = subprocess.Popen(
-                [BINARY, "up", "--data", self.directory, "--api", f"127.0.0.1:{self.api_port}",
+                [self.binary, "up", "--data", self.directory, "--api", f"127.0.0.1:{self.api_port}",
                  "--pg-port", str(self.pg_port), *self.arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean_environment(**self.environment),
             )  # fmt: skip
@@ -201,7 +202,7 @@ class Platform:
     def tarn(self, *arguments, check=True, timeout=120, **environment):
         """Runs `tarn …` as a person would; arguments as they are, with the environment that `tarn env` gives."""
         result = subprocess.run(
-            [BINARY, *map(str, arguments)], env=clean_environment(**{**self.environment, **self.env(), **environment}),
+            [self.binary, *map(str, arguments)], env=clean_environment(**{**self.environment, **self.env(), **environment}),
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout,
         )  # fmt: skip
         if check:
@@ -213,7 +214,7 @@ class Platform:
         if getattr(self, "_env", None) is None:
             script = 'set -e; eval "$("$1" env --data "$2")"; env -0'
             answer = subprocess.run(
-                ["bash", "-c", script, "bash", BINARY, self.directory],
+                ["bash", "-c", script, "bash", self.binary, self.directory],
                 env=clean_environment(), capture_output=True, text=True, timeout=30,
             )  # fmt: skip
             assert answer.returncode == 0, answer.stderr

@@ -95,7 +95,11 @@ static struct target *join_target(int fd)
 		target = xcalloc(1, sizeof *target);
 		target->device = st.st_dev;
 		target->inode = st.st_ino;
-		target->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+		/* Opened anew, because the caller's may be for writing only; a folder is only duplicated. */
+		char path[64];
+		(void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+		target->fd =
+		        S_ISDIR(st.st_mode) ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : open(path, O_RDWR | O_CLOEXEC);
 		if (target->fd < 0)
 			abort(); /* the test wants a higher descriptor limit */
 		LIST_INSERT_HEAD(&targets, target, link);
@@ -328,7 +332,7 @@ ssize_t disk_write(int fd, const void *bytes, size_t len, uint64_t at)
 	undo->len = len;
 	undo->old = xcalloc(1, len ? len : 1);
 	undo->old_len = len;
-	ssize_t was = disk_read(fd, undo->old, len, at);
+	ssize_t was = disk_read(undo->fd, undo->old, len, at);
 	size_t done = 0;
 	while (was >= 0 && done < len) {
 		ssize_t n = pwrite(fd, (const uint8_t *)bytes + done, len - done, (off_t)(at + done));

@@ -25,7 +25,7 @@ CUTS = int(os.environ.get("TARN_POWER_CUTS", "6"))
 
 def pagefs_pids(platform):
     """The file systems of this platform's volumes."""
-    return [pid for pid in processes.all_pids() if "pagefs" in (line := processes.command_line(pid)) and str(platform.directory) in line]
+    return [pid for pid in processes.of_directory(platform.directory) if " pagefs " in processes.command_line(pid)]
 
 
 def cut_power(platform):
