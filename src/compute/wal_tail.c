@@ -27,7 +27,7 @@ static status open_segment(
 	char name[WAL_FILE_NAME_MAX];
 	CLEANUP(close_fd) int folder = -1;
 	wal_segment_name(tail->timeline, segment, tail->segment_size, name);
-	status st = folder_open(tail->wal_path, &folder, err);
+	status st = folder_open(tail->folder, &folder, err);
 	if (st != STATUS_OK)
 		return st;
 	int fd = openat(folder, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -97,7 +97,7 @@ bool wal_tail_is_idle(const struct wal_tail *tail, const char *bin_dir, uint64_t
 	lsn_format(to_lsn, to);
 	(void)snprintf(timeline, sizeof timeline, "%u", tail->timeline);
 	CLEANUP(free_text) char *path = xasprintf("%s/pg_waldump", bin_dir);
-	const char *const argv[] = { path, "--path", tail->wal_path, "--timeline", timeline, "--start", from,
+	const char *const argv[] = { path, "--path", tail->folder, "--timeline", timeline, "--start", from,
 		"--end", to, NULL };
 	struct program program = { .argv = argv };
 	CLEANUP(buffer_done) struct buffer output = { 0 };

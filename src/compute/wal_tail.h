@@ -10,7 +10,7 @@
 
 /* Where the WAL is that pg_control's last checkpoint stands in. */
 struct wal_tail {
-	const char *wal_path;
+	const char *folder; /* the archive, which has the segments that Postgres has removed, too */
 	uint32_t timeline, segment_size;
 };
 
