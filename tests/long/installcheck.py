@@ -81,6 +81,9 @@ def prepare(source, suite, place, user):
     if suite == "regress":
         include = subprocess.run(["pg_config", "--includedir-server"], capture_output=True, text=True, check=True).stdout.strip()
         subprocess.run(["cc", "-O2", "-fPIC", "-shared", f"-I{include}", str(folder / "regress.c"), "-o", str(folder / "regress.so")], check=True)
+        libraries = Path(subprocess.run(["pg_config", "--pkglibdir"], capture_output=True, text=True, check=True).stdout.strip())
+        for name in ("autoinc.so", "refint.so"):
+            shutil.copy(libraries / name, folder)
     subprocess.run(["chmod", "-R", "a+rX", str(place)], check=True)
     if os.geteuid() == 0:
         subprocess.run(["chown", "-R", f"{user.pw_uid}:{user.pw_gid}", str(folder)], check=True)
@@ -100,21 +103,25 @@ def schedule(folder, suite, quick):
     return path
 
 
-def run_suite(folder, suite, socket, quick):
+def run_suite(folder, suite, socket, quick, user):
     """{test: passed}, and the seconds it took."""
     pgxs = Path(subprocess.run(["pg_config", "--pgxs"], capture_output=True, text=True, check=True).stdout.strip()).parents[2]
     driver = pgxs / "src/test" / suite / ("pg_regress" if suite == "regress" else "pg_isolation_regress")
     bindir = subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=True).stdout.strip()
     out = folder / "out"
-    for path in (out, out / "results"):
-        path.mkdir()
-        path.chmod(0o777)  # the server's user writes files there (COPY TO, lo_export)
+    out.mkdir()
+    # The server's user writes files there (COPY TO, lo_export), and psql into the same ones.
+    switch = {}
+    if os.geteuid() == 0:
+        os.chown(out, user.pw_uid, user.pw_gid)
+        switch = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     command = [str(driver), f"--host={socket}", "--port=5432", "--user=cloud_admin", f"--bindir={bindir}", f"--inputdir={folder}", f"--outputdir={out}",
                f"--expecteddir={folder}", f"--dlpath={folder}", f"--schedule={schedule(folder, suite, quick)}", f"--dbname={DATABASES[suite]}"]
     if suite == "regress":
         command.append("--max-concurrent-tests=20")
     begin = time.monotonic()
-    done = subprocess.run(command, env=clean_environment(), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(command, env=clean_environment(), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          check=False, **switch)  # fmt: skip
     results = {m[3]: not m[1] for m in map(RESULT.match, done.stdout.splitlines()) if m}
     if not results:
         sys.exit(f"{suite}: the driver ran nothing:\n{done.stdout[-3000:]}")
@@ -163,6 +170,11 @@ def main():
             platform.wake(endpoint)
             socket = platform.socket_directory(endpoint)
             user = pwd.getpwuid((platform.volume(endpoint) / "wal").stat().st_uid)
+            if os.geteuid() == 0:  # Tarn lets in nobody but the user it runs as
+                with open(socket.parent / "ident.conf", "a") as ident:
+                    ident.write(f'tarn "{user.pw_name}" all\n')
+                with platform.direct(endpoint) as admin:
+                    admin.execute("select pg_reload_conf()")
             stop = threading.Event()
             snapshots = []
 
@@ -186,11 +198,11 @@ def main():
                 for suite in options.suites or ["regress", "isolation"]:
                     ours_folder = prepare(source, suite, place / "ours", user)
                     theirs_folder = prepare(source, suite, place / "stock", user)
-                    theirs, their_seconds = run_suite(theirs_folder, suite, stock.folder, options.quick)
+                    theirs, their_seconds = run_suite(theirs_folder, suite, stock.folder, options.quick, user)
                     stop.clear()
                     points = threading.Thread(target=make_points)
                     points.start()
-                    ours, our_seconds = run_suite(ours_folder, suite, socket, options.quick)
+                    ours, our_seconds = run_suite(ours_folder, suite, socket, options.quick, user)
                     stop.set()
                     points.join()
                     print(f"{suite}: {len(ours)} tests, {sum(ours.values())} as expected; bare Postgres: {sum(theirs.values())}; "
