@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "page_store/disk.h"
+#include "page_store/fold.h"
 #include "page_store/image_internal.h"
 
 /* A journal of this length is worth a cut, so that the next mount has little to replay. */
@@ -259,6 +260,8 @@ static struct image *image_new(struct store *store, const char *volume_id)
 	(void)pthread_rwlock_init(&image->tree_lock, &attributes);
 	(void)pthread_rwlock_init(&image->layers_lock, &attributes);
 	(void)pthread_rwlockattr_destroy(&attributes);
+	(void)pthread_mutex_init(&image->fold_lock, NULL);
+	(void)pthread_mutex_init(&image->scrub_lock, NULL);
 	(void)pthread_mutex_init(&image->cut_lock, NULL);
 	(void)pthread_mutex_init(&image->epoch_lock, NULL);
 	(void)pthread_mutex_init(&image->flusher_lock, NULL);
@@ -455,6 +458,8 @@ void image_abandon(struct image *image)
 	if (!image)
 		return;
 	end_flusher(image);
+	image->fold = fold_free(image->fold);
+	image->scrub_layer = layer_release(image->scrub_layer);
 	image->tree = file_tree_free(image->tree); /* takes what is unsealed out of the epochs */
 	(void)image_epoch_free(atomic_load(&image->open));
 	(void)image_epoch_free(image->sealing);
@@ -467,6 +472,8 @@ void image_abandon(struct image *image)
 	stack_done(&image->stack);
 	(void)pthread_rwlock_destroy(&image->tree_lock);
 	(void)pthread_rwlock_destroy(&image->layers_lock);
+	(void)pthread_mutex_destroy(&image->fold_lock);
+	(void)pthread_mutex_destroy(&image->scrub_lock);
 	(void)pthread_mutex_destroy(&image->cut_lock);
 	(void)pthread_mutex_destroy(&image->epoch_lock);
 	(void)pthread_mutex_destroy(&image->flusher_lock);

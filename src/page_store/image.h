@@ -130,8 +130,8 @@ struct image_usage {
 void image_look(struct image *image, struct image_usage *ret);
 
 /*
- * Housekeeping, one step: folds the best pair of adjacent sealed layers that no reference separates (fold.h). *ret_done: there was nothing to do.
- * Reads and writes go on meanwhile.
+ * Housekeeping, one step of at most some megabytes: folds the best pair of adjacent sealed layers that no reference separates (fold.h), and
+ * gives the space back after the last step of it. *ret_done: there was nothing to do. Reads and writes go on meanwhile.
  */
 MUST_CHECK status image_fold_step(struct image *image, bool *ret_done, struct error *err);
 

@@ -3,7 +3,8 @@
  *
  * Locks, in the order in which they are taken:
  *
- *   cut_lock     one cut or fold at a time: the stack
+ *   fold_lock    one fold at a time
+ *   cut_lock     one cut, or one exchange of layers after a fold, at a time: the stack
  *   tree_lock    names, and which inodes there are (read or write); memory only, never held across a call to the disk
  *   inode.io     content and attributes of one inode are being changed; held across the disk
  *   inode.lock   attributes, maps and states of pages of one inode; memory only
@@ -23,6 +24,7 @@
 #include "page_store/image.h"
 #include "page_store/page_map.h"
 
+struct fold;
 struct unsealed;
 
 struct epoch {
@@ -96,9 +98,13 @@ struct image {
 	_Atomic int broken_errno; /* I3: nothing will be synced any more */
 	_Atomic uint64_t bad_pages;
 
-	/* scrub, under cut_lock */
-	size_t scrub_layer, scrub_file;
-	size_t scrub_entry;
+	pthread_mutex_t fold_lock; /* before cut_lock */
+	struct fold *fold;         /* under way, its pages are being copied; NULL: none */
+
+	pthread_mutex_t scrub_lock;
+	struct layer *scrub_layer; /* held; NULL: begin the next */
+	size_t scrub_position;     /* of the next in the order; layers_lock */
+	size_t scrub_file, scrub_entry;
 
 	pthread_t flusher;
 	pthread_mutex_t flusher_lock;

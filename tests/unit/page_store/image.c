@@ -507,6 +507,125 @@ static void test_many_cuts(void **state)
 	open_volume(f, "vol");
 }
 
+/* ---- folds ---- */
+
+static void fold_all(struct fixture *f)
+{
+	bool done = false;
+	while (!done)
+		assert_ok(f, image_fold_step(f->image, &done, &f->err));
+}
+
+static size_t depth(struct fixture *f)
+{
+	struct image_usage usage;
+	image_look(f->image, &usage);
+	return usage.depth;
+}
+
+static void check_scrub(struct fixture *f, uint64_t pages)
+{
+	struct image_scrub scrub = { 0 };
+	uint64_t checked = 0;
+	while (!scrub.is_round_over) {
+		assert_ok(f, image_scrub_step(f->image, 7, &scrub, &f->err));
+		assert_int_equal(scrub.pages_bad, 0);
+		checked += scrub.pages_checked;
+	}
+	assert_int_equal(checked, pages);
+}
+
+/* Content stays the same while layers become fewer, in maps that were made before and in new ones. */
+static void test_fold(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t file = make_file(f, "file"), gone = make_file(f, "gone"), cropped = make_file(f, "cropped");
+	for (uint32_t block = 0; block < 40; block++)
+		write_page(f, cropped, block, block);
+	for (unsigned round = 0; round < 8; round++) {
+		for (uint32_t block = 0; block < 100; block++)
+			if (block % (round + 1) == 0)
+				write_page(f, file, block, round * 1000 + block);
+		if (round <= 6)
+			write_page(f, gone, round, round);
+		if (round == 3)
+			set_size(f, cropped, 5 * PAGE_BYTES);
+		if (round == 4)
+			set_size(f, cropped, 40 * PAGE_BYTES);
+		if (round == 6)
+			assert_int_equal(image_unlink(f->image, IMAGE_ROOT, "gone"), 0);
+		just_cut(f);
+		check_page(f, file, 0, round * 1000);
+	}
+	assert_int_equal(depth(f), 9);
+	for (int i = 0; i < 3; i++) {
+		if (i < 2) {
+			fold_all(f);
+			assert_int_equal(depth(f), 3); /* all into one, but the newest */
+		}
+		for (uint32_t block = 0; block < 100; block++) {
+			unsigned last = 0;
+			for (unsigned round = 0; round < 8; round++)
+				if (block % (round + 1) == 0)
+					last = round;
+			check_page(f, file, block, last * 1000 + block);
+		}
+		check_page(f, cropped, 4, 4);
+		check_zeros(f, cropped, 5 * PAGE_BYTES, 35 * PAGE_BYTES);
+		reopen(f);
+	}
+	check_scrub(f, 100 + 5 + 13); /* 13 are also in the newest layer */
+}
+
+/* Layers that a clone shares stay as they are. */
+static void test_fold_spares_others(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t file = make_file(f, "file");
+	struct image_cut cuts[6];
+	for (unsigned i = 0; i < 6; i++) {
+		write_page(f, file, 0, i);
+		write_page(f, file, i, i);
+		cuts[i] = cut(f);
+	}
+	create_volume(f, "clone", cuts[2].layers, cuts[2].layer_count);
+	fold_all(f);
+	assert_int_equal(depth(f), 6); /* 0 1 2 (3 4) 5 and the open one */
+	check_page(f, file, 4, 4);
+	close_volume(f);
+	open_volume(f, "clone");
+	check_page(f, file, 0, 2);
+	check_page(f, file, 1, 1);
+	close_volume(f);
+	open_volume(f, "vol");
+	check_page(f, file, 0, 5);
+	for (unsigned i = 0; i < 6; i++)
+		free(cuts[i].layers);
+}
+
+/* A file that is held without a name keeps its pages from being dropped by a fold. */
+static void test_fold_waits_for_orphans(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t file = make_file(f, "file");
+	image_hold(f->image, file);
+	write_page(f, file, 0, 1);
+	just_cut(f);
+	assert_int_equal(image_unlink(f->image, IMAGE_ROOT, "file"), 0);
+	for (int i = 0; i < 4; i++) {
+		char name[20];
+		(void)snprintf(name, sizeof name, "other%d", i);
+		(void)make_file(f, name);
+		just_cut(f);
+	}
+	fold_all(f);
+	check_page(f, file, 0, 1);
+	assert_true(depth(f) > 3);
+	image_let_go(f->image, file, 1);
+	fold_all(f);
+	assert_int_equal(depth(f), 3);
+}
+
 /* ---- mounts ---- */
 
 static void test_lock(void **state)
@@ -587,6 +706,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_orphans, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cut_and_clone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_cuts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_fold, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_fold_spares_others, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_fold_waits_for_orphans, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_synced_survives, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_usage, setup, teardown),
