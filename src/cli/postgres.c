@@ -14,7 +14,16 @@
 
 #define BODY_MAX (10u << 20)
 
-enum verb { VERB_CREATE, VERB_GET, VERB_LIST, VERB_UPDATE, VERB_DELETE, VERB_GET_OPERATION, VERB_CREDENTIAL };
+enum verb {
+	VERB_CREATE,
+	VERB_GET,
+	VERB_LIST,
+	VERB_UPDATE,
+	VERB_DELETE,
+	VERB_ACT,
+	VERB_GET_OPERATION,
+	VERB_CREDENTIAL
+};
 
 /* Flags a command may have beside the common ones. */
 enum {
@@ -24,7 +33,8 @@ enum {
 	FLAG_DELETED = 8,
 	FLAG_PAGES = 16,
 	FLAG_WAIT = 32,
-	FLAG_LIFE = 64
+	FLAG_LIFE = 64,
+	FLAG_MOMENT = 128
 };
 
 struct postgres_command {
@@ -35,6 +45,7 @@ struct postgres_command {
 	const char *arguments;
 	const char *summary;
 	const char *example;
+	const char *action; /* VERB_ACT: the last part of the path */
 };
 
 static const struct postgres_command commands[] = {
@@ -52,8 +63,14 @@ static const struct postgres_command commands[] = {
 	        "'{\"spec\":{\"display_name\":\"Shop\"}}'" },
 	{ "delete-project", VERB_DELETE, &project_resource, FLAG_PURGE | FLAG_WAIT, "NAME",
 	        "delete a project with everything in it", "delete-project projects/my-app --purge" },
+	{ "undelete-project", VERB_ACT, &project_resource, FLAG_WAIT, "NAME",
+	        "bring a deleted project back, before its time is over", "undelete-project projects/my-app",
+	        "undelete" },
 	{ "create-branch", VERB_CREATE, &branch_resource, FLAG_JSON | FLAG_REPLACE | FLAG_WAIT,
-	        "PARENT BRANCH_ID", "make a branch: a copy of another one as it is now",
+	        "PARENT BRANCH_ID",
+	        "make a branch: another one as it is now, or was (source_branch_lsn, source_branch_time), or "
+	        "a "
+	        "snapshot (source_snapshot)",
 	        "create-branch projects/my-app dev --json "
 	        "'{\"spec\":{\"source_branch\":\"projects/my-app/branches/"
 	        "production\",\"no_expiry\":true}}'" },
@@ -67,6 +84,28 @@ static const struct postgres_command commands[] = {
 	        "'{\"spec\":{\"ttl\":\"86400s\"}}'" },
 	{ "delete-branch", VERB_DELETE, &branch_resource, FLAG_PURGE | FLAG_WAIT, "NAME",
 	        "delete a branch with its endpoints", "delete-branch projects/my-app/branches/dev --purge" },
+	{ "undelete-branch", VERB_ACT, &branch_resource, FLAG_WAIT, "NAME",
+	        "bring a deleted branch back, before its time is over",
+	        "undelete-branch projects/my-app/branches/dev", "undelete" },
+	{ "reset-branch", VERB_ACT, &branch_resource, FLAG_WAIT, "NAME",
+	        "make a branch what its parent is now; its connection string stays",
+	        "reset-branch projects/my-app/branches/dev", "reset" },
+	{ "restore-branch", VERB_ACT, &branch_resource, FLAG_JSON | FLAG_MOMENT | FLAG_WAIT, "NAME",
+	        "take a branch back to a moment of its past; what it was becomes a branch of its own",
+	        "restore-branch projects/my-app/branches/production --source-branch-time "
+	        "2026-08-01T10:00:00Z",
+	        "restore" },
+	{ "create-snapshot", VERB_CREATE, &snapshot_resource, FLAG_JSON | FLAG_WAIT, "PARENT SNAPSHOT_ID",
+	        "keep a moment of a branch under a name, also when the branch goes",
+	        "create-snapshot projects/my-app nightly --json "
+	        "'{\"spec\":{\"source_branch\":\"projects/my-app/branches/production\"}}'" },
+	{ "get-snapshot", VERB_GET, &snapshot_resource, 0, "NAME", "show a snapshot",
+	        "get-snapshot projects/my-app/snapshots/nightly" },
+	{ "list-snapshots", VERB_LIST, &snapshot_resource, FLAG_PAGES, "PARENT",
+	        "list the snapshots of a project", "list-snapshots projects/my-app" },
+	{ "delete-snapshot", VERB_DELETE, &snapshot_resource, FLAG_WAIT, "NAME",
+	        "delete a snapshot; branches made of it stay",
+	        "delete-snapshot projects/my-app/snapshots/nightly" },
 	{ "create-endpoint", VERB_CREATE, &endpoint_resource, FLAG_JSON | FLAG_REPLACE | FLAG_WAIT,
 	        "PARENT ENDPOINT_ID", "make an endpoint of a branch",
 	        "create-endpoint projects/my-app/branches/dev primary --json "
@@ -121,6 +160,12 @@ static const struct {
 	{ { .name = "ttl" }, FLAG_LIFE, " DURATION", "how long the token lives: 300s to 3600s" },
 	{ { .name = "expire-time" }, FLAG_LIFE, " TIME",
 	        "until when it lives, such as 2026-08-01T10:00:00Z" },
+	{ { .name = "source-branch-lsn" }, FLAG_MOMENT, " LSN",
+	        "the moment as a position in WAL, such as 0/1A2B3C8" },
+	{ { .name = "source-branch-time" }, FLAG_MOMENT, " TIME",
+	        "the moment, such as 2026-08-01T10:00:00Z" },
+	{ { .name = "preserve-under-branch-id" }, FLAG_MOMENT, " ID",
+	        "what the branch that keeps the present state is called" },
 	{ { .name = "output", .letter = 'o' }, 0, " text|json",
 	        "form of the output (lists are tables in text)" },
 	{ { .name = "data" }, 0, " DIR", "data directory whose API to use" },
@@ -271,6 +316,7 @@ static status take_positionals(struct invocation *invocation, struct error *err)
 		/* fall through */
 	case VERB_GET:
 	case VERB_DELETE:
+	case VERB_ACT:
 		invocation->name = given[0];
 		return check_name(resource->name_form, "name", given[0], err);
 	case VERB_GET_OPERATION:
@@ -359,6 +405,40 @@ static status make_credential_body(struct invocation *invocation, struct error *
 	return STATUS_OK;
 }
 
+/* Flags that are members of the body, which in this case is ours. */
+static status make_moment_body(struct invocation *invocation, struct error *err)
+{
+	static const struct {
+		const char *flag, *member;
+	} members[] = {
+		{ "source-branch-lsn", "source_branch_lsn" },
+		{ "source-branch-time", "source_branch_time" },
+		{ "preserve-under-branch-id", "preserve_under_branch_id" },
+	};
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *root = yyjson_mut_obj(doc);
+	yyjson_mut_doc_set_root(doc, root);
+	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+		const char *value = option_value(&invocation->options, members[i].flag);
+		if (value)
+			yyjson_mut_obj_add_str(doc, root, members[i].member, value);
+	}
+	bool has_flags = yyjson_mut_obj_size(root) > 0;
+	char *text = has_flags ? yyjson_mut_write(doc, 0, NULL) : NULL;
+	yyjson_mut_doc_free(doc);
+	if (!has_flags)
+		return STATUS_OK;
+	if (!text)
+		return error_set(err, STATUS_INVALID, 0, "the flags are not valid UTF-8");
+	if (invocation->body) {
+		free(text);
+		return error_set(err, STATUS_INVALID, 0,
+		        "flag \"--json\" does not go with the flags that say the moment");
+	}
+	invocation->body = text;
+	return STATUS_OK;
+}
+
 static status check_invocation(struct invocation *invocation, struct error *err)
 {
 	const char *timeout = option_value(&invocation->options, "timeout");
@@ -378,6 +458,8 @@ static status check_invocation(struct invocation *invocation, struct error *err)
 		st = duration_parse("timeout", timeout, &invocation->timeout_usec, err);
 	if (st == STATUS_OK && invocation->command->verb == VERB_CREDENTIAL)
 		st = make_credential_body(invocation, err);
+	if (st == STATUS_OK && (invocation->command->flags & FLAG_MOMENT))
+		st = make_moment_body(invocation, err);
 	return st;
 }
 
@@ -514,6 +596,11 @@ static status run(struct rest *rest, const struct invocation *invocation, struct
 			path_append_query(&path, "purge", "true");
 		title = xasprintf("deleting %s \"%s\"", resource->noun, invocation->name);
 		return run_change(rest, invocation, "DELETE", &path, title, err);
+	case VERB_ACT:
+		path_append_name(&path, invocation->name);
+		buffer_printf(&path, "/%s", invocation->command->action);
+		title = xasprintf("%s \"%s\"", invocation->command->name, invocation->name);
+		return run_change(rest, invocation, "POST", &path, title, err);
 	case VERB_CREDENTIAL:
 		buffer_append_text(&path, "credentials");
 		st = rest_call(rest, "POST", path.data, invocation->body, &doc, err);

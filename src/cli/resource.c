@@ -90,6 +90,8 @@ static void write_is_protected(yyjson_val *resource, struct buffer *out)
 static void write_source(yyjson_val *resource, struct buffer *out)
 {
 	append_id(resource, "status.source_branch", out);
+	if (*json_text(resource, "status.source_snapshot"))
+		buffer_printf(out, "snapshot %s", resource_id(json_text(resource, "status.source_snapshot")));
 	const char *lsn = json_text(resource, "status.source_branch_lsn");
 	if (*lsn)
 		buffer_printf(out, " at %s", lsn);
@@ -99,6 +101,32 @@ static void write_expires(yyjson_val *resource, struct buffer *out)
 {
 	append_time(resource, "status.expire_time", out);
 }
+
+static void write_moment(yyjson_val *resource, struct buffer *out)
+{
+	append_time(resource, "status.source_branch_time", out);
+}
+
+static void write_bytes(yyjson_val *bytes, struct buffer *out)
+{
+	if (yyjson_is_int(bytes))
+		buffer_printf(out, "%.1f MB", (double)yyjson_get_sint(bytes) / 1e6);
+}
+
+static void write_full_size(yyjson_val *resource, struct buffer *out)
+{
+	write_bytes(json_at(resource, "status.full_size_bytes"), out);
+}
+
+static const struct resource_column snapshot_columns[] = {
+	{ "NAME", write_name },
+	{ "SOURCE", write_source },
+	{ "MOMENT", write_moment },
+	{ "SIZE", write_full_size },
+	{ "EXPIRES", write_expires },
+	{ "CREATED", write_create_time },
+	{ NULL, NULL },
+};
 
 static const struct resource_column branch_columns[] = {
 	{ "NAME", write_name },
@@ -249,6 +277,15 @@ const struct resource role_resource = {
 	.parent_form = "projects/PROJECT/branches/BRANCH",
 	.id_query = "role_id",
 	.columns = role_columns,
+};
+
+const struct resource snapshot_resource = {
+	.noun = "snapshot",
+	.collection = "snapshots",
+	.name_form = "projects/PROJECT/snapshots/SNAPSHOT",
+	.parent_form = "projects/PROJECT",
+	.id_query = "snapshot_id",
+	.columns = snapshot_columns,
 };
 
 bool resource_name_fits(const char *form, const char *name)

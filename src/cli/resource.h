@@ -25,7 +25,7 @@ struct resource {
 };
 
 extern const struct resource project_resource, branch_resource, endpoint_resource, database_resource,
-        role_resource;
+        role_resource, snapshot_resource;
 
 /* Does `name` have the form, with something in the place of every word in capitals? */
 bool resource_name_fits(const char *form, const char *name);

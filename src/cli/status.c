@@ -61,7 +61,7 @@ static status add_unwatched_computes(
 	return st;
 }
 
-/* {"data_directory","services":[{"name","state","pid","since"}],"computes":[…]}: stable, scripts read it. */
+/* {"data_directory","services":[{"name","state","pid","since"}],"computes":[…],"branches":[…]}: stable, scripts read it. */
 static status collect(const struct data_directory *dd, yyjson_mut_doc *doc, struct error *err)
 {
 	static const char *const names[] = { "up", "control", "proxy" };
@@ -88,6 +88,9 @@ static status collect(const struct data_directory *dd, yyjson_mut_doc *doc, stru
 	size_t i, count;
 	yyjson_arr_foreach(list, i, count, one)
 	        yyjson_mut_arr_append(computes, yyjson_val_mut_copy(doc, one));
+	yyjson_val *branches = yyjson_obj_get(yyjson_doc_get_root(answer), "branches");
+	if (yyjson_is_arr(branches))
+		yyjson_mut_obj_add_val(doc, root, "branches", yyjson_val_mut_copy(doc, branches));
 	return STATUS_OK;
 }
 
@@ -115,6 +118,75 @@ static void print_table(yyjson_val *list, const char *const titles[], const char
 	(void)fputs(out.data, stdout);
 }
 
+/* One line per compute that has told of its volume. */
+static void print_storage(yyjson_val *computes)
+{
+	CLEANUP(table_done) struct table table = { 0 };
+	static const char *const titles[] = { "STORAGE OF", "RESTORE POINTS", "NEWEST LSN",
+		"REPLAY AFTER A CRASH", "LAYERS", "ALARM" };
+	size_t i, count, lines = 0;
+	yyjson_val *compute;
+	for (i = 0; i < ARRAY_LEN(titles); i++)
+		table_add_column(&table, titles[i]);
+	yyjson_arr_foreach(computes, i, count, compute)
+	{
+		yyjson_val *storage = yyjson_obj_get(compute, "storage");
+		if (!yyjson_is_obj(storage))
+			continue;
+		CLEANUP(free_text)
+		char *points =
+		        xasprintf("%lld", (long long)yyjson_get_sint(yyjson_obj_get(storage, "points")));
+		CLEANUP(free_text)
+		char *depth = xasprintf("%lld", (long long)yyjson_get_sint(yyjson_obj_get(storage, "depth")));
+		CLEANUP(free_text)
+		char *replay = xasprintf("%.1f s at %.0f MB/s",
+		        yyjson_get_num(yyjson_obj_get(storage, "replay_estimate_ms")) / 1000,
+		        yyjson_get_num(yyjson_obj_get(storage, "replay_speed_mb_s")));
+		table_add_cell(&table, json_text(compute, "uid"));
+		table_add_cell(&table, points);
+		table_add_cell(&table, json_text(storage, "newest_lsn"));
+		table_add_cell(&table, replay);
+		table_add_cell(&table, depth);
+		table_add_cell(&table, json_text(storage, "alarm"));
+		lines++;
+	}
+	CLEANUP(buffer_done) struct buffer out = { 0 };
+	table_write(&table, &out);
+	if (lines > 0)
+		(void)printf("\n%s", out.data);
+}
+
+static void add_megabytes(struct table *table, yyjson_val *branch, const char *member)
+{
+	CLEANUP(free_text)
+	char *text = xasprintf("%.1f MB", (double)yyjson_get_sint(yyjson_obj_get(branch, member)) / 1e6);
+	table_add_cell(table, text);
+}
+
+/* OWN goes when the branch is deleted; HISTORY is what its past costs, WAL included. */
+static void print_branches(yyjson_val *branches)
+{
+	CLEANUP(table_done) struct table table = { 0 };
+	static const char *const titles[] = { "BRANCH", "SIZE", "OWN", "SHARED", "HISTORY" };
+	size_t i, count;
+	yyjson_val *branch;
+	if (yyjson_arr_size(branches) == 0)
+		return;
+	for (i = 0; i < ARRAY_LEN(titles); i++)
+		table_add_column(&table, titles[i]);
+	yyjson_arr_foreach(branches, i, count, branch)
+	{
+		table_add_cell(&table, json_text(branch, "name"));
+		add_megabytes(&table, branch, "logical_bytes");
+		add_megabytes(&table, branch, "own_bytes");
+		add_megabytes(&table, branch, "shared_bytes");
+		add_megabytes(&table, branch, "history_bytes");
+	}
+	CLEANUP(buffer_done) struct buffer out = { 0 };
+	table_write(&table, &out);
+	(void)printf("\n%s", out.data);
+}
+
 static void print_text(yyjson_val *root)
 {
 	static const char *const service_titles[] = { "SERVICE", "STATE", "PID", "SINCE", NULL };
@@ -126,10 +198,12 @@ static void print_text(yyjson_val *root)
 	(void)printf("data directory: %s\n\n", json_text(root, "data_directory"));
 	print_table(yyjson_obj_get(root, "services"), service_titles, service_members);
 	yyjson_val *computes = yyjson_obj_get(root, "computes");
-	if (yyjson_arr_size(computes) == 0)
-		return;
-	(void)putchar('\n');
-	print_table(computes, compute_titles, compute_members);
+	if (yyjson_arr_size(computes) > 0) {
+		(void)putchar('\n');
+		print_table(computes, compute_titles, compute_members);
+	}
+	print_storage(computes);
+	print_branches(yyjson_obj_get(root, "branches"));
 }
 
 static int status_main(const struct cli_services *services, int argc, char **argv)
@@ -172,7 +246,13 @@ const struct command status_command = {
 	        "\n"
 	        "Shows the services of a data directory (up, control, proxy) and its computes: asleep, "
 	        "starting, running\n"
-	        "or stopping; \"unwatched\" while control is down.\n"
+	        "or stopping; \"unwatched\" while control is down. Below: the restore points of each compute "
+	        "and "
+	        "how long\n"
+	        "recovery would take if it crashed now; the space of each branch: its size as Postgres sees "
+	        "it, what "
+	        "only it\n"
+	        "uses, what it shares with others, and what its past and its WAL take.\n"
 	        "\n"
 	        "Flags:\n"
 	        "  --data DIR         data directory (default: /var/lib/tarn for root, ~/.tarn for others)\n"

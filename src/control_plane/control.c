@@ -34,7 +34,8 @@
 #define WORKERS     "8" /* steps of operations that may block at the same time */
 #define EXIT_PATIENCE_MS                                                                                     \
 	2000 /* a clone in a worker thread cannot be interrupted: the next start makes it anew */
-#define DESCRIPTORS_WANTED 65536
+#define DESCRIPTORS_WANTED  65536
+#define STATUS_BRANCHES_MAX 1000 /* an answer is one line */
 
 struct control {
 	uv_loop_t loop;
@@ -105,6 +106,41 @@ static status find_route(
 	(void)snprintf(route.address, sizeof route.address, "%s", endpoint.address);
 	*ret = route;
 	return STATUS_OK;
+}
+
+static void add_branch(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct project_row *project,
+        const struct branch_row *branch)
+{
+	yyjson_mut_val *item = yyjson_mut_arr_add_obj(doc, list);
+	CLEANUP(free_text) char *name = branch_name(project, branch);
+	yyjson_mut_obj_add_strcpy(doc, item, "name", name);
+	yyjson_mut_obj_add_strcpy(doc, item, "volume", branch->volume_id);
+	yyjson_mut_obj_add_sint(doc, item, "logical_bytes", branch->logical_size);
+	yyjson_mut_obj_add_sint(doc, item, "own_bytes", branch->own_bytes);
+	yyjson_mut_obj_add_sint(doc, item, "shared_bytes", branch->shared_bytes);
+	yyjson_mut_obj_add_sint(doc, item, "history_bytes", branch->history_bytes);
+}
+
+/* Space of every branch, as last measured. What cannot be read is left out: the rest of the status still helps. */
+static void add_status(void *owner, yyjson_mut_doc *doc, yyjson_mut_val *root)
+{
+	struct control *control = owner;
+	struct error err;
+	CLEANUP(statement_done) struct statement st = { 0 };
+	yyjson_mut_val *list = yyjson_mut_obj_add_arr(doc, root, "branches");
+	status code = branch_row_list_everywhere(control->md, &st, &err);
+	while (code == STATUS_OK && yyjson_mut_arr_size(list) < STATUS_BRANCHES_MAX) {
+		struct branch_row branch;
+		CLEANUP(project_row_done) struct project_row project = { 0 };
+		code = branch_row_next(&st, &branch, &err);
+		if (code != STATUS_OK || branch.is_purged)
+			continue;
+		code = project_row_get(control->md, branch.project, &project, &err);
+		if (code == STATUS_OK && !project.is_purged)
+			add_branch(doc, list, &project, &branch);
+	}
+	if (code != STATUS_OK && code != STATUS_NOT_FOUND)
+		log_warning("could not tell the space of all branches: %s", err.message);
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -242,7 +278,9 @@ static status find_binary(char path[FILE_PATH_MAX], struct error *err)
 static status start_services(struct control *control, struct error *err)
 {
 	static const struct fleet_events events = { .write_spec = write_spec, .on_change = note_change };
-	static const struct control_answers answers = { .route = find_route, .on_shut_down = on_shut_down };
+	static const struct control_answers answers = {
+		.route = find_route, .on_shut_down = on_shut_down, .add_status = add_status
+	};
 	struct services *services = &control->services;
 	char binary[FILE_PATH_MAX];
 	status st = find_binary(binary, err);

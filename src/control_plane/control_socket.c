@@ -316,6 +316,8 @@ static void take_status(struct client *client, uint64_t id)
 	answer.computes = yyjson_mut_arr(answer.doc);
 	(void)yyjson_mut_obj_add_val(answer.doc, root, "computes", answer.computes);
 	fleet_each(client->socket->fleet, add_compute, &answer);
+	if (client->socket->answers->add_status)
+		client->socket->answers->add_status(client->socket->owner, answer.doc, root);
 	send_doc(client, answer.doc);
 }
 

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <uv.h>
+#include <yyjson.h>
 
 #include "base/base.h"
 #include "control_plane/fleet.h"
@@ -34,6 +35,8 @@ struct control_answers {
 	 * lets the answer leave before it closes the channel, so run the loop until it is empty.
 	 */
 	void (*on_shut_down)(void *owner);
+	/* More members for the answer to "status"; NULL: none. */
+	void (*add_status)(void *owner, yyjson_mut_doc *doc, yyjson_mut_val *root);
 };
 
 struct control_socket;
