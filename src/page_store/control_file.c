@@ -156,6 +156,21 @@ status control_file_set_system_identifier(
 	return STATUS_OK;
 }
 
+status control_file_set_wal_level_logical(uint8_t bytes[CONTROL_FILE_BYTES], struct error *err)
+{
+	struct control_file control;
+	size_t crc_offset = 0;
+	status st = begin_edit(bytes, &control, &crc_offset, err);
+	if (st != STATUS_OK)
+		return st;
+	if (control.state != CONTROL_SHUT_DOWN)
+		return error_set(err, STATUS_CONFLICT, 0, "the cluster was not shut down cleanly");
+	int32_t logical = 2; /* WAL_LEVEL_LOGICAL */
+	memcpy(bytes + 172, &logical, sizeof logical);
+	end_edit(bytes, crc_offset);
+	return STATUS_OK;
+}
+
 status control_file_set_archive_recovery(
         uint8_t bytes[CONTROL_FILE_BYTES], uint64_t lsn, uint32_t timeline, struct error *err)
 {

@@ -13,6 +13,7 @@
  *     40  u64  redo of last checkpoint
  *     48  u32  its timeline                192  i32  max_prepared_transactions
  *    136  u64  minimum recovery point      196  i32  max_locks_per_transaction
+ *    172  i32  wal_level
  *    152  u64  start of a backup, 160 u64 its end, 168 u8 "its end is required": zero unless a backup is being restored
  *    252  u32  page checksum version       228  u32  WAL segment size
  *    288  u32  CRC-32C of bytes [0, 288); in format 1800 at 292, of bytes [0, 292)
@@ -64,6 +65,11 @@ MUST_CHECK status control_file_read_bytes(int folder_fd, uint8_t ret[CONTROL_FIL
 /* Gives a cluster, which must be shut down cleanly (STATUS_CONFLICT), a new identity. Changes the bytes in place; they are checked first. */
 MUST_CHECK status control_file_set_system_identifier(
         uint8_t bytes[CONTROL_FILE_BYTES], uint64_t identifier, struct error *err);
+/*
+ * pg_resetwal writes "wal_level = minimal", with which no archive recovery begins. True is what this says: nothing was changed without WAL since
+ * the checkpoint.
+ */
+MUST_CHECK status control_file_set_wal_level_logical(uint8_t bytes[CONTROL_FILE_BYTES], struct error *err);
 /*
  * Makes the next start, which must find a recovery.signal, an archive recovery that has to come at least to `lsn`, which is on `timeline`
  * (InitWalRecovery() in Postgres' xlogrecovery.c: archive recovery is entered at once, without crash recovery first, when

@@ -282,6 +282,8 @@ static status give_identity(const struct creation *c, struct control_file *ret, 
 	if (st == STATUS_OK)
 		st = read_skeleton(skeleton, control, err);
 	if (st == STATUS_OK)
+		st = control_file_set_wal_level_logical(control, err);
+	if (st == STATUS_OK)
 		st = tree_remove(skeleton, err);
 	if (st == STATUS_OK)
 		st = control_file_parse((struct slice){ control, sizeof control }, ret, err);
