@@ -174,6 +174,7 @@ static status mount_as_root(struct mount *mount, struct error *err)
 
 static status mount_by_helper(struct mount *mount, struct error *err)
 {
+	/* libfuse opens it, too, before it asks fusermount3; but we know better what to say. */
 	CLEANUP(close_fd) int probe = -1;
 	status st = open_device(&probe, err);
 	if (st != STATUS_OK)

@@ -100,10 +100,6 @@ class PageWriter(Writer):
         self.synced_size = sizes
         self.syncs += 1
 
-    def snapshot(self):
-        """What is possible now; for a cut that is taken while the writer goes on."""
-        return [list(states) for states in self.possible], list(self.now)
-
     def problems(self, path=None):
         """What is there and must not be. Takes what is there as the new state."""
         found = []
