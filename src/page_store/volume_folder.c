@@ -51,7 +51,7 @@ static status make_parts(const struct volume_folder *folder, struct error *err)
 	CLEANUP(free_text) char *data = xasprintf("%s/data", folder->path);
 	status st = folder_make(data, 0700, err); /* what it shows is mounted on it */
 	if (st == STATUS_OK)
-		st = folder_make(folder->archive_path, 0711, err);
+		st = folder_make(folder->archive_path, 0755, err);
 	if (st == STATUS_OK)
 		st = folder_make(folder->wal_path, 0700, err);
 	for (size_t i = 0; st == STATUS_OK && i < ARRAY_LEN(postgres_parts); i++)
