@@ -236,6 +236,131 @@ static void a_damaged_record_is_refused(void **state)
 	assert_int_equal(count_in(f, "layers") + count_in(f, "stacks") + count_in(f, "points"), 0);
 }
 
+/* ---- clones ---- */
+
+static status clone_at(const struct cluster_fixture *f, const char *from, const char *id,
+        const struct restore_point *point, uint64_t lsn, uint32_t source_timeline, uint32_t timeline,
+        struct error *err)
+{
+	CLEANUP(free_text) char *archive = data_directory_path(f->dd, "volumes/%s/archive", from);
+	struct volume_clone clone = { .store = PROJECT,
+		.id = id,
+		.point = point,
+		.lsn = lsn,
+		.archive_path = archive,
+		.source_timeline = source_timeline,
+		.timeline = timeline };
+	return volume_clone(f->dd, &clone, err);
+}
+
+/* The first points of new volumes: nothing was ever started, and all of it works. */
+static void a_volume_that_never_ran_can_be_branched(void **state)
+{
+	struct cluster_fixture *f = cluster_of(state);
+	struct error err;
+	cluster_make_volume(f, "br-a");
+	struct restore_point point = cluster_newest_point(f, "br-a");
+	assert_int_equal(point.number, 1);
+	assert_true(point.is_shut_down);
+	must(clone_at(f, "br-a", "br-b", &point, point.end_lsn, 1, 2, &err), &err);
+	assert_int_equal(clone_at(f, "br-a", "br-b", &point, point.end_lsn, 1, 2, &err), STATUS_EXISTS);
+	assert_int_equal(clone_at(f, "br-a", "br-c", &point, point.end_lsn - 1, 1, 2, &err), STATUS_INVALID);
+	assert_int_equal(clone_at(f, "br-a", "br-c", &point, point.end_lsn, 1, 3, &err), STATUS_INVALID);
+	assert_int_equal(clone_at(f, "br-a", "br-c", &point, point.end_lsn, 3, 2, &err), STATUS_INVALID);
+	assert_false(has(f, "br-c") || has(f, "br-c.new"));
+	struct control_file control = control_of(f, "br-b");
+	assert_int_equal(control.state, CONTROL_IN_ARCHIVE_RECOVERY);
+	assert_true(control.min_recovery_lsn == point.end_lsn && control.min_recovery_timeline == 1);
+	restore_point_done(&point);
+
+	struct postgres postgres;
+	cluster_export(f, "br-b");
+	postgres_start(f, "br-b", &postgres);
+	CLEANUP(free_text)
+	char *timeline = postgres_ask(&postgres, "SELECT timeline_id FROM pg_control_checkpoint();");
+	assert_string_equal(timeline, "3");
+	postgres_do(&postgres, "CREATE TABLE t AS SELECT generate_series(1, 100) AS i;");
+	postgres_stop(&postgres);
+	destroy(f, "br-a"); /* the clone does not need it */
+	postgres_start(f, "br-b", &postgres);
+	CLEANUP(free_text) char *count = postgres_ask(&postgres, "SELECT count(*) FROM t;");
+	assert_string_equal(count, "100");
+	postgres_stop(&postgres);
+	destroy(f, "br-b");
+	assert_int_equal(count_in(f, "layers") + count_in(f, "stacks") + count_in(f, "points"), 0);
+}
+
+/* The row counts of branches at three positions, and of a branch of a branch at positions on both sides of its fork. */
+static void a_position_is_opened_as_it_was(void **state)
+{
+	struct cluster_fixture *f = cluster_of(state);
+	struct error err;
+	struct postgres postgres;
+	cluster_make_volume(f, "br-a");
+	cluster_export(f, "br-a");
+	postgres_start(f, "br-a", &postgres);
+	uint64_t lsn[4];
+	postgres_do(&postgres, "CREATE TABLE t (i int);");
+	for (int i = 0; i < 3; i++) {
+		postgres_do(&postgres, "INSERT INTO t SELECT generate_series(1, 1000);");
+		lsn[i] = postgres_flushed(&postgres);
+		if (i == 1)
+			postgres_do(&postgres, "SELECT pg_switch_wal();"); /* over the border of a segment */
+	}
+	postgres_do(&postgres, "BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'prepared';");
+	lsn[3] = postgres_flushed(&postgres);
+	postgres_kill(&postgres);
+	struct restore_point point = cluster_newest_point(f, "br-a");
+	uint32_t timeline = 2;
+	for (int i = 0; i < 4; i++, timeline += 2) {
+		char expected[16];
+		(void)snprintf(expected, sizeof expected, "%d", i < 3 ? 1000 * (i + 1) : 3000);
+		/* Also three bytes into the record behind: what is not whole did not happen. */
+		uint64_t at = lsn[i] + (i == 2 ? 3 : 0);
+		must(clone_at(f, "br-a", "br-b", &point, at, 1, timeline, &err), &err);
+		cluster_export(f, "br-b");
+		postgres_start(f, "br-b", &postgres);
+		CLEANUP(free_text) char *count = postgres_ask(&postgres, "SELECT count(*) FROM t;");
+		assert_string_equal(count, expected);
+		if (i < 3) {
+			postgres_kill(&postgres);
+			destroy(f, "br-b");
+		}
+	}
+	timeline -= 2; /* of br-b, which runs on the next one */
+	CLEANUP(free_text)
+	char *prepared = postgres_ask(&postgres, "SELECT count(*) FROM pg_prepared_xacts;");
+	assert_string_equal(prepared, "1");
+	postgres_do(&postgres, "INSERT INTO t SELECT generate_series(1, 500);");
+	uint64_t child_lsn = postgres_flushed(&postgres);
+	postgres_kill(&postgres);
+	restore_point_done(&point);
+	destroy(f, "br-a"); /* the clone has all that its branches need */
+
+	point = cluster_newest_point(f, "br-b");
+	assert_int_equal(point.number, 1);
+	assert_string_equal(point.volume_id, "br-b");
+	static const char *const counts[] = { "1000", "3500" };
+	for (int i = 0; i < 2; i++) {
+		must(clone_at(f, "br-b", "br-c", &point, i == 0 ? lsn[0] : child_lsn, timeline + 1,
+		             timeline + 2, &err),
+		        &err);
+		cluster_export(f, "br-c");
+		postgres_start(f, "br-c", &postgres);
+		CLEANUP(free_text) char *count = postgres_ask(&postgres, "SELECT count(*) FROM t;");
+		assert_string_equal(count, counts[i]);
+		CLEANUP(free_text)
+		char *now = postgres_ask(&postgres, "SELECT timeline_id FROM pg_control_checkpoint();");
+		char expected[16];
+		(void)snprintf(expected, sizeof expected, "%u", timeline + 3);
+		assert_string_equal(now, expected);
+		postgres_kill(&postgres);
+		destroy(f, "br-c");
+	}
+	restore_point_done(&point);
+	destroy(f, "br-b");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -244,6 +369,9 @@ int main(void)
 		cmocka_unit_test(one_user_at_a_time),
 		cmocka_unit_test(a_dead_user_holds_nothing),
 		cmocka_unit_test(a_damaged_record_is_refused),
+		cmocka_unit_test(a_volume_that_never_ran_can_be_branched),
+		cmocka_unit_test(a_position_is_opened_as_it_was),
 	};
+	cmocka_set_test_filter(getenv("TEST_FILTER"));
 	return cmocka_run_group_tests(tests, cluster_set_up, cluster_tear_down);
 }
