@@ -151,8 +151,8 @@ static status flush(struct wal_session *session, uint64_t *ret_lsn, uint32_t *re
 	if (st == STATUS_OK)
 		st = number_at(before, 2, 1, UINT32_MAX, &timeline, err);
 	if (st == STATUS_OK && flushed < inserted) {
-		/* The commit of a transaction that has a number is flushed, and with it all before. */
-		st = ask(session, "SELECT pg_current_xact_id()", NULL, err);
+		/* The commit of a transaction that has a number and wrote WAL is flushed (one without WAL is not), and with it all before. */
+		st = ask(session, "SELECT pg_logical_emit_message(true, 'tarn', '')", NULL, err);
 		if (st == STATUS_OK)
 			st = ask(session, "SELECT pg_current_wal_flush_lsn()", &after, err);
 		if (st == STATUS_OK)
