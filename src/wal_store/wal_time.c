@@ -275,7 +275,7 @@ static status make_stage(const char *archive_path, const struct wal_range *range
 		free_text(&stage);
 		return st;
 	}
-	if (chmod(stage, 0711) < 0)
+	if (chmod(stage, 0755) < 0)
 		return error_set(err, STATUS_IO, errno, "could not set the mode of folder \"%s\"", stage);
 	status st = link_segments(stage, range, timeline, err);
 	if (st == STATUS_OK)
