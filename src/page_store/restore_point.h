@@ -60,7 +60,10 @@ MUST_CHECK status restore_point_find_time(const struct store *store, const char 
 /* Were both made by the same cut? The layers may differ: one may have been folded. */
 bool restore_point_is_same(const struct restore_point *a, const struct restore_point *b);
 
-/* Snapshots: the point with its own links to WAL [redo_lsn, end_lsn] in snapshots/ID/wal. */
+/*
+ * Snapshots: the point with its own links to WAL [redo_lsn, end_lsn] in snapshots/ID/wal. For a snapshot of a later moment the caller gives a point
+ * whose end_lsn and timeline are those of the end of a record behind it, with is_shut_down false: layers and redo_lsn stay, recovery goes on to there.
+ */
 MUST_CHECK status snapshot_read(
         const struct store *store, const char *id, struct restore_point *ret, struct error *err);
 MUST_CHECK status snapshot_create(struct store *store, const char *id, const struct restore_point *point,

@@ -101,8 +101,11 @@ static status publish(
 	status st = restore_point_read(store, point->volume_id, point->number, &now, err);
 	if (st != STATUS_OK)
 		return st;
+	struct restore_point kept = *point; /* its end may be a later one than the point's own */
+	kept.layers = now.layers;
+	kept.layer_count = now.layer_count;
 	CLEANUP(buffer_done) struct buffer text = { 0 };
-	restore_point_format(&now, &text);
+	restore_point_format(&kept, &text);
 	CLEANUP(free_text) char *making = store_path(store, "snapshots/%s.new", id);
 	CLEANUP(free_text) char *final = store_path(store, "snapshots/%s", id);
 	CLEANUP(free_text) char *snapshots = store_path(store, "snapshots");
