@@ -21,6 +21,8 @@
 struct housekeeping {
 	struct image *image;
 	const struct operations *operations;
+	housekeeping_broken_fn on_broken;
+	void *owner;
 	pthread_t thread;
 	pthread_mutex_t mutex; /* for what follows */
 	pthread_cond_t changed;
@@ -29,6 +31,7 @@ struct housekeeping {
 
 	/* the thread's own */
 	uint64_t requests_seen;
+	bool is_broken;
 	size_t depth_done; /* at which there was nothing to fold */
 	int64_t next_fold_usec, next_scrub_usec, round_began_usec;
 };
@@ -80,6 +83,11 @@ static void fold(struct housekeeping *hk)
 {
 	struct image_usage usage;
 	image_look(hk->image, &usage);
+	if (usage.broken_errno != 0 && !hk->is_broken)
+		hk->on_broken(hk->owner, usage.broken_errno);
+	hk->is_broken = usage.broken_errno != 0;
+	if (hk->is_broken)
+		return;
 	bool idle = is_idle(hk);
 	int64_t now = clock_monotonic_usec();
 	if ((usage.depth == hk->depth_done && now < hk->next_fold_usec) ||
@@ -157,12 +165,14 @@ static void *housekeeping_run(void *p)
 	return NULL;
 }
 
-status housekeeping_start(struct image *image, const struct operations *operations, struct housekeeping **ret,
-        struct error *err)
+status housekeeping_start(struct image *image, const struct operations *operations,
+        housekeeping_broken_fn on_broken, void *owner, struct housekeeping **ret, struct error *err)
 {
 	struct housekeeping *hk = xcalloc(1, sizeof *hk);
 	hk->image = image;
 	hk->operations = operations;
+	hk->on_broken = on_broken;
+	hk->owner = owner;
 	hk->round_began_usec = clock_monotonic_usec();
 	(void)pthread_mutex_init(&hk->mutex, NULL);
 	pthread_condattr_t monotonic;

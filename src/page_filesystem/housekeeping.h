@@ -22,9 +22,12 @@ struct housekeeping_report {
 	char error[256]; /* of the last step; empty when it went well */
 };
 
-/* Borrows both. */
+/* Called once, from the thread, when a sync of the image has failed: nothing will become durable any more. */
+typedef void (*housekeeping_broken_fn)(void *owner, int broken_errno);
+
+/* Borrows image and operations. */
 MUST_CHECK status housekeeping_start(struct image *image, const struct operations *operations,
-        struct housekeeping **ret, struct error *err);
+        housekeeping_broken_fn on_broken, void *owner, struct housekeeping **ret, struct error *err);
 struct housekeeping_report housekeeping_look(struct housekeeping *housekeeping);
 /*
  * Begins no step any more. True: it has ended, and the image is its caller's alone. False: a step is still going on; then neither the image

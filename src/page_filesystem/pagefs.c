@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -55,9 +56,11 @@ struct pagefs {
 	uv_loop_t loop;
 	uv_signal_t signals[3];
 	size_t signal_count;
-	uv_async_t session_ended; /* sent by the session's thread as its last act */
+	uv_async_t news; /* one of the two below */
 	bool has_async;
-	struct supervisor_link *link; /* NULL: run by hand, or closed */
+	atomic_bool session_has_ended; /* the session's thread, as its last act */
+	atomic_int broken_errno;       /* the housekeeper */
+	struct supervisor_link *link;  /* NULL: run by hand, or closed */
 	size_t jobs;
 
 	pthread_t session;
@@ -80,7 +83,8 @@ static void *serve(void *p)
 	struct error err;
 	if (mount_serve(pagefs->mount, &err) != STATUS_OK)
 		log_error("%s", err.message);
-	(void)uv_async_send(&pagefs->session_ended);
+	atomic_store(&pagefs->session_has_ended, true);
+	(void)uv_async_send(&pagefs->news);
 	return NULL;
 }
 
@@ -146,7 +150,7 @@ static void end_done(uv_work_t *work, int ignored)
 	}
 	for (size_t i = 0; i < pagefs->signal_count; i++)
 		uv_close((uv_handle_t *)&pagefs->signals[i], NULL);
-	uv_close((uv_handle_t *)&pagefs->session_ended, NULL);
+	uv_close((uv_handle_t *)&pagefs->news, NULL);
 }
 
 static void continue_ending(struct pagefs *pagefs)
@@ -174,20 +178,40 @@ static void on_signal(uv_signal_t *handle, int number)
 	pagefs_end(handle->data, "as a signal asks");
 }
 
-static void on_session_ended(uv_async_t *handle)
+/* Ends with a failure that nobody asked for. */
+static void fail(struct pagefs *pagefs, const struct error *err, const char *why)
+{
+	keep_first(pagefs, err->code, err);
+	if (pagefs->link)
+		supervisor_link_say_failed(pagefs->link, err);
+	pagefs_end(pagefs, why);
+}
+
+static void on_news(uv_async_t *handle)
 {
 	struct pagefs *pagefs = handle->data;
+	struct error err;
 	if (pagefs->state != PAGEFS_SERVING)
 		return;
-	pagefs->is_lost = true;
-	struct error err;
-	keep_first(pagefs,
-	        error_set(&err, STATUS_UNAVAILABLE, 0, "volume \"%s\" was unmounted by somebody else",
-	                pagefs->arguments.volume),
-	        &err);
-	if (pagefs->link)
-		supervisor_link_say_failed(pagefs->link, &err);
-	pagefs_end(pagefs, "since somebody else did");
+	int broken_errno = atomic_load(&pagefs->broken_errno);
+	if (atomic_load(&pagefs->session_has_ended)) {
+		pagefs->is_lost = true;
+		error_fill(&err, STATUS_UNAVAILABLE, 0, "volume \"%s\" was unmounted by somebody else",
+		        pagefs->arguments.volume);
+		fail(pagefs, &err, "since somebody else did");
+	} else if (broken_errno != 0) {
+		/* Mounted anew it is as of the last sync that went well, which is all that anybody was promised. */
+		error_fill(&err, STATUS_IO, broken_errno, "could not write volume \"%s\" to the disk",
+		        pagefs->arguments.volume);
+		fail(pagefs, &err, "since nothing becomes durable any more");
+	}
+}
+
+static void on_broken(void *owner, int broken_errno)
+{
+	struct pagefs *pagefs = owner;
+	atomic_store(&pagefs->broken_errno, broken_errno);
+	(void)uv_async_send(&pagefs->news);
 }
 
 /* ---- requests of the supervisor ---- */
@@ -293,8 +317,8 @@ static void on_link_close(void *owner, const char *reason)
 static status watch(struct pagefs *pagefs, struct error *err)
 {
 	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP };
-	int rc = uv_async_init(&pagefs->loop, &pagefs->session_ended, on_session_ended);
-	pagefs->session_ended.data = pagefs;
+	int rc = uv_async_init(&pagefs->loop, &pagefs->news, on_news);
+	pagefs->news.data = pagefs;
 	pagefs->has_async = rc == 0;
 	for (size_t i = 0; i < ARRAY_LEN(numbers) && rc == 0; i++) {
 		rc = uv_signal_init(&pagefs->loop, &pagefs->signals[i]);
@@ -319,10 +343,7 @@ static status open_and_mount(struct pagefs *pagefs, struct error *err)
 	if (st != STATUS_OK)
 		return st;
 	pagefs->operations = operations_new(pagefs->image);
-	st = mount_open(arguments->mount, pagefs->operations, &pagefs->mount, err);
-	if (st == STATUS_OK)
-		st = housekeeping_start(pagefs->image, pagefs->operations, &pagefs->housekeeping, err);
-	return st;
+	return mount_open(arguments->mount, pagefs->operations, &pagefs->mount, err);
 }
 
 static status pagefs_serve(struct pagefs *pagefs, struct error *err)
@@ -330,6 +351,9 @@ static status pagefs_serve(struct pagefs *pagefs, struct error *err)
 	status st = open_and_mount(pagefs, err);
 	if (st == STATUS_OK)
 		st = watch(pagefs, err);
+	if (st == STATUS_OK)
+		st = housekeeping_start(
+		        pagefs->image, pagefs->operations, on_broken, pagefs, &pagefs->housekeeping, err);
 	if (st != STATUS_OK)
 		return st;
 	int rc = pthread_create(&pagefs->session, NULL, serve, pagefs);
@@ -357,7 +381,7 @@ static void give_up(struct pagefs *pagefs, const struct error *why)
 	for (size_t i = 0; i < pagefs->signal_count; i++)
 		uv_close((uv_handle_t *)&pagefs->signals[i], NULL);
 	if (pagefs->has_async)
-		uv_close((uv_handle_t *)&pagefs->session_ended, NULL);
+		uv_close((uv_handle_t *)&pagefs->news, NULL);
 	if (pagefs->housekeeping && housekeeping_stop(pagefs->housekeeping, SESSION_PATIENCE_USEC))
 		pagefs->housekeeping = housekeeping_free(pagefs->housekeeping);
 	pagefs->mount = mount_free(pagefs->mount);

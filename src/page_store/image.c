@@ -503,7 +503,8 @@ status image_close(struct image *image, struct error *err)
 
 void image_look(struct image *image, struct image_usage *ret)
 {
-	*ret = (struct image_usage){ .logical_bytes = atomic_load(&image->logical_bytes) };
+	*ret = (struct image_usage){ .logical_bytes = atomic_load(&image->logical_bytes),
+		.broken_errno = atomic_load(&image->broken_errno) };
 	(void)pthread_rwlock_rdlock(&image->layers_lock);
 	ret->depth = image->order_count + 1;
 	(void)pthread_rwlock_unlock(&image->layers_lock);

@@ -134,6 +134,9 @@ class Volume:
     def do(self, action, timeout=TIMEOUT):
         return self.line.do(action, timeout)
 
+    def is_alive(self):
+        return self.process.poll() is None
+
     def unmount(self):
         self.do("unmount")
         self.ended(0)
