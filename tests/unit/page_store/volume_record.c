@@ -14,6 +14,7 @@
 
 static const struct volume_record example = {
 	.id = "br-b",
+	.store = "project-a",
 	.parent_id = "br-a",
 	.postgres_major = 17,
 	.recovery_timeline = 4294967294u,
@@ -25,6 +26,7 @@ static const struct volume_record example = {
 static void same(const struct volume_record *a, const struct volume_record *b)
 {
 	assert_string_equal(a->id, b->id);
+	assert_string_equal(a->store, b->store);
 	assert_string_equal(a->parent_id, b->parent_id);
 	assert_int_equal(a->postgres_major, b->postgres_major);
 	assert_int_equal(a->recovery_timeline, b->recovery_timeline);
@@ -36,8 +38,7 @@ static void same(const struct volume_record *a, const struct volume_record *b)
 static struct buffer text_of(const struct volume_record *record)
 {
 	struct buffer text = { 0 };
-	struct error err;
-	assert_int_equal(volume_record_format(record, &text, &err), STATUS_OK);
+	volume_record_format(record, &text);
 	return text;
 }
 
@@ -65,11 +66,29 @@ static void what_is_written_is_read(void **state)
 static void old_files_stay_readable(void **state)
 {
 	(void)state;
-	assert_int_equal(parse("{\"version\":1,\"crc32c\":\"213444a0\",\"volume\":{\"id\":\"br-d2\",\"parent_"
-	                       "id\":\"br-d\","
-	                       "\"postgres_major\":17,\"recovery_timeline\":2,\"needs_hygiene\":true,"
+	assert_int_equal(parse("{\"version\":2,\"crc32c\":\"101bb809\",\"volume\":{\"id\":\"br-d2\","
+	                       "\"store\":\"project-a\","
+	                       "\"parent_id\":\"br-d\",\"postgres_major\":17,\"recovery_timeline\":2,\"needs_"
+	                       "hygiene\":true,"
 	                       "\"applied_revision\":0,\"created_usec\":1795375728453065}}\n"),
 	        STATUS_OK);
+}
+
+/* Volumes of the first form, plain files: refused, with what to do. */
+static void the_first_form_is_refused(void **state)
+{
+	(void)state;
+	struct volume_record record;
+	struct error err;
+	status st = volume_record_parse(
+	        slice_from_text("{\"version\":1,\"crc32c\":\"213444a0\",\"volume\":{\"id\":\"br-d2\","
+	                        "\"parent_id\":\"br-d\","
+	                        "\"postgres_major\":17,\"recovery_timeline\":2,\"needs_hygiene\":true,"
+	                        "\"applied_revision\":0,\"created_usec\":1795375728453065}}\n"),
+	        &record, &err);
+	assert_int_equal(st, STATUS_UNSUPPORTED);
+	assert_non_null(strstr(err.message, "Tarn 0.1"));
+	assert_non_null(strstr(err.hint, "pg_dump"));
 }
 
 static void every_flipped_bit_is_seen(void **state)
@@ -105,10 +124,10 @@ static void hostile_texts_are_refused(void **state)
 	assert_int_equal(parse("[]"), STATUS_CORRUPT);
 	assert_int_equal(parse("{\"version\":\"1\"}"), STATUS_CORRUPT);
 	assert_int_equal(parse("{\"version\":1}"), STATUS_CORRUPT);
-	assert_int_equal(parse("{\"version\":2,\"anything\":[]}"), STATUS_UNSUPPORTED);
-	assert_int_equal(parse("{\"version\":1,\"crc32c\":5,\"volume\":{}}"), STATUS_CORRUPT);
+	assert_int_equal(parse("{\"version\":3,\"anything\":[]}"), STATUS_UNSUPPORTED);
+	assert_int_equal(parse("{\"version\":2,\"crc32c\":5,\"volume\":{}}"), STATUS_CORRUPT);
 	/* A right checksum over a payload that lacks everything: crc32c of "{}". */
-	assert_int_equal(parse("{\"version\":1,\"crc32c\":\"25d8e5cd\",\"volume\":{}}"), STATUS_CORRUPT);
+	assert_int_equal(parse("{\"version\":2,\"crc32c\":\"25d8e5cd\",\"volume\":{}}"), STATUS_CORRUPT);
 }
 
 static void odd_timelines_are_refused(void **state)
@@ -144,6 +163,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_written_is_read),
 		cmocka_unit_test(old_files_stay_readable),
+		cmocka_unit_test(the_first_form_is_refused),
 		cmocka_unit_test(every_flipped_bit_is_seen),
 		cmocka_unit_test(hostile_texts_are_refused),
 		cmocka_unit_test(odd_timelines_are_refused),
