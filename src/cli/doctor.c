@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "cli/command.h"
 #include "cli/connection.h"
+#include "cli/fuse_check.h"
 #include "cli/host_checks.h"
 
 static const char *const grade_names[] = { "ok", "warning", "failure" };

@@ -156,35 +156,6 @@ void check_cgroup(struct findings *findings)
 		                "size enforced"));
 }
 
-static bool is_in_path(const char *program)
-{
-	const char *path = getenv("PATH");
-	CLEANUP(free_text) char *copy = xasprintf("%s:/usr/bin:/bin", path ? path : "");
-	for (char *rest = copy, *folder; (folder = strsep(&rest, ":"));) {
-		CLEANUP(free_text) char *candidate = xasprintf("%s/%s", folder, program);
-		if (access(candidate, X_OK) == 0)
-			return true;
-	}
-	return false;
-}
-
-void check_fuse(struct findings *findings)
-{
-	CLEANUP(close_fd) int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-	bool has_program = is_in_path("fusermount3");
-	if (fd >= 0 && has_program) {
-		findings_add(
-		        findings, FINDING_OK, "FUSE", xstrdup("/dev/fuse and fusermount3 are there"), NULL);
-		return;
-	}
-	char *what = fd < 0 ? xasprintf("/dev/fuse cannot be opened: %s", strerror(errno))
-	                    : xstrdup("fusermount3 is missing");
-	findings_add(findings, FINDING_WARNING, "FUSE", what,
-	        xstrdup(fd < 0 ? "not needed yet; later volumes want it: modprobe fuse, in a container "
-	                         "--device /dev/fuse"
-	                       : "not needed yet; later volumes want it: apt install fuse3"));
-}
-
 /* A listening socket's address; false when the text is no IP address. */
 static bool make_address(const char *address, int port, struct sockaddr_storage *out, socklen_t *ret_len)
 {

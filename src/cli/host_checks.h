@@ -11,7 +11,6 @@ void check_descriptors(struct findings *findings);
 void check_disk(struct findings *findings, const char *path);
 void check_openssl(struct findings *findings);
 void check_cgroup(struct findings *findings);
-void check_fuse(struct findings *findings);
 void check_loopback(struct findings *findings);
 /* `dd` is NULL before the first `tarn up`; `lock` is the one of the role that may hold the port. */
 void check_port(struct findings *findings, const struct data_directory *dd, const char *what,
