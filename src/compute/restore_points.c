@@ -588,6 +588,7 @@ static void pages_looked(void *owner, const struct error *err)
 	if (work.records < 0) /* the server has forgotten its statistics */
 		work.records = points->position.records;
 	points->status.estimate_usec = replay_estimate_usec(&points->speed, &work);
+	changed(points);
 	bool is_due = points->is_wanted || points->status.estimate_usec >= POINT_BUDGET_USEC;
 	if (is_due && !points->is_held && !points->is_making && clock_monotonic_usec() >= points->next_usec)
 		start_making(points);

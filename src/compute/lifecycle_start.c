@@ -1,0 +1,358 @@
+/* Starts of Postgres and what ends them: crashes, a mount that is lost, a suspend. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "compute/leftovers.h"
+#include "compute/lifecycle_internal.h"
+#include "compute/postgres_log.h"
+#include "compute/postgres_process.h"
+
+#define CRASHES_MAX       8                   /* in a row; then it has failed */
+#define CRASH_FORGET_USEC (20 * USEC_PER_SEC) /* ready that long: a crash is a new one */
+#define CRASH_DELAY_MS    300                 /* times the crashes before in a row */
+#define STORAGE_NEWS_MS   2000                /* nor what changes all the time about the storage */
+
+static void recover(struct lifecycle *lc);
+static void read_pid_file(struct lifecycle *lc);
+
+/* ---- starting Postgres ---- */
+
+static status work_read(void *input, struct error *err)
+{
+	struct lifecycle *lc = lifecycle_of(input);
+	(void)err;
+	lc->read_state = postmaster_file_read(lc->read_path, lc->read_pid);
+	return STATUS_OK;
+}
+
+static void pid_file_read(void *owner, void *input, const struct error *err)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	(void)input, (void)err;
+	lc->is_reading = false;
+	if (lc->must_read && lc->watch && !lc->is_up)
+		read_pid_file(lc);
+	if (lc->read_state == POSTMASTER_READY && lc->watch && !lc->is_up &&
+	        lc->read_pid == lc->report.postgres_pid) {
+		(void)uv_fs_event_stop(&lc->pid_file);
+		lc->is_up = true;
+		lc->report.postgres_ms = lifecycle_elapsed_ms(lc->started_usec);
+		lifecycle_step(lc);
+	}
+	if (--lc->open_handles == 0)
+		lifecycle_let_go(lc);
+}
+
+static void read_pid_file(struct lifecycle *lc)
+{
+	lc->must_read = lc->is_reading;
+	if (lc->is_reading)
+		return;
+	lc->is_reading = true;
+	lc->open_handles++; /* lives until it has come back, be the mount dead */
+	lc->read_pid = lc->report.postgres_pid;
+	job_start(lc->loop, work_read, lc, pid_file_read, lc);
+}
+
+static void pid_file_changed(uv_fs_event_t *handle, const char *name, int events, int rc)
+{
+	struct lifecycle *lc = lifecycle_of(handle->data);
+	(void)events;
+	if (rc < 0 || lc->is_up || !lc->watch || (name && strcmp(name, POSTMASTER_FILE) != 0))
+		return;
+	read_pid_file(lc);
+}
+
+static void postgres_ended(void *owner, pid_t pid, int exit_status)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	(void)pid;
+	lc->watch = NULL;
+	lc->report.postgres_pid = 0;
+	lc->is_up = false;
+	lc->exit_status = exit_status;
+	(void)uv_timer_stop(&lc->look);
+	(void)uv_timer_stop(&lc->deadline);
+	(void)uv_fs_event_stop(&lc->pid_file);
+	storage_stop(lc->storage);
+	if (lc->is_job_running)
+		lc->has_exited_meanwhile = true; /* the job's connection is broken: it ends soon */
+	else
+		lifecycle_handle_exit(lc);
+}
+
+/* Everything that touches the mount, the archive or the volume. Little of it costs anything on an ordinary start. */
+static status work_prepare(void *input, struct error *err)
+{
+	struct lifecycle *lc = lifecycle_of(input);
+	status st = storage_remove_locks(lc->storage, err);
+	if (st == STATUS_OK)
+		st = storage_update_archive(lc->storage, err);
+	if (st == STATUS_OK)
+		st = volume_plan_start(storage_volume(lc->storage), &lc->start, err);
+	if (st == STATUS_OK)
+		st = lifecycle_write_configuration(lc, err);
+	return st == STATUS_OK ? postgres_log_rotate(lc->log_path, err) : st;
+}
+
+static status launch(struct lifecycle *lc, struct error *err)
+{
+	const char *data_path = volume_data_path(storage_volume(lc->storage));
+	lc->log_start = postgres_log_size(lc->log_path);
+	/* Watched before it is started, so that no change of the pid file is missed. */
+	int rc = uv_fs_event_start(&lc->pid_file, pid_file_changed, data_path, 0);
+	if (rc < 0)
+		return error_set(err, STATUS_IO, -rc, "could not watch folder \"%s\"", data_path);
+	struct postgres_command command = { .bin_dir = lc->spec->bin_dir,
+		.data_path = data_path,
+		.configuration_folder = lc->folder,
+		.socket_folder = lc->socket_folder,
+		.log_path = lc->log_path,
+		.user = lc->user };
+	pid_t pid = 0;
+	lc->started_usec = clock_monotonic_usec();
+	status st = postgres_process_start(&command, &pid, err);
+	if (st == STATUS_OK) {
+		st = process_watch_start(lc->loop, pid, postgres_ended, lc, &lc->watch, err);
+		if (st == STATUS_OK)
+			lc->report.postgres_pid = pid;
+		else
+			(void)kill(pid, SIGQUIT); /* not waited for yet, so it is still our child */
+	}
+	if (st != STATUS_OK)
+		(void)uv_fs_event_stop(&lc->pid_file);
+	return st;
+}
+
+static void start_postgres(struct lifecycle *lc)
+{
+	struct error err;
+	lc->shutdown_signals = 0;
+	lc->is_restarting = lc->is_up = false;
+	lifecycle_set_state(lc, COMPUTE_STARTING, "");
+	if (lc->monitor)
+		lc->monitor = activity_monitor_free(lc->monitor);
+	lc->monitor = activity_monitor_create(lc->socket_folder);
+	if (launch(lc, &err) != STATUS_OK) {
+		lifecycle_fail(lc, err.message);
+		return;
+	}
+	if (lc->report.prepare_ms == 0) /* up to the start of Postgres, where postgres_ms begins */
+		lc->report.prepare_ms = (double)((lc->started_usec - lc->options.begun_usec) / 10) / 100;
+	lifecycle_tell(lc);
+	lifecycle_check(lc);
+}
+
+static void prepared(void *owner, void *input, const struct error *err)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	(void)input;
+	if (!lifecycle_job_ended(lc))
+		return;
+	if (lc->is_lost) {
+		if (!storage_is_down(lc->storage))
+			return; /* storage_down() goes on */
+		lifecycle_handle_exit(lc);
+	} else if (err) {
+		lifecycle_fail(lc, err->message);
+	} else {
+		start_postgres(lc);
+	}
+}
+
+/* With the image mounted and no Postgres there. */
+void lifecycle_prepare_start(struct lifecycle *lc)
+{
+	if (!lc->read_path)
+		lc->read_path = xstrdup(volume_data_path(storage_volume(lc->storage)));
+	lifecycle_run_job(lc, work_prepare, prepared);
+}
+
+/* ---- the storage's news ---- */
+
+static void storage_mounted(void *owner)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	lc->is_lost = false;
+	if (lc->suspend_reason)
+		lifecycle_conclude(lc, COMPUTE_STOPPED, lc->suspend_reason);
+	else
+		lifecycle_prepare_start(lc);
+}
+
+/* Before anything else: no client may get another answer from what is not there any more. */
+static void storage_lost(void *owner)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	lc->is_lost = true;
+	if (lc->watch)
+		leftovers_kill_postgres(lc->report.postgres_pid);
+	log_error("the page file system is gone%s", lc->watch ? "; its Postgres was killed" : "");
+}
+
+static void storage_down(void *owner, const struct error *err)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	lc->report.pagefs_pid = 0;
+	(void)snprintf(lc->lost_reason, sizeof lc->lost_reason, "%s",
+	        err ? err->message : "the volume was unmounted");
+	if (!lc->is_lost) { /* it never was mounted */
+		lc->is_lost = true;
+		lc->exit_status = -1;
+	}
+	if (lc->must_recover)
+		recover(lc);
+	else if (!lc->watch && !lc->is_job_running && !lc->is_settling &&
+	         !uv_is_active((uv_handle_t *)&lc->restart))
+		lifecycle_handle_exit(lc);
+}
+
+static void news_due(uv_timer_t *timer)
+{
+	struct lifecycle *lc = lifecycle_of(timer->data);
+	if (!lifecycle_is_over(lc))
+		lifecycle_tell(lc);
+}
+
+static void storage_changed(void *owner)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	if (!lc->is_concluding && !uv_is_active((uv_handle_t *)&lc->news))
+		(void)uv_timer_start(&lc->news, news_due, STORAGE_NEWS_MS, 0);
+}
+
+static void storage_braked(void *owner)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	struct error err;
+	/* A new spec is being tried with its files on disk: they are written again after it, or taken back. */
+	if (!lc->watch || lc->shutdown_signals > 0)
+		return;
+	if (lc->old_spec) {
+		lc->must_apply = true;
+		return;
+	}
+	if (lifecycle_write_configuration(lc, &err) != STATUS_OK)
+		log_error("%s", err.message);
+	else
+		lifecycle_signal(lc, SIGHUP);
+}
+
+static void settled(void *owner, const struct error *err)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	lc->is_settling = false;
+	if (lc->suspend_reason)
+		lifecycle_conclude(lc, COMPUTE_STOPPED, lc->suspend_reason);
+	else if (!err)
+		lifecycle_prepare_start(lc);
+	else if (lc->is_lost)
+		recover(lc);
+	else
+		lifecycle_fail(lc, err->message);
+}
+
+/* After a crash, with Postgres gone: makes the storage sound again, then starts it. */
+static void recover(struct lifecycle *lc)
+{
+	lc->must_recover = false;
+	if (!lc->is_lost) {
+		lc->is_settling = true;
+		storage_settle(lc->storage, settled);
+	} else if (storage_is_down(lc->storage)) {
+		storage_mount(lc->storage);
+	} else {
+		lc->must_recover = true;
+	}
+}
+
+static void restart_due(uv_timer_t *timer)
+{
+	struct lifecycle *lc = lifecycle_of(timer->data);
+	if (!lc->suspend_reason && !lifecycle_is_over(lc) && !lc->is_concluding)
+		recover(lc);
+}
+
+static void suspended(void *owner, const struct error *err)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	lc->is_settling = false;
+	if (err)
+		log_error("suspended without a restore point: %s", err->message);
+	lifecycle_conclude(lc, COMPUTE_STOPPED, lc->suspend_reason);
+}
+
+/* "exited with code 1", and what the log says. */
+static void describe_exit(const struct lifecycle *lc, char *out, size_t size)
+{
+	char cause[256], how[64];
+	if (lc->is_lost) {
+		(void)snprintf(out, size, "%s",
+		        storage_is_down(lc->storage) ? lc->lost_reason : "the page file system is gone");
+		return;
+	}
+	if (lc->exit_status == -1)
+		(void)snprintf(how, sizeof how, "ended");
+	else if (WIFSIGNALED(lc->exit_status))
+		(void)snprintf(how, sizeof how, "was ended by signal %d", WTERMSIG(lc->exit_status));
+	else
+		(void)snprintf(how, sizeof how, "exited with code %d", WEXITSTATUS(lc->exit_status));
+	if (postgres_log_reason(lc->log_path, lc->log_start, cause, sizeof cause))
+		(void)snprintf(out, size, "Postgres %s: %s", how, cause);
+	else
+		(void)snprintf(out, size, "Postgres %s; its log is \"%s\"", how, lc->log_path);
+}
+
+static void handle_crash(struct lifecycle *lc)
+{
+	char reason[sizeof lc->report.reason];
+	describe_exit(lc, reason, sizeof reason);
+	bool was_ready = lc->report.state == COMPUTE_READY;
+	if (was_ready && clock_monotonic_usec() - lc->ready_usec > CRASH_FORGET_USEC)
+		lc->crashes = 0;
+	/* A first start that fails would fail again: whoever waits shall know now. */
+	bool is_first = !was_ready && lc->crashes == 0;
+	/* But a process that was killed says nothing about the next attempt. */
+	bool was_killed =
+	        lc->exit_status != -1 && (WIFSIGNALED(lc->exit_status) || lc->start.recovery_timeline != 0);
+	if ((is_first && !was_killed) || lc->crashes >= CRASHES_MAX) {
+		lifecycle_fail(lc, reason);
+		return;
+	}
+	log_error("%s; starting it again", reason);
+	lc->crashes++;
+	lifecycle_set_state(lc, COMPUTE_STARTING, reason);
+	lifecycle_tell(lc);
+	(void)uv_timer_start(&lc->restart, restart_due, (uint64_t)(lc->crashes - 1) * CRASH_DELAY_MS, 0);
+}
+
+/* Postgres is not there, or cannot be started, and no job runs: what now? */
+void lifecycle_handle_exit(struct lifecycle *lc)
+{
+	bool is_clean = lc->exit_status == 0 && !lc->is_lost;
+	if (lc->suspend_reason && is_clean && storage_is_up(lc->storage)) {
+		lc->is_settling = true;
+		storage_suspend(lc->storage, suspended);
+	} else if (lc->suspend_reason) {
+		log_warning("Postgres did not shut down cleanly: the next start recovers");
+		lifecycle_conclude(lc, COMPUTE_STOPPED, lc->suspend_reason);
+	} else if (lc->is_restarting && is_clean) {
+		lifecycle_prepare_start(lc);
+	} else if (lc->shutdown_signals > 0 && !lc->is_restarting) { /* give_up() has put the reason there */
+		char reason[sizeof lc->report.reason];
+		memcpy(reason, lc->report.reason, sizeof reason);
+		lifecycle_fail(lc, reason);
+	} else {
+		handle_crash(lc);
+	}
+}
+
+const struct storage_events lifecycle_storage_events = { .on_mounted = storage_mounted,
+	.on_lost = storage_lost,
+	.on_down = storage_down,
+	.on_change = storage_changed,
+	.on_brake = storage_braked };
