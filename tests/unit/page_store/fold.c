@@ -440,15 +440,14 @@ static void interrupt(int mode, uint64_t first_seed, uint64_t seeds, uint64_t st
 static void test_power_goes_at_every_call(void **state)
 {
 	(void)state;
-	interrupt(0, 100, 1, 2);
-	interrupt(0, 200, 6, 41);
+	interrupt(0, 100, 8, 9);
 }
 
 static void test_every_call_fails(void **state)
 {
 	(void)state;
-	interrupt(1, 100, 1, 3);
-	interrupt(2, 200, 4, 37);
+	interrupt(1, 100, 5, 11);
+	interrupt(2, 200, 5, 11);
 }
 
 /* A clone made of a point while pages are copied: the fold is given up, and nothing has changed. */
