@@ -609,7 +609,7 @@ def run(options):
         if fuzzer.stock:
             fuzzer.stock.close()
         if options.stop_after_failure:
-            processes.kill_all(processes.of_directory(fuzzer.platform.directory))
+            processes.end_directory(fuzzer.platform.directory)
             mounts.detach_all(fuzzer.platform.directory)
             if fuzzer.platform in Platform.running:
                 Platform.running.remove(fuzzer.platform)

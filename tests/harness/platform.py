@@ -113,7 +113,7 @@ class Platform:
             self.check_nothing_left()
             self.check_sanitizers()
         finally:
-            processes.kill_all(processes.of_directory(self.directory))
+            processes.end_directory(self.directory)
             mounts.detach_all(self.directory)
             shutil.rmtree(self.directory, ignore_errors=True)
             shutil.rmtree(self.scratch, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 
@@ -68,3 +69,13 @@ def kill_all(pids):
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
+
+
+def end_directory(directory, rounds=50):
+    """Everything that belongs to it, and what that started while it was being killed."""
+    for _ in range(rounds):
+        pids = of_directory(directory)
+        if not pids:
+            return
+        kill_all(pids)
+        time.sleep(0.05)
