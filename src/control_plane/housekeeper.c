@@ -9,6 +9,7 @@
 #include "control_plane/disk_space.h"
 #include "metadata/branch_row.h"
 #include "metadata/project_row.h"
+#include "page_store/retention.h"
 #include "page_store/volume.h"
 
 #define SOON_MS  500   /* several changes are one round */
@@ -107,6 +108,21 @@ static status list_items(struct housekeeper *h, struct error *err)
 	return code == STATUS_NOT_FOUND ? STATUS_OK : code;
 }
 
+static void apply_retention(const struct data_directory *dd, const struct item *item)
+{
+	struct retention retention = { .now_usec = clock_wall_usec(), .window_usec = item->window_usec };
+	struct retention_result result;
+	struct error err;
+	status st = retention_apply(dd, item->volume, &retention, &result, &err);
+	if (st != STATUS_OK && st != STATUS_NOT_FOUND) /* it was destroyed meanwhile */
+		log_warning("could not thin the history of volume \"%s\": %s", item->volume, err.message);
+	else if (st == STATUS_OK && (result.points_removed > 0 || result.wal_removed > 0 || result.bytes > 0))
+		log_info("volume \"%s\": %zu restore points and %zu files of WAL removed, %zu points stay, "
+		         "%lld bytes of layers given back",
+		        item->volume, result.points_removed, result.wal_removed, result.points_kept,
+		        (long long)result.bytes);
+}
+
 static void measure(const struct data_directory *dd, struct item *item)
 {
 	struct volume_usage usage;
@@ -133,6 +149,7 @@ static void work(uv_work_t *request)
 		struct item *item = &h->items[i];
 		bool is_first = i == 0 || item->project != h->items[i - 1].project;
 		bool is_last = i + 1 == h->count || item->project != h->items[i + 1].project;
+		apply_retention(dd, item);
 		measure(dd, item);
 		if (is_first) {
 			space = disk_space_free(space);

@@ -7,6 +7,7 @@
 
 #include "compute/template.h"
 #include "control_plane/origin.h"
+#include "page_store/retention.h"
 #include "page_store/store.h"
 #include "page_store/volume.h"
 
@@ -230,6 +231,20 @@ status store_destroy(const struct data_directory *dd, const char *id, struct err
 		pthread_mutex_unlock(&m.lock);
 	}
 	return st;
+}
+
+status retention_apply(const struct data_directory *dd, const char *volume_id,
+        const struct retention *retention, struct retention_result *ret, struct error *err)
+{
+	(void)dd;
+	status st = note(STEP_RETENTION, err);
+	if (st == STATUS_OK && !machine_has_volume(volume_id))
+		st = error_set(err, STATUS_NOT_FOUND, 0, "there is no volume \"%s\"", volume_id);
+	if (st != STATUS_OK)
+		return st;
+	m.machine.window_usec = retention->window_usec;
+	*ret = (struct retention_result){ .points_kept = 1 };
+	return STATUS_OK;
 }
 
 status volume_usage(

@@ -21,6 +21,7 @@ enum machine_step {
 	STEP_FLUSH,
 	STEP_DESTROY,
 	STEP_DESTROY_STORE,
+	STEP_RETENTION,
 	STEP_REGISTER,
 	STEP_OPEN,
 	STEP_SUSPEND,
@@ -40,6 +41,7 @@ struct machine {
 	bool is_shutting_down;
 	bool is_unclean; /* volumes that sleep did not go to sleep cleanly: only a start tells where they end */
 	uint64_t cloned_lsn;            /* what the last clone or snapshot was asked for: its moment's LSN */
+	int64_t window_usec;            /* of the last retention */
 	int cloned_kind, lineage_count; /* enum moment_kind, and of how many volumes */
 	/* Clones are made, but their worker threads do not come back before machine_release_clones(). */
 	bool is_holding_clones;

@@ -1,0 +1,112 @@
+/* Housekeeping: rounds of retention and measuring, soon after a change and never at the cost of operations; space on a real disk. */
+/* clang-format off */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+/* clang-format on */
+
+#include "control_plane/housekeeper.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "control_fixture.h"
+#include "control_plane/disk_space.h"
+
+static void await_round(struct control_fixture *f, int rounds)
+{
+	int64_t deadline = clock_monotonic_usec() + 40 * USEC_PER_SEC;
+	while (f->machine->done[STEP_RETENTION] < rounds) {
+		(void)uv_run(&f->loop, UV_RUN_ONCE);
+		assert_true(clock_monotonic_usec() < deadline);
+	}
+	for (int i = 0; i < 50; i++) {
+		(void)uv_run(&f->loop, UV_RUN_NOWAIT);
+		(void)usleep(1000);
+	}
+}
+
+static void a_round_thins_and_measures(void **state)
+{
+	struct control_fixture *f = *state;
+	(void)housekeeper_create(&f->services);
+	perform(f, "POST", "/projects?project_id=p",
+	        "{\"spec\":{\"history_retention_duration\":\"172800s\"}}");
+	/* Something to be found below the project's store. */
+	call_api(f, "GET", "/projects/p", NULL);
+	CLEANUP(free_text)
+	char *make = xasprintf("mkdir -p %s/stores/%s && head -c 300000 /dev/urandom > %s/stores/%s/x",
+	        f->folder, text_at(f, "/uid"), f->folder, text_at(f, "/uid"));
+	assert_int_equal(system(make), 0);
+	await_round(f, 1);
+	assert_int_equal(f->machine->window_usec, 172800 * USEC_PER_SEC);
+	call_api(f, "GET", "/projects/p/branches/production", NULL);
+	assert_int_equal(yyjson_get_int(yyjson_ptr_get(f->json, "/status/logical_size_bytes")), 4096);
+	call_api(f, "GET", "/projects/p", NULL);
+	int64_t bytes = yyjson_get_sint(yyjson_ptr_get(f->json, "/status/synthetic_storage_size_bytes"));
+	assert_in_range(bytes, 300000, 400000);
+
+	/* A failing volume does not keep others from being looked after; a new window counts at once. */
+	perform(f, "POST", "/projects/p/branches?branch_id=dev", "{\"spec\":{\"no_expiry\":true}}");
+	f->machine->fail_with[STEP_RETENTION] = STATUS_CORRUPT;
+	f->machine->fail_times[STEP_RETENTION] = 1;
+	perform(f, "PATCH", "/projects/p?update_mask=spec.history_retention_duration",
+	        "{\"spec\":{\"history_retention_duration\":\"259200s\"}}");
+	await_round(f, 3);
+	assert_int_equal(f->machine->window_usec, 259200 * USEC_PER_SEC);
+	housekeeper_close(f->services.housekeeper);
+	f->services.housekeeper = NULL;
+}
+
+static void closing_during_a_round_waits_for_nobody(void **state)
+{
+	struct control_fixture *f = *state;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	(void)housekeeper_create(&f->services);
+	housekeeper_look(f->services.housekeeper);
+	await_round(f, 1);
+	housekeeper_look(f->services.housekeeper);
+	housekeeper_close(f->services.housekeeper);
+	f->services.housekeeper = NULL;
+}
+
+static void files_count_once_however_many_names_they_have(void **state)
+{
+	(void)state;
+	char folder[] = "/tmp/tarn-unit-XXXXXX";
+	assert_non_null(mkdtemp(folder));
+	struct data_directory dd = { .path = folder };
+	CLEANUP(free_text)
+	char *make = xasprintf(
+	        "cd %s && mkdir -p stores/s/snapshots/x volumes/v/wal volumes/v/archive volumes/v/data/base "
+	        "&&"
+	        " head -c 1000000 /dev/urandom > volumes/v/wal/1 && ln volumes/v/wal/1 volumes/v/archive/1 &&"
+	        " ln volumes/v/wal/1 stores/s/snapshots/x/1 && head -c 500000 /dev/urandom > stores/s/layer "
+	        "&&"
+	        " truncate -s 9000000 stores/s/hole && head -c 700000 /dev/urandom > volumes/v/data/base/1 &&"
+	        " ln -s / volumes/v/wal/link",
+	        folder);
+	assert_int_equal(system(make), 0);
+	CLEANUP(disk_space_freep) struct disk_space *space = disk_space_new();
+	disk_space_add_store(space, &dd, "s");
+	assert_in_range(disk_space_total(space), 1500000, 1600000);
+	disk_space_add_volume(space, &dd, "v");
+	assert_in_range(disk_space_total(space), 1500000, 1600000); /* the same file, and nothing of data/ */
+	disk_space_add_volume(space, &dd, "not-there");
+	struct error err;
+	assert_int_equal(tree_remove(folder, &err), STATUS_OK);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, control_fixture_set_up, control_fixture_tear_down)
+	static const struct CMUnitTest tests[] = {
+		TEST(a_round_thins_and_measures),
+		TEST(closing_during_a_round_waits_for_nobody),
+		cmocka_unit_test(files_count_once_however_many_names_they_have),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
