@@ -93,9 +93,7 @@ static void describe_end(struct page_process *process)
 		return;
 	const char *what = "the page file system";
 	int exit_status = process->exit_status;
-	if (process->was_killed)
-		error_fill(&process->error, STATUS_UNAVAILABLE, 0, "%s was killed", what);
-	else if (exit_status != -1 && WIFSIGNALED(exit_status))
+	if (exit_status != -1 && WIFSIGNALED(exit_status))
 		error_fill(&process->error, STATUS_UNAVAILABLE, 0, "%s was ended by signal %d", what,
 		        WTERMSIG(exit_status));
 	else
@@ -167,9 +165,12 @@ static void channel_closed(void *owner, struct line_channel *channel, const char
 	struct page_process *process = process_of(owner);
 	(void)channel;
 	process->channel = NULL;
-	/* A process that cannot be talked to is of no use; one that ends by itself closes the channel just before. */
-	if (process->watch && process->is_mounted && !process->is_unmounting) {
-		log_error("the page file system has closed its channel: %s", reason);
+	/* A process that cannot be talked to is of no use; of one that ends by itself the channel closes just before. */
+	if (process->watch && process->has_error && !process->is_mounted) {
+		process->silent_since = clock_monotonic_usec(); /* it tidies up; not for ever */
+	} else if (process->watch && !process->is_unmounting) {
+		if (process->is_mounted)
+			log_error("the page file system has closed its channel: %s", reason);
 		lose(process);
 		page_process_kill(process);
 	}
@@ -423,7 +424,8 @@ bool page_process_is_mounted(const struct page_process *process)
 static void look_due(uv_timer_t *timer)
 {
 	struct page_process *process = process_of(timer->data);
-	if (!process->watch || !process->is_mounted || process->was_killed)
+	bool is_talking = process->is_mounted || process->silent_since != 0;
+	if (!process->watch || !is_talking || process->was_killed)
 		return;
 	int64_t silent = process->silent_since ? clock_monotonic_usec() - process->silent_since : 0;
 	if (silent >= process->patience_usec) {
@@ -433,6 +435,8 @@ static void look_due(uv_timer_t *timer)
 		page_process_kill(process);
 		return;
 	}
+	if (!process->is_mounted)
+		return;
 	if (silent >= process->alarm_usec) {
 		process->is_silent = true;
 		process->events.on_silence(process->owner, silent);

@@ -93,12 +93,42 @@ static void large_logs_make_room(void **state)
 	assert_int_equal(tree_remove(folder, &err), STATUS_OK);
 }
 
+static void recoveries_are_measured(void **state)
+{
+	(void)state;
+	struct postgres_redo redo;
+	assert_true(postgres_log_find_redo(
+	        slice_from_text(
+	                "2026-11-22 21:54:51.590 UTC [9] LOG:  database system was interrupted\n"
+	                "2026-11-22 21:54:51.590 UTC [9] LOG:  redo starts at 0/3000028\n"
+	                "2026-11-22 21:54:51.590 UTC [9] LOG:  invalid record length at 1/5FFFF88: expected\n"
+	                "2026-11-22 21:54:51.590 UTC [9] LOG:  redo done at 1/5FFFF50 system usage: CPU: "
+	                "user: 0.05 s, system: 0.01 s, elapsed: 0.35 s\n"),
+	        &redo));
+	assert_int_equal(redo.start_lsn, 0x3000028);
+	assert_int_equal(redo.end_lsn, 0x105ffff50);
+	assert_int_equal(redo.elapsed_usec, 350000);
+	static const char *const none[] = {
+		"",
+		"LOG:  redo is not required\n",
+		"LOG:  redo starts at 0/3000028\n",
+		"LOG:  redo done at 1/5FFFF50 system usage: elapsed: 0.35 s\n",
+		"LOG:  redo starts at 0/3000028\nLOG:  redo done at nowhere, elapsed: 0.35 s\n",
+		"LOG:  redo starts at 0/3000028\nLOG:  redo done at 1/5FFFF50 system usage: elapsed: x s\n",
+		"LOG:  redo starts at 0/3000028\nLOG:  redo done at 1/5FFFF50 system usage: elapsed:",
+		"LOG:  redo starts at 0/3000028\nLOG:  redo done at 0/28 system usage: elapsed: 0.35 s\n",
+	};
+	for (size_t i = 0; i < ARRAY_LEN(none); i++)
+		assert_false(postgres_log_find_redo(slice_from_text(none[i]), &redo));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_cause_is_found),
 		cmocka_unit_test(a_small_place_is_not_overrun),
 		cmocka_unit_test(large_logs_make_room),
+		cmocka_unit_test(recoveries_are_measured),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

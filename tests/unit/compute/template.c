@@ -15,20 +15,46 @@
 #include "compute/extensions.h"
 #include "compute/template.h"
 #include "fixture.h"
+#include "page_store/volume.h"
 
 static void a_template_is_made_once(void **state)
 {
 	struct fixture *f = fixture_of(state);
 	struct error err;
-	CLEANUP(free_text) char *again = NULL;
+	char again[STORE_ID_MAX + 1];
 	struct stat before, after;
-	assert_int_equal(stat(f->template_path, &before), 0);
-	must(template_prepare(f->dd, &f->installation, &again, &err), &err);
-	assert_string_equal(again, f->template_path);
-	assert_int_equal(stat(again, &after), 0);
+	CLEANUP(free_text) char *path = data_directory_path(f->dd, "stores/%s", f->template_store);
+	CLEANUP(free_text) char *half = data_directory_path(f->dd, "templates/%s.new", f->template_store);
+	assert_int_equal(stat(path, &before), 0);
+	must(template_prepare(f->dd, &f->installation, again, &err), &err);
+	assert_string_equal(again, f->template_store);
+	assert_int_equal(stat(path, &after), 0);
 	assert_int_equal(before.st_ino, after.st_ino);
-	CLEANUP(free_text) char *half = xasprintf("%s.new", f->template_path);
 	assert_false(file_exists(half));
+}
+
+/* One without its point, as a crash leaves it, is made anew; whole ones are never touched. */
+static void a_half_made_one_is_made_anew(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	struct error err;
+	char store[STORE_ID_MAX + 1];
+	struct installation other = f->installation;
+	(void)snprintf(other.version, sizeof other.version, "17.998");
+	CLEANUP(free_text) char *half = data_directory_path(f->dd, "stores/template-17-998-2");
+	CLEANUP(free_text) char *inside = xasprintf("%s/layers", half);
+	CLEANUP(free_text) char *plain = data_directory_path(f->dd, "templates/template-17-998-2.new");
+	must(folder_make(half, 0700, &err), &err);
+	must(folder_make(inside, 0700, &err), &err);
+	must(folder_make(plain, 0700, &err), &err);
+	must(template_prepare(f->dd, &other, store, &err), &err);
+	assert_string_equal(store, "template-17-998-2");
+	assert_true(volume_has_template(f->dd, store));
+	assert_false(file_exists(plain));
+	CLEANUP(free_text) char *nothing = xasprintf("%s/none", half);
+	must(volume_import_template(f->dd, store, nothing, &err),
+	        &err); /* done: the folder is not even looked at */
+	assert_int_equal(volume_import_template(f->dd, "project-a", nothing, &err), STATUS_INVALID);
 }
 
 static void a_failed_one_leaves_nothing(void **state)
@@ -36,14 +62,14 @@ static void a_failed_one_leaves_nothing(void **state)
 	struct fixture *f = fixture_of(state);
 	struct error err;
 	struct installation broken = f->installation;
-	CLEANUP(free_text) char *path = NULL;
+	char store[STORE_ID_MAX + 1] = "untouched";
 	(void)snprintf(broken.version, sizeof broken.version, "17.999");
 	(void)snprintf(broken.bin_dir, sizeof broken.bin_dir, "/nonexistent");
-	assert_int_equal(template_prepare(f->dd, &broken, &path, &err), STATUS_NOT_FOUND);
+	assert_int_equal(template_prepare(f->dd, &broken, store, &err), STATUS_NOT_FOUND);
 	assert_non_null(strstr(err.message, "17.999"));
-	assert_null(path);
-	CLEANUP(free_text) char *made = data_directory_path(f->dd, "templates/17.999-1");
-	CLEANUP(free_text) char *half = xasprintf("%s.new", made);
+	assert_string_equal(store, "untouched");
+	CLEANUP(free_text) char *made = data_directory_path(f->dd, "stores/template-17-999-2");
+	CLEANUP(free_text) char *half = data_directory_path(f->dd, "templates/template-17-999-2.new");
 	assert_false(file_exists(made) || file_exists(half));
 }
 
@@ -125,6 +151,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_template_is_made_once),
+		cmocka_unit_test(a_half_made_one_is_made_anew),
 		cmocka_unit_test(a_failed_one_leaves_nothing),
 		cmocka_unit_test(installations_are_judged),
 		cmocka_unit_test(every_allowed_extension_has_a_guard),
