@@ -79,6 +79,12 @@ struct unsealed *image_enter(struct image *image, struct image_inode *inode)
 	return added;
 }
 
+static int compare_numbers(const void *a, const void *b)
+{
+	uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+	return left < right ? -1 : left > right;
+}
+
 uint64_t *image_list_changed(struct image *image, const struct epoch *epoch, size_t *ret_count)
 {
 	size_t count = 0, capacity = 0;
@@ -97,7 +103,14 @@ uint64_t *image_list_changed(struct image *image, const struct epoch *epoch, siz
 		}
 	}
 	(void)pthread_mutex_unlock(&image->epoch_lock);
-	*ret_count = count;
+	/* Ascending and each once: batches of commits that overlap would else wait for each other. */
+	if (count > 0)
+		qsort(inodes, count, sizeof *inodes, compare_numbers);
+	size_t kept = 0;
+	for (size_t i = 0; i < count; i++)
+		if (kept == 0 || inodes[kept - 1] != inodes[i])
+			inodes[kept++] = inodes[i];
+	*ret_count = kept;
 	return inodes;
 }
 
