@@ -10,12 +10,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "../compute/fixture.h"
 #include "base/file.h"
+#include "base/number.h"
 #include "base/program.h"
+#include "cluster.h"
 #include "page_store/control_file.h"
 #include "page_store/crc32c.h"
 #include "page_store/file_copy.h"
+
+#define must cluster_must
 
 /* A pg_control made here, of any format: what the offsets of the header file say. */
 static void fill(uint8_t bytes[CONTROL_FILE_BYTES], uint32_t version, size_t crc_offset)
@@ -84,7 +87,7 @@ static void other_formats_are_refused(void **state)
 }
 
 /* "Name:   value" of pg_controldata. */
-static char *controldata(const struct fixture *f, const char *data, const char *name)
+static char *controldata(const struct cluster_fixture *f, const char *data, const char *name)
 {
 	struct error err;
 	CLEANUP(free_text) char *path = xasprintf("%s/pg_controldata", f->installation.bin_dir);
@@ -100,7 +103,15 @@ static char *controldata(const struct fixture *f, const char *data, const char *
 	return xstrndup(found, strcspn(found, "\n"));
 }
 
-static void number_is(const struct fixture *f, const char *data, const char *name, uint64_t value)
+static void lsn_is(const struct cluster_fixture *f, const char *data, const char *name, uint64_t value)
+{
+	CLEANUP(free_text) char *text = controldata(f, data, name);
+	char expected[LSN_TEXT_MAX];
+	lsn_format(value, expected);
+	assert_string_equal(text, expected);
+}
+
+static void number_is(const struct cluster_fixture *f, const char *data, const char *name, uint64_t value)
 {
 	CLEANUP(free_text) char *text = controldata(f, data, name);
 	CLEANUP(free_text) char *expected = xasprintf("%" PRIu64, value);
@@ -109,8 +120,10 @@ static void number_is(const struct fixture *f, const char *data, const char *nam
 
 static void the_real_one_is_read_as_postgres_reads_it(void **state)
 {
-	struct fixture *f = fixture_of(state);
-	CLEANUP(free_text) char *data = xasprintf("%s/data", f->template_path);
+	struct cluster_fixture *f = cluster_of(state);
+	cluster_make_volume(f, "br-control");
+	cluster_export(f, "br-control");
+	CLEANUP(free_text) char *data = data_directory_path(f->dd, "volumes/br-control/data");
 	CLEANUP(close_fd) int fd = -1;
 	struct control_file control;
 	struct error err;
@@ -123,27 +136,51 @@ static void the_real_one_is_read_as_postgres_reads_it(void **state)
 	number_is(f, data, "Data page checksum version", control.checksum_version);
 	number_is(f, data, "max_prepared_xacts setting", (uint64_t)control.max_prepared_transactions);
 	assert_int_equal(control.checksum_version, 1);
+	lsn_is(f, data, "Latest checkpoint location", control.checkpoint_lsn);
+	lsn_is(f, data, "Latest checkpoint's REDO location", control.redo_lsn);
+	CLEANUP(free_text) char *level = controldata(f, data, "wal_level setting");
+	assert_string_equal(level, "logical"); /* what pg_resetwal wrote is "minimal" */
 }
 
-static void a_new_identity_is_accepted_by_postgres(void **state)
+static void write_control(const char *data, const uint8_t bytes[CONTROL_FILE_BYTES])
 {
-	struct fixture *f = fixture_of(state);
-	fixture_make_volume(f, "br-control");
+	CLEANUP(free_text) char *path = xasprintf("%s/global/pg_control", data);
+	struct error err;
+	must(file_replace_durably(path, (struct slice){ bytes, CONTROL_FILE_BYTES }, 0600, &err), &err);
+}
+
+/* pg_controldata would warn about a wrong CRC. */
+static void what_is_changed_is_what_postgres_reads(void **state)
+{
+	struct cluster_fixture *f = cluster_of(state);
 	CLEANUP(free_text) char *data = data_directory_path(f->dd, "volumes/br-control/data");
 	CLEANUP(close_fd) int fd = -1;
-	struct control_file before, after;
+	uint8_t bytes[CONTROL_FILE_BYTES];
 	struct error err;
 	must(folder_open(data, &fd, &err), &err);
-	must(control_file_read(fd, &before, &err), &err);
+	must(control_file_read_bytes(fd, bytes, &err), &err);
 	uint64_t identifier = control_file_new_system_identifier();
-	assert_true(identifier != before.system_identifier);
-	must(control_file_set_system_identifier(fd, identifier, &err), &err);
-	must(control_file_read(fd, &after, &err), &err);
-	assert_true(after.system_identifier == identifier);
-	assert_int_equal(after.redo_lsn, before.redo_lsn);
-	number_is(f, data, "Database system identifier", identifier); /* it would warn about a wrong CRC */
+	must(control_file_set_system_identifier(bytes, identifier, &err), &err);
+	write_control(data, bytes);
+	number_is(f, data, "Database system identifier", identifier);
 	CLEANUP(free_text) char *shut_down = controldata(f, data, "Database cluster state");
 	assert_string_equal(shut_down, "shut down");
+
+	must(control_file_set_archive_recovery(bytes, UINT64_C(0x16B374D848), 77, &err), &err);
+	write_control(data, bytes);
+	CLEANUP(free_text) char *recovery = controldata(f, data, "Database cluster state");
+	assert_string_equal(recovery, "in archive recovery");
+	lsn_is(f, data, "Minimum recovery ending location", UINT64_C(0x16B374D848));
+	number_is(f, data, "Min recovery ending loc's timeline", 77);
+	lsn_is(f, data, "Backup start location", 0);
+	lsn_is(f, data, "Backup end location", 0);
+	CLEANUP(free_text) char *required = controldata(f, data, "End-of-backup record required");
+	assert_string_equal(required, "no");
+	number_is(f, data, "Database system identifier", identifier);
+	/* Neither shut down nor running: nothing that a clone could be made of. */
+	assert_int_equal(control_file_set_archive_recovery(bytes, 1, 1, &err), STATUS_CONFLICT);
+	assert_int_equal(control_file_set_system_identifier(bytes, 5, &err), STATUS_CONFLICT);
+	assert_int_equal(control_file_set_wal_level_logical(bytes, &err), STATUS_CONFLICT);
 }
 
 static void a_damaged_one_is_left_alone(void **state)
@@ -164,16 +201,12 @@ static void a_damaged_one_is_left_alone(void **state)
 	fill(bytes, 1700, 288);
 	bytes[100] ^= 1;
 	must(file_replace_durably(path, (struct slice){ bytes, sizeof bytes }, 0600, &err), &err);
-	assert_int_equal(control_file_set_system_identifier(fd, 5, &err), STATUS_CORRUPT);
-	bytes[100] ^= 1;
-	uint32_t running = CONTROL_IN_PRODUCTION;
-	memcpy(bytes + 16, &running, 4);
-	uint32_t crc = crc32c(bytes, 288);
-	memcpy(bytes + 288, &crc, 4);
-	must(file_replace_durably(path, (struct slice){ bytes, sizeof bytes }, 0600, &err), &err);
-	assert_int_equal(control_file_set_system_identifier(fd, 5, &err), STATUS_CONFLICT);
-	must(control_file_read(fd, &control, &err), &err);
-	assert_true(control.system_identifier == 0x1122334455667788);
+	uint8_t before[CONTROL_FILE_BYTES];
+	memcpy(before, bytes, sizeof before);
+	assert_int_equal(control_file_set_system_identifier(bytes, 5, &err), STATUS_CORRUPT);
+	assert_int_equal(control_file_set_archive_recovery(bytes, 5, 1, &err), STATUS_CORRUPT);
+	assert_memory_equal(bytes, before, sizeof before);
+	assert_int_equal(control_file_read(fd, &control, &err), STATUS_CORRUPT);
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(symlink("/etc/hostname", path), 0);
 	assert_int_not_equal(control_file_read(fd, &control, &err), STATUS_OK);
@@ -186,8 +219,8 @@ int main(void)
 		cmocka_unit_test(known_formats),
 		cmocka_unit_test(other_formats_are_refused),
 		cmocka_unit_test(the_real_one_is_read_as_postgres_reads_it),
-		cmocka_unit_test(a_new_identity_is_accepted_by_postgres),
+		cmocka_unit_test(what_is_changed_is_what_postgres_reads),
 		cmocka_unit_test(a_damaged_one_is_left_alone),
 	};
-	return cmocka_run_group_tests(tests, fixture_set_up, fixture_tear_down);
+	return cmocka_run_group_tests(tests, cluster_set_up, cluster_tear_down);
 }

@@ -52,18 +52,6 @@ static void make(const struct fixture *f, const char *name, const char *content)
 	assert_int_equal(write(fd, content, strlen(content)), (ssize_t)strlen(content));
 }
 
-static status copy_tree(const struct fixture *f, copy_choose_fn choose, struct error *err)
-{
-	struct tree_copy copy = { .choose = choose, .uid = geteuid(), .gid = getegid() };
-	return tree_copy(&copy, f->from_fd, f->to_fd, err);
-}
-
-static bool has(const struct fixture *f, const char *name)
-{
-	struct stat st;
-	return fstatat(f->to_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
 static void sizes_and_holes(void **state)
 {
 	struct fixture *f = *state;
@@ -109,78 +97,6 @@ static void a_full_disk_says_so(void **state)
 	assert_int_equal(file_copy(from, to, "f", &err), STATUS_NO_SPACE);
 }
 
-static void a_tree_is_copied(void **state)
-{
-	struct fixture *f = *state;
-	struct error err;
-	assert_int_equal(mkdirat(f->from_fd, "a", 0755) | mkdirat(f->from_fd, "a/b", 0755), 0);
-	make(f, "a/b/c", "content");
-	make(f, "d", "");
-	assert_int_equal(mkfifoat(f->from_fd, "pipe", 0600), 0);
-	assert_int_equal(copy_tree(f, NULL, &err), STATUS_OK);
-	struct stat st;
-	assert_int_equal(fstatat(f->to_fd, "a/b/c", &st, 0), 0);
-	assert_int_equal(st.st_size, 7);
-	assert_int_equal(st.st_mode & 07777, 0600);
-	assert_int_equal(fstatat(f->to_fd, "a/b", &st, 0), 0);
-	assert_int_equal(st.st_mode & 07777, 0700);
-	assert_true(has(f, "d"));
-	assert_false(has(f, "pipe"));
-}
-
-static status choose(void *owner, const struct copy_entry *entry, enum copy_choice *ret, struct error *err)
-{
-	(void)owner;
-	if (strcmp(entry->path, "bad") == 0)
-		return error_set(err, STATUS_UNSUPPORTED, 0, "no");
-	*ret = strcmp(entry->path, "empty") == 0 ? COPY_EMPTY
-	       : strcmp(entry->name, "out") == 0 ? COPY_NOTHING
-	                                         : COPY_WHOLE;
-	return STATUS_OK;
-}
-
-static void what_is_not_chosen_is_left_out(void **state)
-{
-	struct fixture *f = *state;
-	struct error err;
-	assert_int_equal(mkdirat(f->from_fd, "empty", 0700) | mkdirat(f->from_fd, "full", 0700), 0);
-	make(f, "empty/x", "");
-	make(f, "full/out", "");
-	make(f, "full/in", "");
-	assert_int_equal(symlinkat("/etc/shadow", f->from_fd, "out"), 0);
-	assert_int_equal(copy_tree(f, choose, &err), STATUS_OK);
-	assert_true(has(f, "empty") && has(f, "full/in"));
-	assert_false(has(f, "empty/x") || has(f, "full/out") || has(f, "out"));
-}
-
-static void a_refused_entry_ends_the_copy(void **state)
-{
-	struct fixture *f = *state;
-	struct error err;
-	make(f, "bad", "");
-	assert_int_equal(copy_tree(f, choose, &err), STATUS_UNSUPPORTED);
-	assert_string_equal(err.message, "no");
-	assert_false(has(f, "bad"));
-}
-
-/* Guards against reading root's files through a link that the owner of the tree has planted. */
-static void links_are_never_followed(void **state)
-{
-	struct fixture *f = *state;
-	struct error err;
-	assert_int_equal(symlinkat("/etc/hostname", f->from_fd, "link"), 0);
-	assert_int_equal(copy_tree(f, NULL, &err), STATUS_UNSUPPORTED);
-	assert_false(has(f, "link"));
-	CLEANUP(buffer_done) struct buffer text = { 0 };
-	assert_int_equal(file_read_at(f->from_fd, "link", 100, &text, &err), STATUS_IO);
-	assert_int_equal(file_read_at(f->from_fd, "none", 100, &text, &err), STATUS_NOT_FOUND);
-	CLEANUP(free_text) char *path = xasprintf("%s/folder", f->path);
-	assert_int_equal(symlink("/etc", path), 0);
-	int fd = -1;
-	assert_int_not_equal(folder_open(path, &fd, &err), STATUS_OK);
-	assert_int_equal(fd, -1);
-}
-
 static void reading_has_a_limit(void **state)
 {
 	struct fixture *f = *state;
@@ -193,30 +109,13 @@ static void reading_has_a_limit(void **state)
 	assert_string_equal(all.data, "12345678");
 }
 
-static void depth_has_a_limit(void **state)
-{
-	struct fixture *f = *state;
-	struct error err;
-	CLEANUP(buffer_done) struct buffer path = { 0 };
-	for (int i = 0; i < 20; i++) {
-		buffer_append_text(&path, i ? "/d" : "d");
-		assert_int_equal(mkdirat(f->from_fd, path.data, 0700), 0);
-	}
-	assert_int_equal(copy_tree(f, NULL, &err), STATUS_LIMIT);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(sizes_and_holes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(files_without_a_size_are_read, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_full_disk_says_so, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_tree_is_copied, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(what_is_not_chosen_is_left_out, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_refused_entry_ends_the_copy, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(links_are_never_followed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(reading_has_a_limit, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(depth_has_a_limit, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
