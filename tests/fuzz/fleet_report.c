@@ -55,6 +55,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct error err = { 0 };
 	if (fleet_report_lock_pid(line) < 0)
 		abort();
+	struct fleet_point_report point;
+	bool is_point = false;
+	status st = fleet_report_parse_point(line, &is_point, &point, &err);
+	if (st != STATUS_OK && (st != STATUS_INVALID || !is_point || err.message[0] == '\0'))
+		abort();
+	if (st == STATUS_OK && is_point) {
+		check_text(point.failure.message);
+		if (point.id < 0 || (point.failure.code == STATUS_OK &&
+		                            (point.point.lsn == 0 || point.point.timeline == 0 ||
+		                                    point.point.number < 0)))
+			abort();
+	}
 	if (fleet_report_parse(line, &report, &err) != STATUS_OK) {
 		if (err.code != STATUS_INVALID || err.message[0] == '\0')
 			abort();
@@ -64,6 +76,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	        report.last_active_usec < 0)
 		abort();
 	check_text(report.reason);
+	check_text(report.storage.alarm);
+	if (report.storage.points < 0 || report.storage.depth < 0 || report.storage.logical_bytes < 0)
+		abort();
 	check_again(&report);
 	return 0;
 }

@@ -202,7 +202,16 @@ void outcome_done(void *arg, const char *uid, const struct error *err)
 		outcome->forget_status = fleet_forget(outcome->fixture->fleet, uid, &outcome->err);
 }
 
-#define CALL(name)                                                                                           \
+static void point_done(void *arg, const char *uid, const struct fleet_point *point, const struct error *err)
+{
+	struct outcome *outcome = arg;
+	assert_true((point == NULL) == (err != NULL));
+	outcome_done(arg, uid, err);
+	if (point)
+		outcome->point = *point;
+}
+
+#define CALL(name, done)                                                                                     \
 	void fixture_##name(struct fixture *f, const char *uid, struct outcome *outcome)                     \
 	{                                                                                                    \
 		bool forgets = outcome->forgets;                                                             \
@@ -210,13 +219,15 @@ void outcome_done(void *arg, const char *uid, const struct error *err)
 		outcome->fixture = f;                                                                        \
 		outcome->forgets = forgets;                                                                  \
 		f->is_in_call = true;                                                                        \
-		fleet_##name(f->fleet, uid, outcome_done, outcome);                                          \
+		fleet_##name(f->fleet, uid, done, outcome);                                                  \
 		f->is_in_call = false;                                                                       \
 	}
 
-CALL(open)
-CALL(suspend)
-CALL(apply)
+CALL(open, outcome_done)
+CALL(suspend, outcome_done)
+CALL(apply, outcome_done)
+CALL(point, point_done)
+CALL(flush, point_done)
 
 void fixture_await(struct fixture *f, struct outcome *outcome)
 {

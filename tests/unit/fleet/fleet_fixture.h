@@ -40,6 +40,7 @@ struct outcome {
 	bool has_failed;
 	bool forgets; /* forgets the endpoint from inside the callback */
 	status forget_status;
+	struct fleet_point point; /* of a point or flush */
 };
 
 int fixture_set_up(void **state);
@@ -58,6 +59,8 @@ void outcome_clear(struct outcome *outcome);
 void fixture_open(struct fixture *f, const char *uid, struct outcome *outcome);
 void fixture_suspend(struct fixture *f, const char *uid, struct outcome *outcome);
 void fixture_apply(struct fixture *f, const char *uid, struct outcome *outcome);
+void fixture_point(struct fixture *f, const char *uid, struct outcome *outcome);
+void fixture_flush(struct fixture *f, const char *uid, struct outcome *outcome);
 void fixture_await(struct fixture *f, struct outcome *outcome); /* runs the loop until it was called; once */
 void fixture_await_state(struct fixture *f, const char *uid, enum fleet_state state);
 void fixture_await_file(struct fixture *f, const char *uid, const char *name);

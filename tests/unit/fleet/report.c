@@ -32,6 +32,74 @@ static void reads_a_whole_line(void **state)
 	assert_false(fleet_report_is_last(&report));
 }
 
+static void reads_storage(void **state)
+{
+	(void)state;
+	struct fleet_report report;
+	struct error err;
+	const char *line =
+	        "{\"state\":\"ready\",\"storage\":{\"points\":12,\"newest_lsn\":\"0/1A2B3C8\","
+	        "\"replay_estimate_ms\":120.5,\"replay_speed_mb_s\":140,\"depth\":5,\"open_pages\":1200,"
+	        "\"logical_bytes\":4096,\"alarm\":\"the archive\\nis stuck\",\"new\":[]}}";
+	assert_int_equal(fleet_report_parse(slice_from_text(line), &report, &err), STATUS_OK);
+	assert_true(report.storage.is_known);
+	assert_int_equal(report.storage.points, 12);
+	assert_int_equal(report.storage.newest_lsn, 0x1A2B3C8);
+	assert_true(report.storage.replay_estimate_ms == 120.5 && report.storage.replay_speed_mb_s == 140);
+	assert_int_equal(
+	        report.storage.depth + report.storage.open_pages + report.storage.logical_bytes, 5301);
+	assert_string_equal(report.storage.alarm, "the archive?is stuck");
+	static const char *const bad[] = { "{\"state\":\"ready\",\"storage\":1}",
+		"{\"state\":\"ready\",\"storage\":{\"points\":-1}}",
+		"{\"state\":\"ready\",\"storage\":{\"newest_lsn\":\"x\"}}",
+		"{\"state\":\"ready\",\"storage\":{\"replay_estimate_ms\":-1}}",
+		"{\"state\":\"ready\",\"storage\":{\"alarm\":1}}" };
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(fleet_report_parse(slice_from_text(bad[i]), &report, &err), STATUS_INVALID);
+}
+
+static void reads_points(void **state)
+{
+	(void)state;
+	struct fleet_point_report report;
+	struct error err;
+	bool is_point = true;
+	assert_int_equal(
+	        fleet_report_parse_point(slice_from_text("{\"state\":\"ready\"}"), &is_point, &report, &err),
+	        STATUS_OK);
+	assert_false(is_point);
+	assert_int_equal(
+	        fleet_report_parse_point(slice_from_text("garbage"), &is_point, &report, &err), STATUS_OK);
+	assert_false(is_point);
+	const char *line = "{\"point\":{\"id\":7,\"number\":12,\"lsn\":\"16/1A2B3C8\",\"timeline\":3,"
+	                   "\"time_usec\":1795375728453065}}";
+	assert_int_equal(
+	        fleet_report_parse_point(slice_from_text(line), &is_point, &report, &err), STATUS_OK);
+	assert_true(is_point);
+	assert_int_equal(report.id, 7);
+	assert_int_equal(report.point.number, 12);
+	assert_true(report.point.lsn == 0x1601A2B3C8);
+	assert_int_equal(report.point.timeline, 3);
+	assert_int_equal(report.failure.code, STATUS_OK);
+	line = "{\"point\":{\"id\":8,\"error\":{\"code\":\"IO\",\"message\":\"bad disk\"}}}";
+	assert_int_equal(
+	        fleet_report_parse_point(slice_from_text(line), &is_point, &report, &err), STATUS_OK);
+	assert_int_equal(report.failure.code, STATUS_IO);
+	assert_string_equal(report.failure.message, "bad disk");
+	static const char *const bad[] = { "{\"point\":{}}", "{\"point\":{\"id\":1}}",
+		"{\"point\":{\"id\":-1,\"lsn\":\"0/1\",\"timeline\":1}}",
+		"{\"point\":{\"id\":1,\"lsn\":\"0/0\",\"timeline\":1}}",
+		"{\"point\":{\"id\":1,\"lsn\":\"0/1\",\"timeline\":0}}",
+		"{\"point\":{\"id\":1,\"lsn\":\"0/1\",\"timeline\":4294967296}}",
+		"{\"point\":{\"id\":1,\"lsn\":\"0/1\",\"timeline\":1,\"number\":\"x\"}}",
+		"{\"point\":{\"id\":1,\"error\":\"IO\"}}" };
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		assert_int_equal(fleet_report_parse_point(slice_from_text(bad[i]), &is_point, &report, &err),
+		        STATUS_INVALID);
+		assert_true(is_point);
+	}
+}
+
 static void reads_what_is_least(void **state)
 {
 	(void)state;
@@ -192,6 +260,8 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_a_whole_line),
 		cmocka_unit_test(reads_what_is_least),
+		cmocka_unit_test(reads_storage),
+		cmocka_unit_test(reads_points),
 		cmocka_unit_test(refuses_what_is_odd),
 		cmocka_unit_test(a_reason_cannot_forge_anything),
 		cmocka_unit_test(finds_the_pid_of_a_lock),

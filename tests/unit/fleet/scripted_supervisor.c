@@ -13,6 +13,7 @@
  *   facts           write what it was born with to computes/UID/facts
  *   serve           serve for ever: "suspend" ends it cleanly, "apply" applies the revision in the file "revision"
  *   refuse_apply    "apply" is answered with a reason
+ *   refuse_point    "point" and "flush" are answered with an error; ignore_point: not at all
  *   stubborn        "suspend" is ignored
  *   silent          nobody is accepted from now on; deaf: the listening socket is closed
  *   heard           go on when somebody is connected
@@ -43,7 +44,8 @@ struct supervisor {
 	int count;
 	char state[32], reason[256];
 	int revision;
-	bool is_silent, is_stubborn, refuses_apply;
+	int points; /* made so far */
+	bool is_silent, is_stubborn, refuses_apply, refuses_point, ignores_point;
 };
 
 static void die(const char *what)
@@ -115,8 +117,33 @@ static void apply(struct supervisor *sv)
 	say(sv, sv->state);
 }
 
-static void obey(struct supervisor *sv, const char *line)
+/* LSN 0/1000 + the request's number, restore points counted; on timeline 3. */
+static void make_point(struct supervisor *sv, int fd, const char *line, bool is_flush)
 {
+	const char *id_text = strstr(line, "\"id\":");
+	int id = id_text ? atoi(id_text + 5) : -1;
+	if (sv->ignores_point)
+		return;
+	CLEANUP(free_text)
+	char *answer =
+	        sv->refuses_point
+	                ? xasprintf(
+	                          "{\"point\":{\"id\":%d,\"error\":{\"code\":\"NO_SPACE\",\"message\":\"the "
+	                          "disk is full\"}}}",
+	                          id)
+	                : xasprintf("{\"point\":{\"id\":%d,\"number\":%d,\"lsn\":\"0/%X\",\"timeline\":3,"
+	                            "\"time_usec\":1795375728453065}}",
+	                          id, is_flush ? 0 : ++sv->points, 0x1000 + id);
+	send_to(fd, answer);
+}
+
+static void obey(struct supervisor *sv, int fd, const char *line)
+{
+	if (strstr(line, "\"point\"") || strstr(line, "\"flush\"")) {
+		append(sv, "asked", line);
+		make_point(sv, fd, line, strstr(line, "\"flush\"") != NULL);
+		return;
+	}
 	if (strstr(line, "\"apply\"")) {
 		apply(sv);
 	} else if (strstr(line, "\"suspend\"") && !sv->is_stubborn) {
@@ -151,7 +178,7 @@ static void listen_to(struct supervisor *sv, int i)
 	in->data[in->len] = '\0';
 	for (char *end; in->len > 0 && (end = memchr(in->data, '\n', in->len));) {
 		*end = '\0';
-		obey(sv, in->data);
+		obey(sv, sv->fds[i], in->data);
 		buffer_consume(in, (size_t)(end - in->data) + 1);
 	}
 }
@@ -250,6 +277,10 @@ static bool perform_end(struct supervisor *sv, const char *word, const char *arg
 		sv->is_stubborn = true;
 	else if (strcmp(word, "refuse_apply") == 0)
 		sv->refuses_apply = true;
+	else if (strcmp(word, "refuse_point") == 0)
+		sv->refuses_point = true;
+	else if (strcmp(word, "ignore_point") == 0)
+		sv->ignores_point = true;
 	else
 		return false;
 	return true;
@@ -326,7 +357,7 @@ int main(int argc, char **argv)
 		if (argument)
 			*argument++ = '\0';
 		for (char *c = argument; c && *c; c++)
-			if (*c == '_')
+			if (*c == '_' && strcmp(word, "until") != 0)
 				*c = ' ';
 		perform(&sv, word, argument ? argument : "");
 	}
