@@ -349,7 +349,8 @@ static void finish_replay(struct image *image)
 			continue; /* not reachable, and nothing that we make */
 		if (inode->open)
 			(void)atomic_fetch_add(&epoch->page_count, inode->open->map.page_count);
-		if (inode->base.name_count > 0 && S_ISREG(inode->base.attributes.mode))
+		inode->is_counted = inode->base.name_count > 0 && S_ISREG(inode->base.attributes.mode);
+		if (inode->is_counted)
 			(void)atomic_fetch_add(&image->logical_bytes, (int64_t)inode->base.attributes.size);
 		image_remove_if_unused(image, inode);
 	}
@@ -357,9 +358,24 @@ static void finish_replay(struct image *image)
 	image->generation++;
 }
 
+/*
+ * A process that was killed may have replaced the stack without making that durable. Nothing may be built on what a power loss could
+ * take back: the layer that it names would be forgotten.
+ */
+static status sync_stacks(struct image *image, struct error *err)
+{
+	CLEANUP(close_folder)
+	int fd = disk_open(store_folder(image->store), "stacks", O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0 || disk_sync(fd) < 0)
+		return error_set(err, STATUS_IO, errno, "could not sync the folder of stacks");
+	return STATUS_OK;
+}
+
 static status open_image(struct image *image, struct error *err)
 {
 	status s = take_lock(image, err);
+	if (s == STATUS_OK)
+		s = sync_stacks(image, err);
 	if (s == STATUS_OK)
 		s = stack_read(image->store, image->volume_id, &image->stack, err);
 	if (s == STATUS_OK && image->stack.count == 0)

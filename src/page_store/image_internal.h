@@ -54,6 +54,7 @@ struct image_inode {
 	pthread_mutex_t lock;
 	pthread_cond_t is_synced; /* is_syncing has ended */
 	bool is_syncing;          /* pages may be committing */
+	bool is_counted;          /* its size in image.logical_bytes: it has a name, or is about to lose it */
 	struct page_map map;
 	uint32_t map_generation;
 	struct unsealed *open, *sealing;

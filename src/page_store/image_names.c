@@ -293,6 +293,7 @@ static int make(struct image *image, uint64_t parent, const char *name,
 		struct inode *inode = file_tree_add(image->tree, file_tree_next_inode(image->tree),
 		        &inherited, target ? slice_from_text(target) : (struct slice){ 0 });
 		file_tree_add_name(image->tree, folder, slice_from_text(name), inode);
+		image_inode_of(inode)->is_counted = S_ISREG(inherited.mode);
 		CLEANUP(buffer_done) struct buffer changes = { 0 };
 		file_tree_encode_inode(inode, &changes);
 		encode_name(&changes, folder, name, inode);
@@ -375,8 +376,10 @@ static void lose_name(struct image *image, struct inode *inode, int64_t now)
 	struct image_inode *of_image = image_inode_of(inode);
 	(void)pthread_mutex_lock(&of_image->lock);
 	inode->attributes.ctime_nsec = now;
-	if (inode->name_count == 0 && S_ISREG(inode->attributes.mode))
+	if (inode->name_count == 0 && of_image->is_counted) {
+		of_image->is_counted = false;
 		(void)atomic_fetch_sub(&image->logical_bytes, (int64_t)inode->attributes.size);
+	}
 	(void)pthread_mutex_unlock(&of_image->lock);
 	image_remove_if_unused(image, of_image);
 }

@@ -448,7 +448,9 @@ static int clear_tail(struct image *image, struct image_inode *inode, struct uns
 
 void image_set_size(struct image *image, struct image_inode *inode, uint64_t size)
 {
-	(void)atomic_fetch_add(&image->logical_bytes, (int64_t)size - (int64_t)inode->base.attributes.size);
+	if (inode->is_counted)
+		(void)atomic_fetch_add(
+		        &image->logical_bytes, (int64_t)size - (int64_t)inode->base.attributes.size);
 	inode->base.attributes.size = size;
 }
 

@@ -116,6 +116,7 @@ PRINTF_LIKE(1) static void note(const char *fmt, ...)
 PRINTF_LIKE(1) static void wrong(const char *fmt, ...)
 {
 	va_list args;
+	(void)fflush(stdout);
 	va_start(args, fmt);
 	fprintf(stderr, "model: seed %llu, step %u: ", (unsigned long long)model.seed, model.step);
 	vfprintf(stderr, fmt, args);
@@ -405,8 +406,15 @@ static void resolve_names(void)
 		model.history[0] = found;
 		model.history_count = 1;
 		forget_files();
+		for (struct file *file = model.files; file; file = file->next)
+			file->last_names = found.number; /* later numbers are given once more */
 		return;
 	}
+	for (unsigned i = 0; i < NAMES && model.is_verbose; i++)
+		printf("name %u: inode %llu; at the last sync %llu, before the crash %llu\n", i,
+		        (unsigned long long)of[i],
+		        (unsigned long long)(model.history[0].of[i] ? model.history[0].of[i]->inode : 0),
+		        (unsigned long long)(names_now()->of[i] ? names_now()->of[i]->inode : 0));
 	wrong("after a crash, names are as they were at no moment since the last sync");
 }
 
