@@ -232,6 +232,33 @@ static status check_metadata_is_there(
 	return st;
 }
 
+/*
+ * Volumes from before the page store are files that this Tarn cannot run. Nothing is changed then, above all not metadata.db: the Tarn that
+ * made them can still be started.
+ */
+static status check_volumes(const struct data_directory *dd, struct error *err)
+{
+	CLEANUP(free_text) char *path = data_directory_path(dd, "volumes");
+	DIR *dir = opendir(path);
+	status st = STATUS_OK;
+	for (struct dirent *entry; dir && st == STATUS_OK && (entry = readdir(dir));) {
+		char store[STORE_ID_MAX + 1];
+		struct error problem;
+		if (strchr(entry->d_name, '.')) /* half-made ones too: the sweep's */
+			continue;
+		if (volume_find_store(dd, entry->d_name, store, &problem) != STATUS_UNSUPPORTED)
+			continue; /* what is wrong with a single one is told when it is opened */
+		st = error_set(
+		        err, STATUS_UNSUPPORTED, 0, "data directory \"%s\": %s", dd->path, problem.message);
+		error_hint(err, "Nothing has been changed. Dump its databases with the Tarn that made it, "
+		                "and load them into a "
+		                "new data directory.");
+	}
+	if (dir)
+		(void)closedir(dir);
+	return st;
+}
+
 static status open_metadata(struct control *control, struct error *err)
 {
 	CLEANUP(free_text) char *path = data_directory_path(control->dd, "metadata.db");
@@ -350,7 +377,9 @@ static void raise_descriptor_limit(void)
 static status open_all(struct control *control, struct error *err)
 {
 	CLEANUP(free_text) char *key_path = data_directory_path(control->dd, "token.key");
-	status st = token_key_load(key_path, &control->token_key, err);
+	status st = check_volumes(control->dd, err);
+	if (st == STATUS_OK)
+		st = token_key_load(key_path, &control->token_key, err);
 	if (st == STATUS_OK)
 		st = open_metadata(control, err);
 	if (st != STATUS_OK)
