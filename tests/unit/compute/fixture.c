@@ -184,6 +184,20 @@ void supervised_order(struct supervised *s, const char *order)
 	assert_int_equal(write(s->fd, line, strlen(line)), (ssize_t)strlen(line));
 }
 
+const char *supervised_ask(struct supervised *s, const char *what, int id)
+{
+	CLEANUP(free_text) char *question = xasprintf("{\"do\":\"%s\",\"id\":%d}\n", what, id);
+	CLEANUP(free_text) char *answer = xasprintf("{\"point\":{\"id\":%d,", id);
+	assert_int_equal(write(s->fd, question, strlen(question)), (ssize_t)strlen(question));
+	const char *line;
+	do {
+		line = supervised_next(s, WAIT_LIMIT_MS);
+		if (!line)
+			fail_msg("no answer to %s", question);
+	} while (strncmp(line, answer, strlen(answer)) != 0);
+	return line;
+}
+
 int supervised_end(struct supervised *s)
 {
 	int exit_status = 0;

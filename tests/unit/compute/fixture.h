@@ -62,6 +62,8 @@ const char *supervised_wait(struct supervised *s, const char *state);
 /* The next line, whatever it says; NULL when the connection was closed. */
 const char *supervised_next(struct supervised *s, int timeout_ms);
 void supervised_order(struct supervised *s, const char *order);
+/* Asks for a "point" or a "flush"; returns the answer's line, within 60 seconds. */
+const char *supervised_ask(struct supervised *s, const char *what, int id);
 /* Waits for the process's end; returns its exit status as of waitpid(). Closes the connection. */
 int supervised_end(struct supervised *s);
 /* suspend, "stopped", exit code 0 */

@@ -10,10 +10,13 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <yyjson.h>
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/number.h"
 #include "fixture.h"
+#include "page_store/restore_point.h"
 #include "page_store/volume.h"
 
 /* Starts endpoint and volume of one test, both named so; waits until it is ready. */
@@ -222,6 +225,209 @@ static void kills_lose_nothing(void **state)
 	must(volume_destroy(f->dd, "br-k", &err), &err);
 }
 
+static bool is_alive(pid_t pid)
+{
+	CLEANUP(free_text) char *path = xasprintf("/proc/%d/exe", (int)pid);
+	char target[8];
+	return readlink(path, target, sizeof target) > 0; /* a zombie has no program */
+}
+
+/* Of a session that was open when the mount was lost: no answer may come from it any more. */
+static bool gives_an_answer(PGconn *connection)
+{
+	PGresult *result = PQexec(connection, "SELECT count(*) FROM t");
+	bool has_answer = PQresultStatus(result) == PGRES_TUPLES_OK;
+	PQclear(result);
+	return has_answer;
+}
+
+static void a_lost_mount_takes_its_postgres_along(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	fixture_make_volume(f, "br-m");
+	struct supervised s = start_ready(f, &(struct spec_text){ .uid = "ep-m", .volume = "br-m" });
+	PGconn *connection = supervised_connect(&s, "admin@localhost");
+	run(connection, "CREATE TABLE t (i int)");
+	for (int round = 1; round <= 3; round++) {
+		run(connection, "INSERT INTO t SELECT generate_series(1, 1000)");
+		CLEANUP(free_text) char *backend = value_of(connection, "SELECT pg_backend_pid()");
+		pid_t postmaster = supervised_postgres(&s), pagefs = supervised_pagefs(&s);
+		/* A stopped postmaster can end nobody: the supervisor must find the backends itself. */
+		if (round == 2)
+			assert_int_equal(kill(postmaster, SIGSTOP), 0);
+		assert_int_equal(kill(pagefs, SIGKILL), 0);
+		int64_t begun = clock_monotonic_usec();
+		while (is_alive(postmaster) || is_alive((pid_t)atoi(backend))) {
+			if (clock_monotonic_usec() - begun > 5 * USEC_PER_SEC)
+				fail_msg("Postgres lives on a mount that is gone");
+		}
+		print_message(
+		        "Postgres was dead after %.1f ms\n", (double)(clock_monotonic_usec() - begun) / 1e3);
+		assert_false(gives_an_answer(connection));
+		PQfinish(connection);
+		(void)supervised_wait(&s, "starting");
+		(void)supervised_wait(&s, "ready");
+		assert_true(supervised_pagefs(&s) != pagefs);
+		connection = supervised_connect(&s, "admin@localhost");
+		CLEANUP(free_text) char *rows = value_of(connection, "SELECT count(*) FROM t");
+		assert_int_equal(atoi(rows), round * 1000);
+	}
+	PQfinish(connection);
+	/* Both at once, and then the supervisor, too. */
+	assert_int_equal(kill(supervised_postgres(&s), SIGKILL), 0);
+	assert_int_equal(kill(supervised_pagefs(&s), SIGKILL), 0);
+	(void)supervised_wait(&s, "starting");
+	(void)supervised_wait(&s, "ready");
+	pid_t pagefs = supervised_pagefs(&s);
+	supervised_kill(&s);
+	s = start_ready(f, &(struct spec_text){ .uid = "ep-m", .volume = "br-m" });
+	assert_false(is_alive(pagefs));
+	connection = supervised_connect(&s, "admin@localhost");
+	CLEANUP(free_text) char *rows = value_of(connection, "SELECT count(*) FROM t");
+	assert_string_equal(rows, "3000");
+	PQfinish(connection);
+	supervised_stop(&s);
+	struct error err;
+	must(volume_destroy(f->dd, "br-m", &err), &err);
+}
+
+static uint64_t member_of(const char *line, const char *member)
+{
+	yyjson_doc *doc = yyjson_read(line, strlen(line), 0);
+	yyjson_val *point = yyjson_obj_get(yyjson_doc_get_root(doc), "point");
+	yyjson_val *value = yyjson_obj_get(point, member);
+	uint64_t number = yyjson_get_uint(value);
+	uint64_t lsn = 0;
+	if (yyjson_is_str(value) &&
+	        !lsn_parse((struct slice){ (const uint8_t *)yyjson_get_str(value), yyjson_get_len(value) },
+	                &lsn))
+		fail_msg("no LSN: %s", line);
+	if (!value)
+		fail_msg("no \"%s\" in %s", member, line);
+	yyjson_doc_free(doc);
+	return lsn ? lsn : number;
+}
+
+static uint64_t lsn_of(PGconn *connection, const char *statement)
+{
+	CLEANUP(free_text) char *text = value_of(connection, statement);
+	uint64_t lsn;
+	assert_true(lsn_parse(slice_from_text(text), &lsn));
+	return lsn;
+}
+
+/* The points of a volume: how many, and the newest. */
+static size_t newest_point(const struct fixture *f, const char *volume, struct restore_point *ret)
+{
+	CLEANUP(store_closep) struct store *store = NULL;
+	struct error err;
+	uint64_t *numbers;
+	size_t count;
+	must(store_open(f->dd, FIXTURE_STORE, &store, &err), &err);
+	must(restore_point_list(store, volume, &numbers, &count, &err), &err);
+	must(restore_point_newest(store, volume, ret, &err), &err);
+	free(numbers);
+	return count;
+}
+
+static void points_and_flushes_are_answered(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	fixture_make_volume(f, "br-p");
+	struct supervised s = start_ready(f, &(struct spec_text){ .uid = "ep-p", .volume = "br-p" });
+	PGconn *connection = supervised_connect(&s, "admin@localhost");
+	run(connection, "SET synchronous_commit = off; CREATE TABLE t (i int); INSERT INTO t VALUES (1)");
+	uint64_t before = lsn_of(connection, "SELECT pg_current_wal_insert_lsn()");
+	/* A commit that nobody has flushed is before the flush. */
+	uint64_t flushed = member_of(supervised_ask(&s, "flush", 4711), "lsn");
+	assert_true(flushed >= before);
+	assert_true(lsn_of(connection, "SELECT pg_current_wal_flush_lsn()") >= flushed);
+	assert_int_equal(member_of(s.line, "number"), 0);
+	assert_int_equal(member_of(s.line, "timeline"), 1);
+
+	run(connection, "INSERT INTO t VALUES (2)");
+	before = lsn_of(connection, "SELECT pg_current_wal_insert_lsn()");
+	int64_t asked_usec = clock_wall_usec();
+	uint64_t number = member_of(supervised_ask(&s, "point", 1), "number");
+	assert_true(member_of(s.line, "lsn") > before);
+	assert_true((int64_t)member_of(s.line, "time_usec") >= asked_usec);
+	struct restore_point point = { 0 };
+	(void)newest_point(f, "br-p", &point);
+	assert_int_equal(point.number, number);
+	assert_int_equal(point.end_lsn, member_of(s.line, "lsn"));
+	assert_true(point.redo_lsn >= before && point.redo_lsn < point.end_lsn);
+	assert_false(point.is_shut_down || point.needs_hygiene);
+	restore_point_done(&point);
+	/* Nothing has happened since: the same one is the answer. */
+	assert_int_equal(member_of(supervised_ask(&s, "point", 2), "number"), number);
+	run(connection, "INSERT INTO t VALUES (3)");
+	assert_int_equal(member_of(supervised_ask(&s, "point", 3), "number"), number + 1);
+
+	/* What a clone must be rid of is seen. */
+	CLEANUP(free_text) char *socket = supervised_socket(&s);
+	PGconn *admin = supervised_connect(&s, "cloud_admin");
+	run(admin, "CREATE SUBSCRIPTION s CONNECTION 'host=/nowhere' PUBLICATION p WITH (connect = false)");
+	(void)supervised_ask(&s, "point", 4);
+	(void)newest_point(f, "br-p", &point);
+	assert_true(point.needs_hygiene);
+	restore_point_done(&point);
+	PQfinish(admin);
+	PQfinish(connection);
+	supervised_stop(&s);
+	size_t count = newest_point(f, "br-p", &point);
+	assert_true(count >= 4 && point.is_shut_down && point.needs_hygiene);
+	restore_point_done(&point);
+
+	/* One who asks too early is told so. */
+	s = supervised_start(f, "ep-p");
+	assert_non_null(strstr(supervised_ask(&s, "point", 9), "\"code\":\"UNAVAILABLE\""));
+	(void)supervised_wait(&s, "ready");
+	supervised_stop(&s);
+	struct error err;
+	must(volume_destroy(f->dd, "br-p", &err), &err);
+}
+
+static void idle_suspends_do_not_pile_up(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	const struct spec_text spec = { .uid = "ep-i", .volume = "br-i" };
+	fixture_make_volume(f, "br-i");
+	struct supervised s = start_ready(f, &spec);
+	PGconn *connection = supervised_connect(&s, "admin@localhost");
+	run(connection, "CREATE TABLE t (i int); INSERT INTO t VALUES (1)");
+	PQfinish(connection);
+	supervised_stop(&s);
+	struct restore_point used = { 0 }, idle = { 0 };
+	size_t count = newest_point(f, "br-i", &used);
+	CLEANUP(free_text) char *archive = data_directory_path(f->dd, "volumes/br-i/archive");
+	int64_t space_before, space_after;
+	struct error err;
+	must(tree_space(archive, &space_before, &err), &err);
+	for (int i = 0; i < 4; i++) {
+		s = start_ready(f, &spec);
+		supervised_stop(&s);
+	}
+	assert_int_equal(newest_point(f, "br-i", &idle), count);
+	/* The last one is the newest, and as good for every moment since the rows were written. */
+	assert_true(idle.end_lsn > used.end_lsn && idle.is_shut_down && !idle.needs_hygiene);
+	assert_int_equal(idle.time_usec, used.time_usec);
+	/* A segment for each, of which a few pages take space. */
+	must(tree_space(archive, &space_after, &err), &err);
+	assert_true(space_after - space_before < 4 * 65536);
+
+	s = start_ready(f, &spec);
+	connection = supervised_connect(&s, "admin@localhost");
+	run(connection, "INSERT INTO t VALUES (2)");
+	PQfinish(connection);
+	supervised_stop(&s);
+	restore_point_done(&used);
+	assert_int_equal(newest_point(f, "br-i", &used), count + 1); /* nobody's work is thrown away */
+	assert_true(used.time_usec > idle.time_usec);
+	restore_point_done(&used);
+	restore_point_done(&idle);
+	must(volume_destroy(f->dd, "br-i", &err), &err);
+}
+
 static double seconds_until_stopped(struct supervised *s)
 {
 	int64_t begun = clock_monotonic_usec();
@@ -343,6 +549,9 @@ int main(void)
 		cmocka_unit_test(only_one_of_each),
 		cmocka_unit_test(changes_are_applied_or_refused),
 		cmocka_unit_test(kills_lose_nothing),
+		cmocka_unit_test(a_lost_mount_takes_its_postgres_along),
+		cmocka_unit_test(points_and_flushes_are_answered),
+		cmocka_unit_test(idle_suspends_do_not_pile_up),
 		cmocka_unit_test(sleeps_only_when_nobody_uses_it),
 		cmocka_unit_test(members_create_extensions_and_others_do_not),
 	};
