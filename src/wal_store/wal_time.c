@@ -176,7 +176,7 @@ static bool is_at_end(const char *output, uint64_t end)
 		if (read_lsn(&at, &lsn) && lsn > farthest)
 			farthest = lsn;
 	}
-	return farthest < end && farthest + RECORD_HEADER > end;
+	return farthest <= end && farthest + RECORD_HEADER > end;
 }
 
 /* Every record that is whole in [start, end). */

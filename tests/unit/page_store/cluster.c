@@ -132,8 +132,9 @@ static void run_postgres(const struct cluster_fixture *f, const char *id, const 
 	CLEANUP(free_text) char *hba = xasprintf("hba_file=%s/hba.conf", sockets);
 	const char *const argv[] = { program, "-D", data, "-c", socket_setting, "-c",
 		"listen_addresses=", "-c", timeline, "-c", prepared, "-c", "restore_command=false", "-c",
-		"hot_standby=off", "-c", "wal_level=logical", "-c", hba, "-c", "wal_recycle=off", "-c",
-		"checkpoint_timeout=1h", "-c", "autovacuum=off", "-c", "shared_buffers=16MB", NULL };
+		"hot_standby=off", "-c", "wal_level=logical", "-c", hba, "-c", "track_commit_timestamp=on",
+		"-c", "wal_recycle=off", "-c", "checkpoint_timeout=1h", "-c", "autovacuum=off", "-c",
+		"shared_buffers=16MB", NULL };
 	int log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0644);
 	if (log_fd < 0 || dup2(log_fd, 1) < 0 || dup2(log_fd, 2) < 0 || !system_user_become(user) ||
 	        prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || setpgid(0, 0) < 0)
