@@ -155,6 +155,29 @@ static void migrates_from_the_start_of_each_version(void **state)
 	}
 }
 
+/* A branch of version 1 keeps its volume, which had its uid for a name. */
+static void old_branches_keep_their_volumes(void **state)
+{
+	struct fixture *f = *state;
+	run_raw(f, schema_migrations[0]);
+	run_raw(f, "INSERT INTO project(project_id, uid, owner, create_usec, update_usec, display_name, "
+	           "pg_version,"
+	           " history_retention_usec, min_cu, max_cu, pg_settings, enable_pg_native_login, "
+	           "default_branch_uid,"
+	           " custom_tags, next_timeline) VALUES ('p', 'u', 'o', 1, 1, 'p', 17, 1, 1, 1, '{}', 0, "
+	           "'br-1', '[]', 2);"
+	           "INSERT INTO branch(project, branch_id, uid, create_usec, update_usec, is_protected, "
+	           "is_ready,"
+	           " state_change_usec, timeline, revision) VALUES (1, 'production', 'br-1', 1, 1, 0, 1, 1, "
+	           "0, 1),"
+	           " (1, 'dev', 'br-2', 1, 1, 0, 1, 1, 2, 1);"
+	           "PRAGMA user_version = 1");
+	metadata_close(open_it(f));
+	assert_int_equal(
+	        raw_number(f, "SELECT count(*) FROM branch WHERE volume_id = uid AND next_volume = 1"), 2);
+	assert_int_equal(raw_number(f, "PRAGMA user_version"), schema_version);
+}
+
 static void refuses_a_newer_version_untouched(void **state)
 {
 	struct fixture *f = *state;
@@ -247,6 +270,7 @@ int main(void)
 		TEST(opens_again_with_all_it_held),
 		TEST(what_is_not_committed_is_gone),
 		TEST(migrates_from_the_start_of_each_version),
+		TEST(old_branches_keep_their_volumes),
 		TEST(refuses_a_newer_version_untouched),
 		TEST(refuses_what_is_no_database),
 		TEST(knows_a_token_by_its_hash_only),

@@ -11,8 +11,10 @@
 #include "metadata/branch_row.h"
 #include "metadata/database_row.h"
 #include "metadata/endpoint_row.h"
+#include "metadata/operation_row.h"
 #include "metadata/project_row.h"
 #include "metadata/role_row.h"
+#include "metadata/snapshot_row.h"
 
 struct fixture {
 	char folder[32];
@@ -251,6 +253,169 @@ static void the_next_due_time_is_the_earliest(void **state)
 	assert_int_equal(branch_row_next(&st, &child, &err), STATUS_NOT_FOUND);
 }
 
+static void a_branch_reads_as_written(void **state)
+{
+	struct fixture *f = *state;
+	struct error err;
+	struct branch_row row = new_branch(f->project.id, "dev", "br-2"), got;
+	strcpy(row.origin_volume, "br-1");
+	row.origin_lsn = UINT64_MAX - 5; /* above what a signed number holds */
+	strcpy(row.source_snapshot, "nightly");
+	row.is_resetting = true;
+	assert_int_equal(branch_row_insert(f->md, &row, &err), STATUS_OK);
+	assert_int_equal(branch_row_find(f->md, f->project.id, "dev", &got, &err), STATUS_OK);
+	assert_string_equal(got.volume_id, "br-2"); /* unless another is given */
+	assert_int_equal(got.next_volume, 1);
+	assert_string_equal(got.origin_volume, "br-1");
+	assert_true(got.origin_lsn == UINT64_MAX - 5);
+	assert_string_equal(got.source_snapshot, "nightly");
+	assert_true(got.is_resetting);
+	const struct branch_space space = { .logical = 1, .own = 2, .shared = 3, .history = 4 };
+	assert_int_equal(branch_row_note_space(f->md, got.id, &space, &err), STATUS_OK);
+	assert_int_equal(
+	        branch_row_note_space(f->md, got.id + 1000, &space, &err), STATUS_OK); /* it is gone */
+	assert_int_equal(branch_row_get(f->md, got.id, &got, &err), STATUS_OK);
+	assert_int_equal(got.logical_size, 1);
+	assert_int_equal(got.own_bytes + 10 * got.shared_bytes + 100 * got.history_bytes, 432);
+	strcpy(got.volume_id, "br-2-1");
+	got.next_volume = 2;
+	assert_int_equal(branch_row_update(f->md, &got, &err), STATUS_OK);
+	assert_int_equal(branch_row_find_volume(f->md, "br-2", &got, &err), STATUS_NOT_FOUND);
+	assert_int_equal(branch_row_find_volume(f->md, "br-2-1", &got, &err), STATUS_OK);
+	assert_string_equal(got.uid, "br-2");
+	/* No two branches have one volume. */
+	struct branch_row other = new_branch(f->project.id, "other", "br-3");
+	strcpy(other.volume_id, "br-2-1");
+	assert_int_equal(branch_row_insert(f->md, &other, &err), STATUS_EXISTS);
+	assert_int_equal(project_row_note_storage(f->md, f->project.id, 12345, &err), STATUS_OK);
+	CLEANUP(project_row_done) struct project_row project = { 0 };
+	assert_int_equal(project_row_get(f->md, f->project.id, &project, &err), STATUS_OK);
+	assert_int_equal(project.storage_bytes, 12345);
+}
+
+static struct snapshot_row new_snapshot(const struct fixture *f, const char *id, const char *uid)
+{
+	struct snapshot_row row = {
+		.project = f->project.id, .create_usec = 1, .source = f->branch.id, .revision = 3
+	};
+	strcpy(row.snapshot_id, id);
+	strcpy(row.uid, uid);
+	strcpy(row.source_branch_id, "production");
+	return row;
+}
+
+static void snapshots_keep_the_roles_of_their_moment(void **state)
+{
+	struct fixture *f = *state;
+	struct error err;
+	struct role_row role = { .branch = f->branch.id,
+		.role_id = "alice",
+		.postgres_role = "alice@example.com",
+		.identity_type = "USER",
+		.auth_method = "LAKEBASE_OAUTH_V1",
+		.createrole = true };
+	struct database_row database = {
+		.branch = f->branch.id, .database_id = "db", .postgres_database = "db_1", .role_id = "alice"
+	};
+	assert_int_equal(role_row_insert(f->md, &role, &err), STATUS_OK);
+	assert_int_equal(database_row_insert(f->md, &database, &err), STATUS_OK);
+	struct snapshot_row row = new_snapshot(f, "s", "u-1"), got;
+	assert_int_equal(snapshot_row_insert(f->md, &row, &err), STATUS_OK);
+	for (int i = 0; i < 2; i++) /* the step may be repeated after a crash */
+		assert_int_equal(snapshot_row_keep_roles(f->md, row.id, f->branch.id, &err), STATUS_OK);
+	row.source_lsn = 0x3000120;
+	row.source_usec = 7;
+	row.full_size = 9;
+	row.expire_usec = 500;
+	row.is_ready = row.is_scheduled = true;
+	assert_int_equal(snapshot_row_update(f->md, &row, &err), STATUS_OK);
+	assert_int_equal(
+	        branch_row_remove(f->md, f->branch.id, &err), STATUS_OK); /* it outlives the branch */
+	assert_int_equal(snapshot_row_find(f->md, f->project.id, "s", &got, &err), STATUS_OK);
+	assert_int_equal(got.source_lsn, 0x3000120);
+	assert_int_equal(got.source_usec + got.full_size + got.expire_usec + got.revision, 519);
+	assert_true(got.is_ready && got.is_scheduled && !got.is_purged);
+	struct branch_row child = new_branch(f->project.id, "dev", "br-2");
+	assert_int_equal(branch_row_insert(f->md, &child, &err), STATUS_OK);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(snapshot_row_give_roles(f->md, row.id, child.id, 77, &err), STATUS_OK);
+	assert_int_equal(role_row_find(f->md, child.id, "alice", &role, &err), STATUS_OK);
+	assert_true(role.createrole && !role.createdb);
+	assert_int_equal(role.create_usec, 77);
+	assert_int_equal(database_row_find(f->md, child.id, "db", &database, &err), STATUS_OK);
+	assert_string_equal(database.postgres_database, "db_1");
+	assert_int_equal(snapshot_row_remove(f->md, row.id, &err), STATUS_OK);
+	assert_int_equal(snapshot_row_get(f->md, row.id, &got, &err), STATUS_NOT_FOUND);
+	assert_int_equal(role_row_find(f->md, child.id, "alice", &role, &err), STATUS_OK);
+}
+
+static void snapshots_are_listed_counted_and_expire(void **state)
+{
+	struct fixture *f = *state;
+	struct error err;
+	int64_t count = 0, due = -1;
+	struct snapshot_row a = new_snapshot(f, "a", "u-1"), b = new_snapshot(f, "b", "u-2"), got;
+	b.is_scheduled = b.is_ready = true;
+	a.expire_usec = 400; /* not made yet: it does not expire */
+	b.expire_usec = 500;
+	assert_int_equal(snapshot_row_insert(f->md, &a, &err), STATUS_OK);
+	assert_int_equal(snapshot_row_insert(f->md, &b, &err), STATUS_OK);
+	struct snapshot_row twin = new_snapshot(f, "a", "u-3");
+	assert_int_equal(snapshot_row_insert(f->md, &twin, &err), STATUS_EXISTS);
+	assert_int_equal(snapshot_row_count_manual(f->md, f->project.id, &count, &err), STATUS_OK);
+	assert_int_equal(count, 1);
+	assert_int_equal(metadata_next_due(f->md, &due, &err), STATUS_OK);
+	assert_int_equal(due, 500);
+	CLEANUP(statement_done) struct statement st = { 0 };
+	assert_int_equal(snapshot_row_list_expired(f->md, 1000, &st, &err), STATUS_OK);
+	assert_int_equal(snapshot_row_next(&st, &got, &err), STATUS_OK);
+	assert_string_equal(got.snapshot_id, "b");
+	assert_int_equal(snapshot_row_next(&st, &got, &err), STATUS_NOT_FOUND);
+	statement_done(&st);
+	assert_int_equal(snapshot_row_list(f->md, f->project.id, a.id, 10, &st, &err), STATUS_OK);
+	assert_int_equal(snapshot_row_next(&st, &got, &err), STATUS_OK);
+	assert_string_equal(got.snapshot_id, "b");
+	statement_done(&st);
+	a.is_purged = true;
+	assert_int_equal(snapshot_row_update(f->md, &a, &err), STATUS_OK);
+	assert_int_equal(snapshot_row_insert(f->md, &twin, &err), STATUS_OK); /* the name is free */
+	assert_int_equal(project_row_remove(f->md, f->project.id, &err), STATUS_OK);
+	assert_int_equal(snapshot_row_get(f->md, b.id, &got, &err), STATUS_NOT_FOUND);
+}
+
+static void an_operation_keeps_its_plan(void **state)
+{
+	struct fixture *f = *state;
+	struct error err;
+	bool is_planned = true;
+	CLEANUP(operation_row_done)
+	struct operation_row row = { .id = "0123456789abcdef0123456789abcdef",
+		.resource = "projects/p/branches/b",
+		.kind = "BRANCH_RESET",
+		.actor = "alice",
+		.project = 1,
+		.snapshot = 9,
+		.create_usec = 5,
+		.plan = xstrdup("{\"volume\":\"br-1-1\"}") };
+	assert_int_equal(operation_row_insert(f->md, &row, &err), STATUS_OK);
+	assert_int_equal(operation_row_plans_volume(f->md, "br-1-1", &is_planned, &err), STATUS_OK);
+	assert_true(is_planned);
+	assert_int_equal(operation_row_plans_volume(f->md, "br-1", &is_planned, &err), STATUS_OK);
+	assert_false(is_planned);
+	free(row.plan);
+	row.plan = xstrdup("{\"volume\":\"br-1-1\",\"was_running\":true}");
+	assert_int_equal(operation_row_update(f->md, &row, &err), STATUS_OK);
+	CLEANUP(operation_row_done) struct operation_row got = { 0 };
+	assert_int_equal(operation_row_find(f->md, row.id, &got, &err), STATUS_OK);
+	assert_string_equal(got.plan, row.plan);
+	assert_int_equal(got.snapshot, 9);
+	row.finish_usec = 6;
+	row.response = xstrdup("{}");
+	assert_int_equal(operation_row_update(f->md, &row, &err), STATUS_OK);
+	assert_int_equal(operation_row_plans_volume(f->md, "br-1-1", &is_planned, &err), STATUS_OK);
+	assert_false(is_planned); /* it is over */
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -262,6 +427,10 @@ int main(void)
 		TEST(removing_a_project_takes_all_below_it),
 		TEST(children_inherit_once),
 		TEST(the_next_due_time_is_the_earliest),
+		TEST(a_branch_reads_as_written),
+		TEST(snapshots_keep_the_roles_of_their_moment),
+		TEST(snapshots_are_listed_counted_and_expire),
+		TEST(an_operation_keeps_its_plan),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
