@@ -184,42 +184,70 @@ struct interrupted {
 static status look_for_interrupted(struct store *store, const struct fold_references *references,
         struct interrupted *ret, struct error *err)
 {
-	for (size_t i = 0; i < references->count; i++) {
-		const struct fold_reference *reference = &references->list[i];
-		for (size_t j = 0; reference->is_own && j + 1 < reference->count; j++) {
-			const struct layer_ref *lower = &reference->layers[j], *upper = lower + 1;
-			uint32_t newest = 0;
-			if (strcmp(lower->store, store_id(store)) != 0 ||
-			        !fold_references_newest_own(references, lower, &newest) ||
-			        newest == lower->version)
-				continue;
-			struct layer_ref newer = *lower;
-			newer.version = newest;
-			bool is_so = false;
-			status s = is_made_of(store, &newer, lower, upper, &is_so, err);
-			if (s != STATUS_OK)
-				return s;
-			if (is_so) {
-				*ret = (struct interrupted){
-					.is_found = true, .lower = *lower, .upper = *upper, .result = newer
-				};
-				return STATUS_OK;
-			}
-		}
+	struct interrupted interrupted = { .is_found = false };
+	size_t count = 0;
+	struct fold_versions *several = fold_references_list_several(references, &count);
+	status s = STATUS_OK;
+	for (size_t i = 0; s == STATUS_OK && i < count && !interrupted.is_found; i++) {
+		const struct layer_ref *lower = &several[i].older, *upper = NULL;
+		if (strcmp(lower->store, store_id(store)) != 0 ||
+		        !(upper = fold_references_find_next(references, lower)))
+			continue;
+		struct layer_ref result = *lower;
+		result.version = several[i].newest;
+		s = is_made_of(store, &result, lower, upper, &interrupted.is_found, err);
+		interrupted.lower = *lower;
+		interrupted.upper = *upper;
+		interrupted.result = result;
 	}
-	*ret = (struct interrupted){ .is_found = false };
-	return STATUS_OK;
+	free(several);
+	if (s == STATUS_OK)
+		*ret = interrupted;
+	return s;
 }
+
+/* More layers than this are folded whatever it costs; below, a fold has to pay for the manifest that it writes anew. */
+#define DEPTH_AT_EASE  16
+#define SMALL_MANIFEST (UINT64_C(1) << 20)
 
 struct candidate {
 	struct layer_ref lower, upper;
-	uint64_t pages;
+	uint64_t cost; /* bytes to be written */
+	bool is_worth_it;
 };
 
 static int compare_candidates(const void *a, const void *b)
 {
 	const struct candidate *x = a, *y = b;
-	return (x->pages > y->pages) - (x->pages < y->pages);
+	return (x->cost > y->cost) - (x->cost < y->cost);
+}
+
+static status count_pages(
+        const struct store *store, const struct layer_ref *ref, uint64_t *ret, struct error *err)
+{
+	CLEANUP(close_fd) int fd = -1;
+	status s = store_open_layer_folder(store, ref, &fd, err);
+	return s == STATUS_OK ? manifest_peek(fd, ref, ret, err) : s;
+}
+
+/*
+ * The manifest that is written has the entries of both: with a big lower layer that is more than the pages of a small upper one. Such small
+ * ones are folded into each other until it pays.
+ */
+static status estimate(
+        const struct store *store, size_t depth, struct candidate *candidate, struct error *err)
+{
+	uint64_t lower = 0, upper = 0;
+	status s = count_pages(store, &candidate->lower, &lower, err);
+	if (s == STATUS_OK)
+		s = count_pages(store, &candidate->upper, &upper, err);
+	if (s != STATUS_OK)
+		return s;
+	uint64_t manifest = (lower + upper) * PAGE_ENTRY_BYTES;
+	candidate->cost = upper * PAGE_BYTES + manifest;
+	candidate->is_worth_it =
+	        manifest <= SMALL_MANIFEST || manifest <= upper * PAGE_BYTES || depth > DEPTH_AT_EASE;
+	return STATUS_OK;
 }
 
 static status list_candidates(const struct store *store, const struct stack *stack,
@@ -235,15 +263,12 @@ static status list_candidates(const struct store *store, const struct stack *sta
 		if (!fold_references_allow(
 		            references, store_id(store), &candidate->lower, &candidate->upper, NULL))
 			continue;
-		CLEANUP(close_fd) int fd = -1;
-		status s = store_open_layer_folder(store, &candidate->upper, &fd, err);
-		if (s == STATUS_OK)
-			s = manifest_peek(fd, &candidate->upper, &candidate->pages, err);
+		status s = estimate(store, stack->count, candidate, err);
 		if (s != STATUS_OK) {
 			free(list);
 			return s;
 		}
-		count++;
+		count += candidate->is_worth_it;
 	}
 	if (count)
 		qsort(list, count, sizeof *list, compare_candidates);

@@ -111,24 +111,61 @@ bool fold_reference_has_pair(
 	return find_pair(reference->layers, reference->count, lower, upper) < reference->count;
 }
 
-bool fold_references_newest_own(
-        const struct fold_references *references, const struct layer_ref *layer, uint32_t *ret_version)
+static int compare_refs(const void *a, const void *b)
 {
-	bool is_found = false;
-	uint32_t newest = 0;
+	const struct layer_ref *x = a, *y = b;
+	int order = strcmp(x->store, y->store);
+	if (order == 0)
+		order = strcmp(x->id, y->id);
+	return order ? order : (x->version > y->version) - (x->version < y->version);
+}
+
+struct fold_versions *fold_references_list_several(
+        const struct fold_references *references, size_t *ret_count)
+{
+	size_t count = 0, several_count = 0;
+	for (size_t i = 0; i < references->count; i++)
+		count += references->list[i].is_own ? references->list[i].count : 0;
+	struct layer_ref *all = xcalloc(count + 1, sizeof *all);
+	count = 0;
 	for (size_t i = 0; i < references->count; i++) {
 		const struct fold_reference *reference = &references->list[i];
-		for (size_t j = 0; reference->is_own && j < reference->count; j++) {
-			if (!is_same_layer(&reference->layers[j], layer))
-				continue;
-			is_found = true;
-			if (reference->layers[j].version > newest)
-				newest = reference->layers[j].version;
+		if (!reference->is_own || reference->count == 0)
+			continue;
+		memcpy(&all[count], reference->layers, reference->count * sizeof *all);
+		count += reference->count;
+	}
+	if (count)
+		qsort(all, count, sizeof *all, compare_refs);
+	struct fold_versions *several = NULL;
+	/* From the end, so that the newest version of a layer comes first. */
+	uint32_t newest = 0;
+	for (size_t i = count; i-- > 0;) {
+		bool is_first = i + 1 == count || !is_same_layer(&all[i], &all[i + 1]);
+		if (is_first)
+			newest = all[i].version;
+		else if (all[i].version != all[i + 1].version) {
+			several = xrealloc(several, (several_count + 1) * sizeof *several);
+			several[several_count++] =
+			        (struct fold_versions){ .older = all[i], .newest = newest };
 		}
 	}
-	if (is_found)
-		*ret_version = newest;
-	return is_found;
+	free(all);
+	*ret_count = several_count;
+	return several;
+}
+
+const struct layer_ref *fold_references_find_next(
+        const struct fold_references *references, const struct layer_ref *layer)
+{
+	for (size_t i = 0; i < references->count; i++) {
+		const struct fold_reference *reference = &references->list[i];
+		for (size_t j = 0; reference->is_own && j + 1 < reference->count; j++) {
+			if (layer_ref_equals(&reference->layers[j], layer))
+				return &reference->layers[j + 1];
+		}
+	}
+	return NULL;
 }
 
 /* The two become one. */

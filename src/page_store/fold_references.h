@@ -31,9 +31,17 @@ bool fold_references_allow(const struct fold_references *references, const char 
 /* Is [lower, upper] anywhere in it? */
 bool fold_reference_has_pair(
         const struct fold_reference *reference, const struct layer_ref *lower, const struct layer_ref *upper);
-/* The highest version of that layer that the volume itself names. False: none. */
-bool fold_references_newest_own(
-        const struct fold_references *references, const struct layer_ref *layer, uint32_t *ret_version);
+/* A version of a layer that the volume names while it names a newer one too. */
+struct fold_versions {
+	struct layer_ref older;
+	uint32_t newest;
+};
+/* The caller frees. Normally there are none. */
+struct fold_versions *fold_references_list_several(
+        const struct fold_references *references, size_t *ret_count);
+/* What is above it wherever the volume names it first; NULL: nothing. */
+const struct layer_ref *fold_references_find_next(
+        const struct fold_references *references, const struct layer_ref *layer);
 /*
  * Points the volume's points and then its stack to `result` wherever they have [lower, upper]. Under the store's lock; `references` are as
  * they are on disk.

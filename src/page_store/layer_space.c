@@ -104,7 +104,7 @@ static status punch_around(
 		return error_set(err, STATUS_IO, errno, "could not give back space of layer \"%s\"", ref->id);
 	if (st.st_blocks == 0)
 		return STATUS_OK;
-	uint64_t end = ((uint64_t)st.st_size + PAGE_BYTES - 1) / PAGE_BYTES, kept = 0;
+	uint64_t kept = 0;
 	for (size_t i = 0; i < file->entry_count; i++) {
 		struct page_entry entry = page_entry_unpack(file->entries + i * PAGE_ENTRY_BYTES);
 		if (entry.slot != slot)
@@ -114,10 +114,10 @@ static status punch_around(
 			return s;
 		kept = (uint64_t)entry.block + 1;
 	}
-	/* What was allocated ahead is behind the end. */
-	if (end < kept)
-		end = kept;
-	return punch(fd, ref, kept, end + (UINT64_C(64) << 20) / PAGE_BYTES, err);
+	/* Not punched: what was allocated ahead is behind the end of the file, where a punch does not reach. */
+	if (disk_truncate(fd, kept * PAGE_BYTES) < 0)
+		return error_set(err, STATUS_IO, errno, "could not give back space of layer \"%s\"", ref->id);
+	return STATUS_OK;
 }
 
 static bool names_slot(const struct layer_file *file, uint32_t slot)
@@ -160,6 +160,9 @@ static status give_back(const struct layer *layer, const struct listing *listing
 {
 	int folder_fd = layer_folder(layer);
 	const struct layer_ref *ref = layer_name(layer);
+	/* The manifest's name may be the work of a process that was killed before it was durable; what it replaces goes now. */
+	if (disk_sync(folder_fd) < 0)
+		return error_set(err, STATUS_IO, errno, "could not sync the folder of layer \"%s\"", ref->id);
 	status s = give_back_slots(layer, listing, err);
 	if (s != STATUS_OK)
 		return s;
