@@ -285,6 +285,17 @@ static struct open_map *map_of(void *owner, struct inode *inode)
 	return &image_enter(owner, image_inode_of(inode))->map;
 }
 
+/* After a cut that did not end: it may be that the stack was written, and that making it durable failed. */
+static status write_stack_again(struct image *image, struct error *err)
+{
+	status s = store_lock(image->store, err);
+	if (s != STATUS_OK)
+		return s;
+	s = stack_write(image->store, image->volume_id, &image->stack, err);
+	store_unlock(image->store);
+	return s;
+}
+
 /* Opens the sealed layers; those that a crash left unsealed get their manifest, all but the last. */
 static status open_sealed_layers(struct image *image, struct error *err)
 {
@@ -295,7 +306,9 @@ static status open_sealed_layers(struct image *image, struct error *err)
 		status s = image_open_layer(image->store, ref, &layer, err);
 		if (s == STATUS_NOT_FOUND) {
 			struct sealed sealed;
-			s = image_seal_layer(image->store, ref, below, NULL, NULL, &sealed, err);
+			s = write_stack_again(image, err);
+			if (s == STATUS_OK)
+				s = image_seal_layer(image->store, ref, below, NULL, NULL, &sealed, err);
 			layer = s == STATUS_OK ? sealed.layer : NULL;
 		}
 		if (s != STATUS_OK)

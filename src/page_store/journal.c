@@ -164,10 +164,11 @@ static status check_tail(struct window *window, uint64_t bad, uint64_t tag, stru
 	return STATUS_OK;
 }
 
+/* *ret_durable: the last record knew that everything before was durable. */
 static status replay(struct window *window, uint64_t tag, journal_record_fn on_record, void *owner,
-        uint64_t *ret_end, struct error *err)
+        uint64_t *ret_end, uint64_t *ret_durable, struct error *err)
 {
-	uint64_t at = HEADER_BYTES;
+	uint64_t at = HEADER_BYTES, durable = HEADER_BYTES;
 	for (;;) {
 		const uint8_t *bytes = NULL;
 		struct record record = { 0 };
@@ -188,11 +189,33 @@ static status replay(struct window *window, uint64_t tag, journal_record_fn on_r
 		if (s != STATUS_OK)
 			return s;
 		at += RECORD_HEADER + padded(record.len);
+		if (record.durable > durable)
+			durable = record.durable;
 	}
 	status s = check_tail(window, at, tag, err);
 	if (s != STATUS_OK)
 		return s;
 	*ret_end = at;
+	*ret_durable = durable;
+	return STATUS_OK;
+}
+
+/*
+ * What is only in the page cache because an earlier sync of it failed counts as clean there: another sync would not write it (T11). So it is
+ * written once more.
+ */
+static status write_again(struct window *window, uint64_t from, uint64_t end, struct error *err)
+{
+	while (from < end) {
+		uint64_t len = end - from < WINDOW_BYTES ? end - from : WINDOW_BYTES;
+		const uint8_t *bytes = NULL;
+		status s = window_look(window, from, len, &bytes, err);
+		if (s != STATUS_OK)
+			return s;
+		if (disk_write(window->fd, bytes, (size_t)len, from) < 0)
+			return error_set(err, STATUS_IO, errno, "could not write the journal");
+		from += len;
+	}
 	return STATUS_OK;
 }
 
@@ -266,10 +289,12 @@ status journal_open(int folder_fd, const char *layer_id, journal_record_fn on_re
 		return error_set(
 		        err, STATUS_IO, errno, "could not open the journal of layer \"%s\"", layer_id);
 	CLEANUP(window_done) struct window window = { .fd = fd, .file_size = (uint64_t)st.st_size };
-	uint64_t tag = 0, end = 0;
+	uint64_t tag = 0, end = 0, durable = 0;
 	status s = read_header(&window, layer_id, &tag, err);
 	if (s == STATUS_OK)
-		s = replay(&window, tag, on_record, owner, &end, err);
+		s = replay(&window, tag, on_record, owner, &end, &durable, err);
+	if (s == STATUS_OK)
+		s = write_again(&window, durable, end, err);
 	if (s != STATUS_OK) {
 		(void)!error_prefix(err, "could not open layer \"%s\"", layer_id);
 		return s;
