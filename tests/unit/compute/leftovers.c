@@ -223,6 +223,7 @@ static void mounts_are_found_and_detached(void **state)
 	}
 	CLEANUP(free_text) char *path = xasprintf("%s/open", folder);
 	CLEANUP(close_fd) int busy = open(path, O_RDWR | O_CREAT, 0600);
+	assert_true(busy >= 0);
 	assert_int_equal(leftovers_find_mount(folder, &is_there, &err), STATUS_OK);
 	assert_true(is_there);
 	assert_int_equal(leftovers_detach_mount(folder, &err), STATUS_OK); /* both, though one is in use */

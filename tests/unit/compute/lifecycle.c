@@ -364,7 +364,6 @@ static void points_and_flushes_are_answered(void **state)
 	assert_int_equal(member_of(supervised_ask(&s, "point", 3), "number"), number + 1);
 
 	/* What a clone must be rid of is seen. */
-	CLEANUP(free_text) char *socket = supervised_socket(&s);
 	PGconn *admin = supervised_connect(&s, "cloud_admin");
 	run(admin, "CREATE SUBSCRIPTION s CONNECTION 'host=/nowhere' PUBLICATION p WITH (connect = false)");
 	(void)supervised_ask(&s, "point", 4);
