@@ -3,10 +3,11 @@
 
 #include "page_store/restore_point.h"
 #include "page_store/store_record.h"
+#include "record_envelope.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static int check(const uint8_t *data, size_t size)
 {
 	CLEANUP(restore_point_done) struct restore_point point = { 0 };
 	CLEANUP(restore_point_done) struct restore_point again = { 0 };
@@ -28,4 +29,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	        !restore_point_is_same(&point, &again))
 		abort();
 	return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	CLEANUP(buffer_done) struct buffer wrapped = { 0 };
+	record_wrap(data, size, "point", 1, &wrapped);
+	return check(data, size) || check((const uint8_t *)wrapped.data, wrapped.len);
 }

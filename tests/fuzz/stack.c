@@ -3,17 +3,19 @@
 
 #include "page_store/stack.h"
 #include "page_store/store_record.h"
+#include "record_envelope.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static int check(const uint8_t *data, size_t size)
 {
 	CLEANUP(stack_done) struct stack stack = { 0 };
 	CLEANUP(stack_done) struct stack again = { 0 };
 	struct error err;
 	if (stack_parse((struct slice){ data, size }, &stack, &err) != STATUS_OK)
 		return 0;
-	if (stack.count == 0 || stack.count > STACK_LAYERS_MAX || stack.next_layer == 0 || stack.next_point == 0)
+	if (stack.count == 0 || stack.count > STACK_LAYERS_MAX || stack.next_layer == 0 ||
+	        stack.next_point == 0)
 		abort();
 	for (size_t i = 0; i < stack.count; i++)
 		if (!store_name_is_valid(stack.layers[i].id, LAYER_ID_MAX) ||
@@ -26,4 +28,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	        memcmp(again.layers, stack.layers, stack.count * sizeof *stack.layers) != 0)
 		abort();
 	return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	CLEANUP(buffer_done) struct buffer wrapped = { 0 };
+	record_wrap(data, size, "stack", 1, &wrapped);
+	return check(data, size) || check((const uint8_t *)wrapped.data, wrapped.len);
 }
