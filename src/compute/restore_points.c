@@ -314,8 +314,12 @@ static void replace_idle(struct restore_points *points)
 	/* Nothing was committed in between: the new one is as good for every moment since the old one. */
 	st = store_lock(points->store, &err);
 	if (st == STATUS_OK) {
-		point->time_usec = old.time_usec;
-		st = restore_point_write(points->store, point, &err);
+		/* As it is on disk: a fold may have changed its layers since it was added, and removed those that it had. */
+		CLEANUP(restore_point_done) struct restore_point now = { 0 };
+		st = restore_point_read(points->store, points->options.volume_id, point->number, &now, &err);
+		point->time_usec = now.time_usec = old.time_usec;
+		if (st == STATUS_OK)
+			st = restore_point_write(points->store, &now, &err);
 		if (st == STATUS_OK)
 			st = restore_point_remove(points->store, points->options.volume_id, number, &err);
 		store_unlock(points->store);
