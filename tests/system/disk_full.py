@@ -1,10 +1,12 @@
 """A full disk: the operation fails with the reason, nothing half-made stays, and it works again with space."""
 
+import errno
 import os
 import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import psycopg
@@ -20,12 +22,12 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a file system of limi
 
 @pytest.fixture
 def small_disk():
-    """A platform whose data directory lies in a file system of its own: ext4, on a loop device, of 1 GB."""
+    """A platform whose data directory lies in a file system of its own: ext4, on a loop device, of 8 GB."""
     folder = Path(tempfile.mkdtemp(prefix="tarn-", dir="/tmp"))
     device, mount = folder / "device", folder / "m"
     mount.mkdir()
     with open(device, "wb") as file:
-        file.truncate(1 << 30)
+        file.truncate(8 << 30)
     subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1", device], check=True)
     attached = subprocess.run(["mount", "-o", "loop", device, mount], capture_output=True, text=True, check=False)
     if attached.returncode != 0:
@@ -102,8 +104,68 @@ def test_the_first_project_of_all(small_disk):
     assert platform.sql(platform.rest.endpoint("first"), "select 1") == [(1,)]
 
 
-def test_writers_get_errors_and_lose_nothing(small_disk):
-    """The disk fills up under a load; with space again, nobody has to repair anything."""
+def grow(platform, leave):
+    """The film gets longer, or shorter, until so much is free."""
+    path = platform.directory.parent / "somebody-elses-film"
+    size = path.stat().st_size if path.exists() else 0
+    with open(path, "ab") as file:
+        size += free_bytes(platform) - leave
+        while size > file.tell():
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+                break
+            except OSError as error:  # others took some meanwhile
+                if error.errno != errno.ENOSPC:
+                    raise
+                size = min(size - 1, path.stat().st_blocks * 512 + free_bytes(platform))
+        else:
+            file.truncate(max(size, 0))
+    return path
+
+
+def is_read_only(error):
+    return isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
+
+
+def test_writers_are_slowed_then_refused_before_the_disk_is_full(small_disk):
+    """Postgres never meets the end of the disk: it is told earlier, everybody can read, and space can be freed by SQL."""
+    platform = small_disk
+    platform.rest.create_project("p")
+    endpoint = platform.rest.endpoint("p")
+    with platform.connect(endpoint) as connection:
+        load.prepare(connection)
+        connection.execute("create table ballast as select repeat('x', 1000) x from generate_series(1, 20000)")
+    with load.WriteLoad(lambda: platform.connect(endpoint)) as writing:
+        grow(platform, 1800 << 20)
+        wait_until(lambda: platform.sql(endpoint, "show commit_delay") != [("0",)], "writers are slowed down", 60)
+        writing.wait_for_progress(timeout=120)
+        assert not writing.failures, writing.failures[:2]
+        status = lambda: platform.tarn("status", "--data", platform.directory).stdout  # noqa: E731
+        wait_until(lambda: "disk" in status().split("STORAGE OF")[1], "the alarm is in the status")
+        grow(platform, 700 << 20)
+        wait_until(lambda: any(is_read_only(f) for f in writing.failures), "writers are refused", 60)
+        promised = writing.acknowledged
+        with platform.connect(endpoint) as connection:
+            load.check(connection, promised)
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                connection.execute("create table more (i int)")
+            with connection.transaction():
+                connection.execute("set transaction read write")
+                connection.execute("drop table ballast")
+        film = grow(platform, 100 << 20)
+        time.sleep(3)  # nothing is to happen: writers stay refused, nobody crashes
+        assert platform.sql(endpoint, "select count(*) >= 0 from receipt") == [(True,)]
+        film.unlink()
+        writing.wait_for_progress(timeout=120)
+    with platform.connect(endpoint) as connection:
+        load.check(connection, writing.acknowledged)
+    log = (platform.directory / "computes" / endpoint["uid"] / "postgres.log").read_text(errors="replace")
+    assert "PANIC" not in log and "No space left" not in log
+
+
+@pytest.mark.parametrize("leave", [0, 6 << 20, 40 << 20], ids=lambda n: f"{n >> 20} MB free")
+def test_a_disk_that_is_full_at_once_loses_nothing(small_disk, leave):
+    """Somebody else takes all space in a moment, too fast for any brake; with space again, nobody has to repair anything."""
     platform = small_disk
     platform.rest.create_project("p")
     endpoint = platform.rest.endpoint("p")
@@ -112,9 +174,10 @@ def test_writers_get_errors_and_lose_nothing(small_disk):
     password = platform.connection_parameters(endpoint)["password"]
     connect = lambda: platform.connect(endpoint, password=password, connect_timeout=10)  # noqa: E731
     with load.WriteLoad(connect) as writing:
-        film = fill(platform, 6 << 20)
         filler = threading.Thread(target=fill_with_rows, args=(connect,), daemon=True)
         filler.start()
+        writing.wait_for_progress()
+        film = grow(platform, leave)
         wait_until(lambda: writing.failures, "writers are told", 120)
         promised = writing.acknowledged
         filler.join(60)
