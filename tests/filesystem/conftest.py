@@ -1,7 +1,9 @@
 """Fixtures of the file system's tests. `--times N` makes the random ones N times as long (./check filesystem --times 100)."""
 
+import fcntl
 import os
 import random
+import stat
 
 import pytest
 from filesystem.volume import BINARY, MAKE_VOLUME, Volume
@@ -34,6 +36,17 @@ def volume():
 def root(volume):
     """Where it is mounted."""
     return volume.path
+
+
+@pytest.fixture
+def usable_device():
+    """/dev/fuse as it is on an ordinary host: every user may open it. One test at a time, since the mode is put back."""
+    with open("/tmp/tarn-fs-device.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
+        os.chmod("/dev/fuse", 0o666)
+        yield
+        os.chmod("/dev/fuse", mode)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`tarn doctor` about FUSE: what it says on a host that cannot mount, and that what it advises would help."""
 
 import os
-import stat
 import subprocess
 
 import pytest
@@ -9,14 +8,6 @@ from filesystem.volume import BINARY
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to take things away from others")
 NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-
-
-@pytest.fixture
-def usable_device():
-    mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
-    os.chmod("/dev/fuse", 0o666)
-    yield
-    os.chmod("/dev/fuse", mode)
 
 
 @pytest.fixture

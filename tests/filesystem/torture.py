@@ -6,14 +6,13 @@ import random
 import shutil
 import signal
 import socket
-import stat
 import statistics
 import subprocess
 import threading
 import time
 
 import pytest
-from filesystem.volume import BINARY, MAKE_VOLUME, PAGE, Ended, Failed, Volume
+from filesystem.volume import BINARY, MAKE_VOLUME, PAGE, Ended, Failed, Line, Volume
 from filesystem.writers import CreatingWriter, PageWriter, ReplacingWriter, digest
 from harness.waiting import wait_until
 
@@ -334,10 +333,8 @@ def test_what_cannot_be_mounted_says_why(volume):
 
 
 @needs_root
-def test_an_ordinary_user_mounts_through_fusermount(dice):
+def test_an_ordinary_user_mounts_through_fusermount(usable_device):
     """As a user who may nothing but what every user may, which on an ordinary host is to open /dev/fuse."""
-    device_mode = stat.S_IMODE(os.stat("/dev/fuse").st_mode)
-    os.chmod("/dev/fuse", 0o666)
     directory = f"/tmp/tarn-fs-user-{os.getpid()}"
     user = "nobody"
     binary = shutil.copy(BINARY, f"/tmp/tarn-fs-binary-{os.getpid()}")
@@ -356,8 +353,6 @@ def test_an_ordinary_user_mounts_through_fusermount(dice):
             pass_fds=[theirs.fileno()], cwd="/",
         )  # fmt: skip
         theirs.close()
-        from filesystem.volume import Line
-
         line = Line(ours)
         assert line.receive()["state"] == "mounted"
         subprocess.run([*run, "bash", "-c", f"echo hello >{path}/file && cat {path}/file"], check=True, cwd="/")
@@ -368,7 +363,6 @@ def test_an_ordinary_user_mounts_through_fusermount(dice):
     finally:
         if process and process.poll() is None:
             process.kill()
-        os.chmod("/dev/fuse", device_mode)
         subprocess.run(["umount", "-l", path], check=False, capture_output=True)
         shutil.rmtree(directory, ignore_errors=True)
         os.unlink(binary)
