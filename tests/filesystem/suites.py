@@ -165,12 +165,12 @@ def run_stressors(stress, place, chosen, seconds):
     return 0, ""
 
 
-def test_fio_verifies(volume, times):
+def test_fio_verifies(volume, tmp_path, times):
     """Random 8 kB writes by several jobs, with checksums that are read back; then once more after a remount."""
     fio = program("fio")
     common = [
         "--name=verify", f"--directory={volume.path}", "--size=24m", "--numjobs=3", "--rw=randwrite", "--bsrange=8k-64k", "--blockalign=8k",
-        "--verify=crc32c", "--verify_fatal=1", "--fsync=64", "--randseed=7", "--output-format=json", f"--loops={times}",
+        "--verify=crc32c", "--verify_fatal=1", "--fsync=64", "--randseed=7", "--output-format=json", f"--aux-path={tmp_path}", f"--loops={times}",
     ]  # fmt: skip
     with Cutter(volume):
         code, output = run(fio, *common, "--do_verify=1")
