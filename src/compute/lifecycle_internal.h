@@ -55,6 +55,9 @@ struct lifecycle {
 	int shutdown_signals;       /* how many have been sent */
 	const char *suspend_reason; /* NULL: nobody asked */
 
+	bool has_archived; /* else archive_error: when the last start was prepared */
+	struct error archive_error;
+
 	bool is_job_running, has_exited_meanwhile, must_apply;
 	int exit_status;
 	struct activity activity;

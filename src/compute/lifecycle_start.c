@@ -90,8 +90,7 @@ static status work_prepare(void *input, struct error *err)
 {
 	struct lifecycle *lc = lifecycle_of(input);
 	status st = storage_remove_locks(lc->storage, err);
-	if (st == STATUS_OK)
-		st = storage_update_archive(lc->storage, err);
+	lc->has_archived = storage_update_archive(lc->storage, &lc->archive_error) == STATUS_OK;
 	if (st == STATUS_OK)
 		st = volume_plan_start(storage_volume(lc->storage), &lc->start, err);
 	if (st == STATUS_OK)
@@ -153,6 +152,8 @@ static void prepared(void *owner, void *input, const struct error *err)
 	(void)input;
 	if (!lifecycle_job_ended(lc))
 		return;
+	if (!lc->has_archived)
+		storage_archive_failed(lc->storage, &lc->archive_error);
 	if (lc->is_lost) {
 		if (!storage_is_down(lc->storage))
 			return; /* storage_down() goes on */

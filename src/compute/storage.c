@@ -426,6 +426,12 @@ status storage_update_archive(struct storage *storage, struct error *err)
 	return wal_keeper_update(storage->keeper, err);
 }
 
+void storage_archive_failed(struct storage *storage, const struct error *err)
+{
+	archive_updated(storage, err);
+	wal_keeper_nudge(storage->keeper);
+}
+
 status storage_remove_locks(struct storage *storage, struct error *err)
 {
 	struct leftovers leftovers = leftovers_of(storage);

@@ -56,8 +56,12 @@ void storage_describe(const struct storage *storage, struct storage_report *ret)
 /* See restore_points_sessions(). */
 int64_t storage_sessions(const struct storage *storage);
 
-/* Blocks: brings the archive up to date. For the job that prepares a start. */
+/*
+ * Blocks: brings the archive up to date. For the job that prepares a start. A failure is no reason not to start, since it
+ * touches nothing but the past: storage_archive_failed() makes it an alarm, and it is tried again until it works.
+ */
 MUST_CHECK status storage_update_archive(struct storage *storage, struct error *err);
+void storage_archive_failed(struct storage *storage, const struct error *err);
 /* Blocks: removes Postgres' lock files. While none runs. */
 MUST_CHECK status storage_remove_locks(struct storage *storage, struct error *err);
 

@@ -100,6 +100,11 @@ static void start_update(struct wal_keeper *keeper)
 	job_start(keeper->loop, work_update, keeper, update_done, keeper);
 }
 
+void wal_keeper_nudge(struct wal_keeper *keeper)
+{
+	start_update(keeper_of(keeper));
+}
+
 /* Of the names only xlogtemp.PID is none to keep; the archive knows which ones are. */
 static void folder_changed(uv_poll_t *poll, int poll_status, int events)
 {

@@ -18,5 +18,7 @@ typedef void (*wal_keeper_fn)(void *owner, const struct error *err);
 MUST_CHECK status wal_keeper_open(uv_loop_t *loop, const char *wal_path, const char *archive_path,
         wal_keeper_fn on_update, void *owner, struct wal_keeper **ret, struct error *err);
 MUST_CHECK status wal_keeper_update(struct wal_keeper *keeper, struct error *err);
+/* Tries now, and again until it works; the watch's callback tells. */
+void wal_keeper_nudge(struct wal_keeper *keeper);
 /* No callback after this, and no update by the watch; it frees itself from the loop. NULL is fine; always returns NULL. */
 struct wal_keeper *wal_keeper_close(struct wal_keeper *keeper);

@@ -128,6 +128,60 @@ static void only_one_system_user_gets_in(void **state)
 	assert_null(strstr(quiet.data, "replication"));
 }
 
+static char *settings_with_brake(enum brake_level level)
+{
+	CLEANUP(buffer_done) struct buffer out = { 0 };
+	CLEANUP(spec_freep) struct spec *spec = NULL;
+	struct error err;
+	assert_int_equal(
+	        spec_parse(
+	                slice_from_text("{\"version\":1,\"revision\":1,\"endpoint_uid\":\"ep-a\",\"volume_"
+	                                "id\":\"br-a\","
+	                                "\"postgres\":{\"major\":17,\"bin_dir\":\"/b\"},\"cu\":{\"max\":1},"
+	                                "\"settings\":{\"default_transaction_read_only\":\"off\",\"commit_"
+	                                "delay\":\"7\"}}"),
+	                &spec, &err),
+	        STATUS_OK);
+	const struct write_brake brake = { .level = level, .commit_delay_usec = 20000 };
+	const struct volume_start start = { 0 };
+	const struct configuration configuration = { .spec = spec,
+		.start = &start,
+		.brake = &brake,
+		.archive_path = "/it's 100%/archive",
+		.socket_folder = "/s",
+		.scripts_folder = "/scripts",
+		.system_user_name = "root" };
+	configuration_format_settings(&configuration, &out);
+	return xstrndup(out.data, out.len);
+}
+
+static void the_archive_command_only_looks(void **state)
+{
+	(void)state;
+	CLEANUP(free_text) char *text = settings_with_brake(BRAKE_OFF);
+	assert_non_null(strstr(text, "\narchive_mode = 'on'\n"));
+	assert_non_null(strstr(text, "\nrestart_after_crash = 'off'\n"));
+	/*
+	 * One word for the shell, with percent signs doubled for Postgres: test -e '/it'\''s 100%%/archive'/%f
+	 * And that in quotes for the file.
+	 */
+	assert_non_null(strstr(text, "\narchive_command = 'test -e ''/it''\\\\''''s 100%%/archive''/%f'\n"));
+}
+
+static void a_brake_beats_the_endpoints_settings(void **state)
+{
+	(void)state;
+	CLEANUP(free_text) char *off = settings_with_brake(BRAKE_OFF);
+	CLEANUP(free_text) char *slow = settings_with_brake(BRAKE_SLOW);
+	CLEANUP(free_text) char *stop = settings_with_brake(BRAKE_STOP);
+	assert_null(strstr(off, "commit_delay = 20000"));
+	assert_true(strstr(slow, "\ncommit_delay = 20000\n") > strstr(slow, "\ncommit_delay = '7'\n"));
+	assert_null(strstr(slow, "default_transaction_read_only = 'on'"));
+	assert_true(strstr(stop, "\ndefault_transaction_read_only = 'on'\n") >
+	            strstr(stop, "\ndefault_transaction_read_only = 'off'\n"));
+	assert_non_null(strstr(stop, "\ncommit_delay = 20000\n"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -136,6 +190,8 @@ int main(void)
 		cmocka_unit_test(ours_come_last),
 		cmocka_unit_test(a_clone_recovers_without_asking_around),
 		cmocka_unit_test(only_one_system_user_gets_in),
+		cmocka_unit_test(the_archive_command_only_looks),
+		cmocka_unit_test(a_brake_beats_the_endpoints_settings),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
