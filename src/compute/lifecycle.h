@@ -4,17 +4,19 @@
  *                    up, clean, reconciled          suspend asked, or inactive
  *   STARTING ─────────────────────────────▶ READY ────────────────────────────▶ SUSPENDING ──▶ STOPPED
  *    ▲  │  ▲                                  │                                      ▲
- *    │  │  └────────── Postgres died ─────────┘                                      │
+ *    │  │  └─── Postgres or its mount died ───┘                                      │
  *    │  ├──────────────────────────── suspend asked ─────────────────────────────────┘
  *    │  └──▶ FAILED (it cannot start, or dies again and again)
  *    └── a clone's first, quiet start is followed by an ordinary one
  *
  * What holds
  *   C1  READY means: Postgres accepts writes, on its own timeline, with the roles and databases of the spec.
- *   C2  at most one Postgres runs on the volume, and none without this process (postgres_process.h).
+ *   C2  at most one Postgres runs on the volume, none without this process (postgres_process.h), and none without the page file
+ *       system that it was started on (storage.h).
  *   C3  a suspension is a clean shutdown; only one that takes too long is cut short, and then the next start recovers.
  *   C4  STOPPED and FAILED are final and durable in last_exit.json before anybody is told.
  *   C5  an ordinary start runs no SQL and syncs nothing.
+ *   C6  after an unclean end Postgres starts only on what is durable (storage.h, A3).
  *
  * Threads: the loop's, which must be the process's main thread; SQL and look-ups run as jobs.
  */
