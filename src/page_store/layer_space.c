@@ -90,7 +90,8 @@ static status punch(
         int fd, const struct layer_ref *ref, uint64_t from_block, uint64_t to_block, struct error *err)
 {
 	if (to_block > from_block &&
-	        disk_punch(fd, from_block * PAGE_BYTES, (to_block - from_block) * PAGE_BYTES) < 0)
+	        disk_punch(fd, from_block * PAGE_BYTES, (to_block - from_block) * PAGE_BYTES) < 0 &&
+	        errno != EOPNOTSUPP) /* a file system without holes keeps it */
 		return error_set(err, STATUS_IO, errno, "could not give back space of layer \"%s\"", ref->id);
 	return STATUS_OK;
 }
@@ -129,47 +130,139 @@ static bool names_slot(const struct layer_file *file, uint32_t slot)
 	return false;
 }
 
-static status give_back_slots(const struct layer *layer, const struct listing *listing, struct error *err)
+static status open_slot(
+        const struct layer *layer, uint64_t inode, uint32_t slot, int *ret_fd, struct error *err)
 {
-	int folder_fd = layer_folder(layer);
+	char name[SLOT_NAME_BYTES];
+	slot_name(name, inode, slot);
+	int fd = disk_open(layer_folder(layer), name, O_RDWR, 0);
+	if (fd < 0)
+		return error_set(err, STATUS_IO, errno, "could not open a file of layer \"%s\"",
+		        layer_name(layer)->id);
+	*ret_fd = fd;
+	return STATUS_OK;
+}
+
+/* Slot files that nothing names are removed; in the others, with `with_gaps`, everything is punched that nothing names. */
+static status give_back_slots(
+        const struct layer *layer, const struct listing *listing, bool with_gaps, struct error *err)
+{
 	const struct layer_ref *ref = layer_name(layer);
 	for (size_t i = 0; i < listing->slot_count; i++) {
 		const struct slot_place *place = &listing->slots[i];
-		char name[SLOT_NAME_BYTES];
-		slot_name(name, place->inode, place->slot);
 		struct layer_file file;
 		if (!layer_find_file(layer, place->inode, &file) || !names_slot(&file, place->slot)) {
-			if (disk_unlink(folder_fd, name) < 0)
+			char name[SLOT_NAME_BYTES];
+			slot_name(name, place->inode, place->slot);
+			if (disk_unlink(layer_folder(layer), name) < 0)
 				return error_set(err, STATUS_IO, errno,
 				        "could not remove a file of layer \"%s\"", ref->id);
 			continue;
 		}
-		CLEANUP(disk_close_fd) int fd = disk_open(folder_fd, name, O_RDWR, 0);
-		if (fd < 0)
-			return error_set(
-			        err, STATUS_IO, errno, "could not open a file of layer \"%s\"", ref->id);
-		status s = punch_around(fd, ref, &file, place->slot, err);
+		if (!with_gaps)
+			continue;
+		CLEANUP(disk_close_fd) int fd = -1;
+		status s = open_slot(layer, place->inode, place->slot, &fd, err);
+		if (s == STATUS_OK)
+			s = punch_around(fd, ref, &file, place->slot, err);
 		if (s != STATUS_OK)
 			return s;
 	}
 	return STATUS_OK;
 }
 
+/* Pages of one slot that `old` names and `now` does not. */
+static status punch_superseded(const struct layer *layer, const struct layer_file *old,
+        const struct layer_file *now, uint32_t slot, struct error *err)
+{
+	CLEANUP(disk_close_fd) int fd = -1;
+	uint64_t from = 0, to = 0; /* gathered */
+	status s = STATUS_OK;
+	for (size_t i = 0, j = 0; s == STATUS_OK && i < old->entry_count; i++) {
+		struct page_entry entry = page_entry_unpack(old->entries + i * PAGE_ENTRY_BYTES);
+		struct page_entry other = { 0 };
+		while (j < now->entry_count &&
+		        (other = page_entry_unpack(now->entries + j * PAGE_ENTRY_BYTES)).block < entry.block)
+			j++;
+		bool is_kept = j < now->entry_count && other.block == entry.block && other.slot == slot;
+		if (entry.slot != slot || is_kept)
+			continue;
+		if (fd < 0)
+			s = open_slot(layer, old->inode, slot, &fd, err);
+		if (s == STATUS_OK && entry.block != to) {
+			s = punch(fd, layer_name(layer), from, to, err);
+			from = entry.block;
+		}
+		to = (uint64_t)entry.block + 1;
+	}
+	if (s == STATUS_OK && fd >= 0)
+		s = punch(fd, layer_name(layer), from, to, err);
+	return s;
+}
+
+/* What the older version named, and no other: the cost is that of the difference, not of the layer. */
+static status give_back_difference(const struct layer *layer, const struct manifest *old, struct error *err)
+{
+	for (size_t i = 0; i < old->file_count; i++) {
+		struct layer_file before = manifest_file_at(old, i), now;
+		if (!layer_find_file(layer, before.inode, &now))
+			continue; /* its slot files are gone */
+		for (uint32_t slot = 0; slot < 2; slot++) {
+			if (!names_slot(&now, slot))
+				continue;
+			status s = punch_superseded(layer, &before, &now, slot, err);
+			if (s != STATUS_OK)
+				return s;
+		}
+	}
+	return STATUS_OK;
+}
+
+/* The other versions of a layer, locked so that nobody begins to read one. */
+struct other {
+	uint32_t version;
+	bool is_open; /* the manifest is; else it is damaged, and fd has the lock */
+	struct manifest manifest;
+	int fd;
+};
+
+struct others {
+	struct other *list;
+	size_t count;
+};
+
+static void others_done(struct others *others)
+{
+	for (size_t i = 0; i < others->count; i++) {
+		if (others->list[i].is_open)
+			manifest_close(&others->list[i].manifest);
+		disk_close_fd(&others->list[i].fd);
+	}
+	free(others->list);
+}
+
 /* With the folder's lock. */
-static status give_back(const struct layer *layer, const struct listing *listing, struct error *err)
+static status give_back(const struct layer *layer, const struct listing *listing, const struct others *others,
+        struct error *err)
 {
 	int folder_fd = layer_folder(layer);
 	const struct layer_ref *ref = layer_name(layer);
 	/* The manifest's name may be the work of a process that was killed before it was durable; what it replaces goes now. */
 	if (disk_sync(folder_fd) < 0)
 		return error_set(err, STATUS_IO, errno, "could not sync the folder of layer \"%s\"", ref->id);
-	status s = give_back_slots(layer, listing, err);
+	/* All gaps once, after sealing; then only what versions leave behind. */
+	bool with_gaps = listing->has_journal;
+	for (size_t i = 0; i < others->count; i++)
+		with_gaps |= !others->list[i].is_open;
+	status s = give_back_slots(layer, listing, with_gaps, err);
+	for (size_t i = 0; s == STATUS_OK && !with_gaps && i < others->count; i++)
+		s = give_back_difference(layer, &others->list[i].manifest, err);
 	if (s != STATUS_OK)
 		return s;
-	for (size_t i = 0; i < listing->version_count; i++) {
+	for (size_t i = 0; i < others->count; i++) {
 		char name[MANIFEST_NAME_BYTES];
-		manifest_name(name, listing->versions[i]);
-		if (listing->versions[i] != ref->version && disk_unlink(folder_fd, name) < 0)
+		manifest_name(name, others->list[i].version);
+		if (disk_unlink(folder_fd, name) < 0)
 			return error_set(
 			        err, STATUS_IO, errno, "could not remove a version of layer \"%s\"", ref->id);
 	}
@@ -195,31 +288,48 @@ status layer_finish_seal(struct layer *sealed, struct error *err)
 		return s;
 	if (listing.version_count != 1 || listing.versions[0] != layer_name(sealed)->version)
 		return STATUS_OK; /* folded meanwhile: who reads the other version is for layer_tidy() to find out */
-	return give_back(sealed, &listing, err);
+	return give_back(sealed, &listing, &(struct others){ 0 }, err);
 }
 
-/* Exclusive locks on the other versions, so that nobody begins to read one; false: somebody does. */
-static status lock_others(int folder_fd, const struct layer_ref *ref, const struct listing *listing,
-        int *locks, bool *ret_is_busy, struct error *err)
+static status lock_other(
+        int folder_fd, const struct layer_ref *ref, struct other *other, bool *ret_is_busy, struct error *err)
 {
-	for (size_t i = 0; i < listing->version_count; i++) {
-		if (listing->versions[i] == ref->version)
-			continue;
+	status s = manifest_open(folder_fd, ref, &other->manifest, err);
+	other->is_open = s == STATUS_OK;
+	if (s == STATUS_CORRUPT) { /* nobody can read it; it goes with all that is not named otherwise */
 		char name[MANIFEST_NAME_BYTES];
-		manifest_name(name, listing->versions[i]);
-		locks[i] = disk_open(folder_fd, name, O_RDONLY, 0);
-		if (locks[i] < 0)
-			return error_set(
-			        err, STATUS_IO, errno, "could not open a version of layer \"%s\"", ref->id);
-		if (disk_lock(locks[i], LOCK_EX | LOCK_NB) < 0) {
-			if (errno != EWOULDBLOCK)
-				return error_set(err, STATUS_IO, errno,
-				        "could not lock a version of layer \"%s\"", ref->id);
-			*ret_is_busy = true;
-			return STATUS_OK;
-		}
+		manifest_name(name, ref->version);
+		other->fd = disk_open(folder_fd, name, O_RDONLY, 0);
+		s = other->fd < 0 ? error_set(err, STATUS_IO, errno,
+		                            "could not open a version of layer \"%s\"", ref->id)
+		                  : STATUS_OK;
 	}
-	*ret_is_busy = false;
+	if (s == STATUS_OK &&
+	        disk_lock(other->is_open ? other->manifest.fd : other->fd, LOCK_EX | LOCK_NB) < 0)
+		s = error_set(err, errno == EWOULDBLOCK ? STATUS_UNAVAILABLE : STATUS_IO, errno,
+		        "could not lock a version of layer \"%s\"", ref->id);
+	*ret_is_busy = s == STATUS_UNAVAILABLE;
+	return s == STATUS_UNAVAILABLE ? STATUS_OK : s;
+}
+
+/* *ret_is_busy: somebody reads one of them. */
+static status lock_others(int folder_fd, const struct layer_ref *ref, const struct listing *listing,
+        struct others *others, bool *ret_is_busy, struct error *err)
+{
+	others->list = xcalloc(listing->version_count + 1, sizeof *others->list);
+	bool is_busy = false;
+	for (size_t i = 0; i < listing->version_count && !is_busy; i++) {
+		struct layer_ref at = *ref;
+		at.version = listing->versions[i];
+		if (at.version == ref->version)
+			continue;
+		struct other *other = &others->list[others->count++];
+		*other = (struct other){ .version = at.version, .fd = -1 };
+		status s = lock_other(folder_fd, &at, other, &is_busy, err);
+		if (s != STATUS_OK)
+			return s;
+	}
+	*ret_is_busy = is_busy;
 	return STATUS_OK;
 }
 
@@ -240,16 +350,11 @@ status layer_tidy_locked(const struct layer *layer, layer_check_fn is_still_so, 
 		*ret_is_busy = true;
 		return STATUS_OK;
 	}
-	int *locks = xcalloc(listing.version_count + 1, sizeof *locks);
-	for (size_t i = 0; i < listing.version_count; i++)
-		locks[i] = -1;
+	CLEANUP(others_done) struct others others = { 0 };
 	bool is_busy = false;
-	s = lock_others(folder_fd, ref, &listing, locks, &is_busy, err);
+	s = lock_others(folder_fd, ref, &listing, &others, &is_busy, err);
 	if (s == STATUS_OK && !is_busy)
-		s = give_back(layer, &listing, err);
-	for (size_t i = 0; i < listing.version_count; i++)
-		disk_close_fd(&locks[i]);
-	free(locks);
+		s = give_back(layer, &listing, &others, err);
 	if (s == STATUS_OK)
 		*ret_is_busy = is_busy;
 	return s;

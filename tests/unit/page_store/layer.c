@@ -247,12 +247,33 @@ static void test_threads(void **state)
 
 /* ---- giving back ---- */
 
+static struct layer *open_sealed(uint32_t version)
+{
+	struct layer_ref at = ref;
+	at.version = version;
+	struct layer *layer = NULL;
+	struct error err;
+	assert_int_equal(layer_open_sealed(faulty_disk_folder("layer"), &at, &layer, &err), STATUS_OK);
+	return layer;
+}
+
+static bool exists(const char *name)
+{
+	int folder = faulty_disk_folder("layer"), fd = disk_open(folder, name, O_RDONLY, 0);
+	bool is_there = fd >= 0;
+	(void)disk_close(folder);
+	disk_close_fd(&fd);
+	return is_there;
+}
+
 /* Inode 2 has pages 0 to 9 in slot i & 1, garbage in the others; inode 3 is not named any more. */
 static void seal(uint32_t version, uint32_t flip)
 {
 	struct layer_ref at = ref;
 	at.version = version;
-	struct layer *layer = version == 0 ? create() : reopen();
+	struct layer *layer = version == 0        ? create()
+	                      : exists("journal") ? reopen()
+	                                          : open_sealed(version - 1);
 	struct page_entry entries[10];
 	for (uint32_t i = 0; i < 10; i++) {
 		uint32_t slot = (i & 1) ^ flip;
@@ -272,25 +293,6 @@ static void seal(uint32_t version, uint32_t flip)
 	struct error err;
 	assert_int_equal(manifest_writer_publish(writer, layer_folder(layer), &at, &err), STATUS_OK);
 	(void)layer_release(layer);
-}
-
-static struct layer *open_sealed(uint32_t version)
-{
-	struct layer_ref at = ref;
-	at.version = version;
-	struct layer *layer = NULL;
-	struct error err;
-	assert_int_equal(layer_open_sealed(faulty_disk_folder("layer"), &at, &layer, &err), STATUS_OK);
-	return layer;
-}
-
-static bool exists(const char *name)
-{
-	int folder = faulty_disk_folder("layer"), fd = disk_open(folder, name, O_RDONLY, 0);
-	bool is_there = fd >= 0;
-	(void)disk_close(folder);
-	disk_close_fd(&fd);
-	return is_there;
 }
 
 static void check_version(uint32_t version, uint32_t flip)
@@ -394,6 +396,45 @@ static void test_tidy(void **state)
 	}
 }
 
+/* After the seal was finished only what the versions differ in is looked at. */
+static void test_tidy_after_a_fold(void **state)
+{
+	(void)state;
+	faulty_disk_reset(1);
+	seal(0, 0);
+	struct error err;
+	struct layer *layer = open_sealed(0);
+	assert_int_equal(layer_finish_seal(layer, &err), STATUS_OK);
+	(void)layer_release(layer);
+	seal(1, 1);
+	check_version(0, 0);
+	struct layer_ref newest = ref;
+	newest.version = 1;
+	bool is_busy = true;
+	int folder = faulty_disk_folder("layer");
+	assert_int_equal(layer_tidy(folder, &newest, NULL, NULL, &is_busy, &err), STATUS_OK);
+	assert_false(is_busy || exists("manifest.0") || exists("0000000000000003.0"));
+	check_version(1, 1);
+	layer = open_sealed(1);
+	for (uint32_t i = 0; i < 10; i++)
+		assert_value(layer, 2, i, i & 1, 0);
+	(void)layer_release(layer);
+
+	/* An old version that is damaged does not keep anything from being given back. */
+	seal(2, 0);
+	assert_true(faulty_disk_flip_bit(folder, "manifest.1", 600, 1));
+	newest.version = 2;
+	assert_int_equal(layer_tidy(folder, &newest, NULL, NULL, &is_busy, &err), STATUS_OK);
+	assert_false(is_busy || exists("manifest.1"));
+	check_version(2, 0);
+	layer = open_sealed(2);
+	for (uint32_t i = 0; i < 10; i++)
+		assert_value(layer, 2, i, 1 - (i & 1), 0);
+	(void)layer_release(layer);
+	(void)disk_close(folder);
+	assert_int_equal(faulty_disk_open_count(), 0);
+}
+
 /* Cut off anywhere, tidying has hurt nothing, and is done by the next attempt. */
 static void test_tidy_is_killed(void **state)
 {
@@ -469,6 +510,7 @@ int main(void)
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_finish_seal),
 		cmocka_unit_test(test_tidy),
+		cmocka_unit_test(test_tidy_after_a_fold),
 		cmocka_unit_test(test_tidy_is_killed),
 		cmocka_unit_test(test_names),
 	};
