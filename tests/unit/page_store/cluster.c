@@ -230,7 +230,7 @@ char *postgres_ask(const struct postgres *postgres, const char *sql)
 
 void postgres_do(const struct postgres *postgres, const char *sql)
 {
-	CLEANUP(free_text) char *answer = postgres_ask(postgres, sql);
+	free(postgres_ask(postgres, sql));
 }
 
 uint64_t postgres_flushed(const struct postgres *postgres)
