@@ -21,11 +21,11 @@ struct settings {
 	char *admin_login;   /* "admin@localhost": identity of the token in admin.token */
 	char *workspace_id;  /* numeric text, 16 digits */
 	/* Limits; the documented defaults are the service's (rest-api.md section 4), tests lower them. */
-	int64_t suspend_timeout_min_sec; /* 60 */
-	int64_t branches_per_project;    /* 500 */
-	int64_t projects;                /* 1000 */
+	int64_t suspend_timeout_min_sec;   /* 60 */
+	int64_t branches_per_project;      /* 500 */
+	int64_t projects;                  /* 1000 */
 	int64_t housekeeping_interval_sec; /* 300: how often restore points are thinned and space is measured */
-	int64_t deleted_retention_sec;   /* 604800: how long a soft-deleted project or branch can be undeleted
+	int64_t deleted_retention_sec; /* 604800: how long a soft-deleted project or branch can be undeleted
 	                                  */
 };
 

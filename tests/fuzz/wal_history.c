@@ -10,7 +10,7 @@ static void check(const struct wal_history *history)
 	for (size_t i = 0; i < history->count; i++)
 		if (history->lines[i].timeline == 0 || history->lines[i].end_lsn == 0 ||
 		        history->lines[i].timeline >= (i + 1 < history->count ? history->lines[i + 1].timeline
-		                                                             : history->timeline) ||
+		                                                              : history->timeline) ||
 		        (i > 0 && history->lines[i].end_lsn < history->lines[i - 1].end_lsn))
 			abort();
 }
@@ -37,7 +37,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	wal_history_branch(&history, end, timeline + 2, &branch);
 	check(&branch);
-	if (branch.lines[branch.count - 1].end_lsn != end || wal_history_timeline_at(&branch, end) != timeline + 2 ||
+	if (branch.lines[branch.count - 1].end_lsn != end ||
+	        wal_history_timeline_at(&branch, end) != timeline + 2 ||
 	        wal_history_timeline_at(&branch, end - 1) != wal_history_timeline_at(&history, end - 1))
 		abort();
 	return 0;
