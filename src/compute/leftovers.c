@@ -52,12 +52,10 @@ static bool begins_with_path(const char *target, const char *path)
 	       (target[len] == '\0' || target[len] == ' ' || target[len] == '.');
 }
 
-static bool is_program(const char *pid_text, const char *name)
+/* The last component of what a process executes, also "postgres (deleted)" after an upgrade. */
+static bool is_named(const char *program, const char *name)
 {
-	char target[PATH_MAX];
-	if (!link_is(pid_text, "exe", target))
-		return false;
-	const char *base = strrchr(target, '/');
+	const char *base = strrchr(program, '/');
 	size_t len = strlen(name);
 	return base && strncmp(base + 1, name, len) == 0 && (base[1 + len] == '\0' || base[1 + len] == ' ');
 }
@@ -89,8 +87,6 @@ static bool has_argument(const struct buffer *arguments, const char *name, const
 static bool is_old_postgres(const char *pid_text, const struct leftovers *leftovers)
 {
 	char target[PATH_MAX];
-	if (!is_program(pid_text, "postgres"))
-		return false;
 	if (link_is(pid_text, "cwd", target) && begins_with_path(target, leftovers->mount_path))
 		return true;
 	if (link_is(pid_text, "fd/2", target) && begins_with_path(target, leftovers->log_path))
@@ -107,6 +103,16 @@ static bool is_old_pagefs(const char *pid_text, const struct leftovers *leftover
 	return arguments.len > 0 && has_argument(&arguments, "tarn", "pagefs") &&
 	       has_argument(&arguments, "--volume", leftovers->volume_id) &&
 	       has_argument(&arguments, "--mount", leftovers->mount_path);
+}
+
+/* For most processes of the machine one look at one link. `ours` is the name of our own program. */
+static bool is_leftover(const char *pid_text, const char *ours, const struct leftovers *leftovers)
+{
+	char program[PATH_MAX];
+	if (!link_is(pid_text, "exe", program))
+		return false;
+	return (is_named(program, "postgres") && is_old_postgres(pid_text, leftovers)) ||
+	       (is_named(program, ours) && is_old_pagefs(pid_text, leftovers));
 }
 
 /* The parent's process id; 0 when the process has ended. */
@@ -131,11 +137,16 @@ static pid_t parent_of(const char *pid_text)
 static int find_process(const struct leftovers *leftovers, pid_t *ret_pid)
 {
 	CLEANUP(close_folder) DIR *proc = opendir("/proc");
+	char own[PATH_MAX] = "";
+	char *end = link_is("self", "exe", own) ? strstr(own, " (deleted)") : NULL;
+	if (end)
+		*end = '\0';
+	const char *ours = strrchr(own, '/') ? strrchr(own, '/') + 1 : "tarn";
 	for (struct dirent *item; proc && (item = readdir(proc));) {
 		int64_t number;
 		if (!number_parse(slice_from_text(item->d_name), 1, INT32_MAX, &number) || number == getpid())
 			continue;
-		if (!is_old_postgres(item->d_name, leftovers) && !is_old_pagefs(item->d_name, leftovers))
+		if (!is_leftover(item->d_name, ours, leftovers))
 			continue;
 		CLEANUP(close_fd) int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)number, 0);
 		/* Looked at again after the descriptor was opened: now it is the process that the descriptor means. */

@@ -523,7 +523,7 @@ static status catch_up(struct restore_points *points, struct error *err)
 	if (!points->has_recovered)
 		return STATUS_OK;
 	st = wal_session_replayed_blocks(points->short_session, &blocks, err);
-	if (st != STATUS_OK)
+	if (st != STATUS_OK || blocks == 0) /* nothing to measure by */
 		return st;
 	/* What was touched is about as many records; how many of the pages were the same one is not known. */
 	struct replay_work work = {
