@@ -362,6 +362,200 @@ static void a_position_is_opened_as_it_was(void **state)
 	destroy(f, "br-b");
 }
 
+/* ---- what a clone refuses and repairs ---- */
+
+static void touch(const struct cluster_fixture *f, const char *name)
+{
+	struct error err;
+	CLEANUP(free_text) char *path = volume_path(f, name);
+	struct system_user user;
+	must(system_user_find(f->dd->settings.postgres_user, &user, &err), &err);
+	must(file_replace_durably(path, slice_from_text("left over"), 0600, &err), &err);
+	assert_int_equal(chown(path, user.uid, user.gid), 0);
+}
+
+/*
+ * V4: a promotion cut off by a crash. What it wrote of its timeline is gone from wal/ and from the archive, where it would get in the way of
+ * what the next attempt writes.
+ */
+static void a_promotion_cut_off_is_repaired(void **state)
+{
+	struct cluster_fixture *f = cluster_of(state);
+	struct error err;
+	cluster_make_volume(f, "br-a");
+	struct restore_point point = cluster_newest_point(f, "br-a");
+	must(clone_at(f, "br-a", "br-b", &point, point.end_lsn, 1, 2, &err), &err);
+	for (int has_signal = 0; has_signal < 2; has_signal++) {
+		cluster_export(f, "br-b");
+		char segment[WAL_FILE_NAME_MAX];
+		wal_segment_name(3, point.end_lsn / point.wal_segment_size, point.wal_segment_size, segment);
+		CLEANUP(free_text) char *wal = volume_path(f, "br-b/wal");
+		CLEANUP(free_text) char *archive = volume_path(f, "br-b/archive");
+		CLEANUP(free_text) char *in_wal = xasprintf("br-b/wal/%s", segment);
+		CLEANUP(free_text) char *archived = xasprintf("br-b/archive/%s", segment);
+		touch(f, in_wal);
+		touch(f, "br-b/wal/00000003.history");
+		size_t linked = 0;
+		must(wal_archive_update(wal, archive, &linked, &err), &err);
+		assert_int_equal(linked, 2);
+		CLEANUP(free_text) char *signal_path = volume_path(f, "br-b/data/recovery.signal");
+		if (!has_signal)
+			assert_int_equal(unlink(signal_path), 0);
+
+		struct volume *volume = NULL;
+		struct volume_start start;
+		must(volume_open(f->dd, "br-b", &volume, &err), &err);
+		must(volume_plan_start(volume, &start, &err), &err);
+		volume_close(volume);
+		assert_int_equal(start.recovery_timeline, 2);
+		assert_true(file_exists(signal_path));
+		assert_false(has(f, in_wal) || has(f, archived) || has(f, "br-b/wal/00000003.history") ||
+		             has(f, "br-b/archive/00000003.history"));
+		assert_true(has(f, "br-b/wal/00000002.history") && has(f, "br-b/archive/00000002.history"));
+	}
+	struct postgres postgres;
+	postgres_start(f, "br-b", &postgres);
+	(void)postgres_flushed(&postgres); /* takes timeline 3 into the archive */
+	assert_true(has(f, "br-b/archive/00000003.history"));
+	postgres_kill(&postgres);
+	/* Promoted: from now on an ordinary start, that touches nothing. */
+	struct volume *volume = NULL;
+	struct volume_start start;
+	must(volume_open(f->dd, "br-b", &volume, &err), &err);
+	must(volume_plan_start(volume, &start, &err), &err);
+	volume_close(volume);
+	assert_int_equal(start.recovery_timeline, 0);
+	assert_true(has(f, "br-b/archive/00000003.history"));
+	postgres_start(f, "br-b", &postgres);
+	postgres_stop(&postgres);
+	restore_point_done(&point);
+	destroy(f, "br-a");
+	destroy(f, "br-b");
+}
+
+/* A point of br-a, whose image `change` has changed. */
+static struct restore_point point_with(
+        const struct cluster_fixture *f, void (*change)(struct image *image, const struct system_user *user))
+{
+	struct store *store = NULL;
+	struct image *image = open_image(f, "br-a", &store);
+	struct error err;
+	struct system_user user;
+	struct image_cut cut;
+	must(system_user_find(f->dd->settings.postgres_user, &user, &err), &err);
+	change(image, &user);
+	must(image_cut(image, &cut, &err), &err);
+	close_image(image, store);
+	struct restore_point point = cluster_newest_point(f, "br-a");
+	free(point.layers);
+	point.layers = cut.layers;
+	point.layer_count = cut.layer_count;
+	must(store_open(f->dd, PROJECT, &store, &err), &err);
+	must(restore_point_add(store, &point, &err), &err);
+	store_close(store);
+	return point;
+}
+
+static void add_tablespace(struct image *image, const struct system_user *user)
+{
+	struct error err;
+	must(volume_tree_make_link(image, "pg_tblspc/16500", "/elsewhere", user->uid, user->gid, &err), &err);
+}
+
+static void damage_control(struct image *image, const struct system_user *user)
+{
+	struct error err;
+	must(volume_tree_remove(image, "pg_tblspc/16500", &err), &err);
+	must(volume_tree_write(
+	             image, "global/pg_control", slice_from_text("nonsense"), user->uid, user->gid, &err),
+	        &err);
+}
+
+static void link_control(struct image *image, const struct system_user *user)
+{
+	struct error err;
+	must(volume_tree_remove(image, "global/pg_control", &err), &err);
+	must(volume_tree_make_link(image, "global/pg_control", "/etc/shadow", user->uid, user->gid, &err),
+	        &err);
+}
+
+static void what_cannot_be_branched_leaves_nothing(void **state)
+{
+	struct cluster_fixture *f = cluster_of(state);
+	static const struct {
+		void (*change)(struct image *image, const struct system_user *user);
+		status expected;
+	} cases[] = {
+		{ add_tablespace, STATUS_UNSUPPORTED },
+		{ damage_control, STATUS_CORRUPT },
+		{ link_control, STATUS_CORRUPT },
+	};
+	cluster_make_volume(f, "br-a");
+	struct restore_point good = cluster_newest_point(f, "br-a");
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct error err;
+		struct restore_point point = point_with(f, cases[i].change);
+		size_t layers = count_in(f, "layers"), stacks = count_in(f, "stacks");
+		assert_int_equal(
+		        clone_at(f, "br-a", "br-b", &point, point.end_lsn, 1, 2, &err), cases[i].expected);
+		assert_false(has(f, "br-b") || has(f, "br-b.new"));
+		assert_int_equal(count_in(f, "layers"), layers);
+		assert_int_equal(count_in(f, "stacks"), stacks);
+		/* WAL that is not there is told by name. */
+		assert_int_equal(clone_at(f, "br-a", "br-b", &good, good.end_lsn + (64 << 20), 1, 2, &err),
+		        STATUS_NOT_FOUND);
+		assert_non_null(strstr(err.message, "0000000100000000"));
+		assert_false(has(f, "br-b") || has(f, "br-b.new"));
+		restore_point_done(&point);
+	}
+	restore_point_done(&good);
+	destroy(f, "br-a");
+}
+
+/* What pg_basebackup leaves out is not in a clone; what the image has besides is. */
+static void add_remains(struct image *image, const struct system_user *user)
+{
+	struct error err;
+	struct stat st;
+	static const char *const files[] = { "postmaster.pid", "postmaster.opts", "standby.signal",
+		"backup_label", "tablespace_map", "pg_replslot/slot/state", "pg_notify/0000",
+		"pg_stat_tmp/global.tmp", "pg_snapshots/1", "pg_stat/kept" };
+	assert_int_equal(image_resolve(image, "pg_replslot", &st), 0);
+	assert_int_equal(
+	        image_make(image, st.st_ino, "slot", S_IFDIR | 0700, 0, user->uid, user->gid, &st), 0);
+	for (size_t i = 0; i < ARRAY_LEN(files); i++)
+		must(volume_tree_write(image, files[i], slice_from_text("x"), user->uid, user->gid, &err),
+		        &err);
+}
+
+static void a_clone_has_nothing_of_its_sources_life(void **state)
+{
+	struct cluster_fixture *f = cluster_of(state);
+	struct error err;
+	cluster_make_volume(f, "br-a");
+	struct restore_point point = point_with(f, add_remains);
+	must(clone_at(f, "br-a", "br-b", &point, point.end_lsn, 1, 2, &err), &err);
+	restore_point_done(&point);
+	cluster_export(f, "br-b");
+	static const char *const gone[] = { "postmaster.pid", "postmaster.opts", "standby.signal",
+		"backup_label", "tablespace_map", "pg_replslot/slot", "pg_notify/0000",
+		"pg_stat_tmp/global.tmp", "pg_snapshots/1" };
+	static const char *const there[] = { "recovery.signal", "pg_stat/kept", "pg_replslot", "pg_notify",
+		"PG_VERSION", "pg_wal/00000002.history", "base/pgsql_tmp/." };
+	for (size_t i = 0; i < ARRAY_LEN(gone); i++) {
+		CLEANUP(free_text) char *path = xasprintf("br-b/data/%s", gone[i]);
+		if (has(f, path))
+			fail_msg("\"%s\" is in the clone", gone[i]);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(there); i++) {
+		CLEANUP(free_text) char *path = xasprintf("br-b/data/%s", there[i]);
+		if (!has(f, path))
+			fail_msg("\"%s\" is not in the clone", there[i]);
+	}
+	destroy(f, "br-a");
+	destroy(f, "br-b");
+}
+
 /* ---- crashes ---- */
 
 /* Runs `work` in a child that is killed at one of many moments; false: it came to its end first. */
@@ -708,6 +902,9 @@ int main(void)
 		cmocka_unit_test(a_damaged_record_is_refused),
 		cmocka_unit_test(a_volume_that_never_ran_can_be_branched),
 		cmocka_unit_test(a_position_is_opened_as_it_was),
+		cmocka_unit_test(a_promotion_cut_off_is_repaired),
+		cmocka_unit_test(what_cannot_be_branched_leaves_nothing),
+		cmocka_unit_test(a_clone_has_nothing_of_its_sources_life),
 		cmocka_unit_test(killed_at_any_moment),
 		cmocka_unit_test(the_sweep_takes_only_remains),
 		cmocka_unit_test(a_full_disk_leaves_nothing_behind),
