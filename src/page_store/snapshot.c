@@ -91,7 +91,7 @@ static status fill(
 	return st == STATUS_OK ? folder_sync(folder, err) : st;
 }
 
-/* Under the lock: the list of layers as it is now, since a fold may have replaced it. */
+/* Under the lock: the list of layers as it is now, since a fold may have replaced it; the rest as the caller wants it. */
 static status publish(
         struct store *store, const char *id, const struct restore_point *point, struct error *err)
 {
@@ -101,10 +101,10 @@ static status publish(
 	status st = restore_point_read(store, point->volume_id, point->number, &now, err);
 	if (st != STATUS_OK)
 		return st;
-	struct restore_point kept = *point; /* its end may be a later one than the point's own */
+	CLEANUP(buffer_done) struct buffer text = { 0 };
+	struct restore_point kept = *point;
 	kept.layers = now.layers;
 	kept.layer_count = now.layer_count;
-	CLEANUP(buffer_done) struct buffer text = { 0 };
 	restore_point_format(&kept, &text);
 	CLEANUP(free_text) char *making = store_path(store, "snapshots/%s.new", id);
 	CLEANUP(free_text) char *final = store_path(store, "snapshots/%s", id);
