@@ -336,7 +336,6 @@ static void a_restore_survives_a_crash_after_every_turn(void **state)
 		assert_true(machine_has_volume(row_of(f, "dev").volume_id));
 		assert_true(machine_has_volume(row_of(f, "kept").volume_id));
 		expect_state(f, "kept", "READY");
-		CLEANUP(free_text) char *kept_uid = endpoint_uid(f, "kept");
 		perform(f, "DELETE", "/projects/p/branches/kept?purge=true", NULL);
 		assert_int_equal(machine_volume_count(), 2);
 		assert_int_equal(branch_rows(f), 2);
@@ -516,14 +515,12 @@ static void snapshot_specs_that_are_refused(void **state)
 {
 	struct control_fixture *f = *state;
 	make_dev(f);
+#define HERE "{\"source_branch\":\"projects/p/branches/production\","
 	static const char *const specs[] = { "{}", "{\"source_branch\":\"nonsense\"}",
 		"{\"source_branch\":\"projects/q/branches/production\"}",
-		"{\"source_branch\":\"projects/p/branches/production\",\"source_branch_lsn\":\"0/1\"}",
-		"{\"source_branch\":\"projects/p/branches/production\",\"ttl\":\"0s\"}",
-		"{\"source_branch\":\"projects/p/branches/"
-		"production\",\"expire_time\":\"2020-01-01T00:00:00Z\"}",
-		"{\"source_branch\":\"projects/p/branches/production\",\"ttl\":\"60s\",\"no_expiry\":true}",
-		"{\"source_branch\":\"projects/p/branches/production\",\"no_expiry\":false}" };
+		HERE "\"source_branch_lsn\":\"0/1\"}", HERE "\"ttl\":\"0s\"}",
+		HERE "\"expire_time\":\"2020-01-01T00:00:00Z\"}", HERE "\"ttl\":\"60s\",\"no_expiry\":true}",
+		HERE "\"no_expiry\":false}" };
 	for (size_t i = 0; i < ARRAY_LEN(specs); i++) {
 		CLEANUP(free_text) char *body = xasprintf("{\"spec\":%s}", specs[i]);
 		call_api(f, "POST", "/projects/p/snapshots?snapshot_id=s", body);
@@ -660,13 +657,11 @@ static void plans_are_read_as_they_were_written(void **state)
 		assert_string_equal(back.kept_branch, plans[i].kept_branch);
 		assert_int_equal(back.was_running, plans[i].was_running);
 	}
+#define REST "\"old_volume\":\"\",\"kept_branch\":\"\",\"was_running\":false}"
 	static const char *const bad[] = { NULL, "", "[]", "{}", "{\"moment\":\"x\"}",
-		"{\"moment\":\"lsn\",\"lsn\":\"z\",\"volume\":\"\",\"timeline\":2,\"old_volume\":\"\",\"kept_"
-		"branch\":\"\",\"was_running\":false}",
-		"{\"moment\":\"head\",\"volume\":\"\",\"timeline\":-2,\"old_volume\":\"\",\"kept_branch\":"
-		"\"\",\"was_running\":false}",
-		"{\"moment\":\"head\",\"timeline\":2,\"old_volume\":\"\",\"kept_branch\":\"\",\"was_"
-		"running\":false}" };
+		"{\"moment\":\"lsn\",\"lsn\":\"z\",\"volume\":\"\",\"timeline\":2," REST,
+		"{\"moment\":\"head\",\"volume\":\"\",\"timeline\":-2," REST,
+		"{\"moment\":\"head\",\"timeline\":2," REST };
 	struct clone_plan untouched = { .timeline = 99 };
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
 		assert_int_equal(clone_plan_parse(bad[i], &untouched, &err), STATUS_CORRUPT);
