@@ -78,7 +78,7 @@ static status commit_changes(struct image *image, const uint64_t *inodes, size_t
 		(void)pthread_mutex_unlock(&inode->io);
 		image_give_back(image, inode);
 	}
-	int rc = image_commit(image, inodes, count);
+	int rc = image_commit(image, inodes, count, true);
 	if (rc == 0)
 		rc = image_sync_journals(image);
 	if (rc < 0)

@@ -150,8 +150,11 @@ void unsealed_free(struct image *image, struct unsealed *unsealed); /* NULL is f
 /* With lock: a file's size, as told by image_usage.logical_bytes. */
 void image_set_size(struct image *image, struct image_inode *inode, uint64_t size);
 
-/* Commits what inodes (ascending) changed and have not synced, sealing epochs included, with one sync of the journals. */
-int image_commit(struct image *image, const uint64_t *inodes, size_t count);
+/*
+ * Commits what inodes (ascending) changed and have not synced, with one sync of the journals per batch. only_sealing: what belongs to a cut that
+ * is being sealed, and nothing newer.
+ */
+int image_commit(struct image *image, const uint64_t *inodes, size_t count, bool only_sealing);
 int image_sync_journals(struct image *image);
 /* Inodes that changed something in the epoch (NULL: in any that is not sealed); ascending; the caller frees. */
 uint64_t *image_list_changed(struct image *image, const struct epoch *epoch, size_t *ret_count);

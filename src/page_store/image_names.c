@@ -594,12 +594,14 @@ int image_set(
 			image_append_attributes(image, inode);
 		}
 		(void)pthread_mutex_unlock(&inode->lock);
+	}
+	(void)pthread_mutex_unlock(&inode->io);
+	if (rc == 0) {
 		/* The count of links is the tree's. */
 		(void)pthread_rwlock_rdlock(&image->tree_lock);
 		stat_inode(&inode->base, ret);
 		(void)pthread_rwlock_unlock(&image->tree_lock);
 	}
-	(void)pthread_mutex_unlock(&inode->io);
 	image_give_back(image, inode);
 	return rc;
 }

@@ -42,6 +42,9 @@ static status apply_name(struct replay *replay, const struct change *change, str
 		        (unsigned long long)change->inode, (unsigned long long)change->parent);
 	if (file_tree_lookup(replay->tree, folder, change->name))
 		(void)file_tree_remove_name(replay->tree, folder, change->name);
+	if (inode->folder && inode->name_count > 0)
+		return error_set(err, STATUS_CORRUPT, 0, "folder %llu gets a second name",
+		        (unsigned long long)change->inode);
 	file_tree_add_name(replay->tree, folder, change->name, inode);
 	return STATUS_OK;
 }

@@ -3,6 +3,7 @@
  *
  * Commit of an inode's pages, step by step; the writer of a page waits while it is committing:
  *
+ *   0. without marks, if there is much: the slot files are synced, which may take seconds, so that step 2 is short
  *   1. with io and lock: no write is under way; every dirty page becomes committing, is_syncing is set
  *   2. without locks: the slot files that have them are synced
  *   3. with lock: CHANGE_PAGES is appended, with the size as it is now (a record with a newer size may be in front of it)
@@ -20,6 +21,8 @@
 #include "page_store/image_internal.h"
 
 #define ENTRIES_PER_RECORD 8192
+/* From so many dirty pages on, step 0 is worth its system calls. */
+#define MUCH_DIRTY 64
 /* Inodes whose pages wait together for one sync of the journal. */
 #define COMMIT_BATCH 64
 
@@ -256,8 +259,30 @@ static uint64_t dirty_pages(const struct image_inode *inode)
 	       (inode->open ? inode->open->map.dirty_count : 0);
 }
 
-/* Step 1. False: nothing of the inode is dirty. */
-static bool commit_begin(struct image_inode *inode, struct commit *commit)
+/* Step 0. What is open may become sealed meanwhile: its layer is held. */
+static int commit_prepare(struct image *image, struct image_inode *inode)
+{
+	(void)pthread_mutex_lock(&inode->lock);
+	const struct unsealed *open = inode->open;
+	struct layer *layer = NULL;
+	unsigned slots = 0;
+	if (open && open->map.dirty_count >= MUCH_DIRTY) {
+		layer = layer_hold(open->epoch->layer);
+		slots = open_map_dirty_slots(&open->map);
+	}
+	(void)pthread_mutex_unlock(&inode->lock);
+	int rc = slots ? layer_sync_pages(layer, inode->base.number, slots) : 0;
+	(void)layer_release(layer);
+	if (rc < 0) {
+		log_error("volume \"%s\": could not sync inode %llu: %s", image->volume_id,
+		        (unsigned long long)inode->base.number, strerror(-rc));
+		return image_break(image, -rc);
+	}
+	return 0;
+}
+
+/* Step 1. False: nothing of the inode is dirty. only_sealing: what belongs to a cut, and nothing newer. */
+static bool commit_begin(struct image_inode *inode, bool only_sealing, struct commit *commit)
 {
 	for (;;) {
 		(void)pthread_mutex_lock(&inode->io);
@@ -275,7 +300,7 @@ static bool commit_begin(struct image_inode *inode, struct commit *commit)
 	if (is_dirty) {
 		inode->is_syncing = true;
 		commit->parts[0] = inode->sealing;
-		commit->parts[1] = inode->open;
+		commit->parts[1] = only_sealing ? NULL : inode->open;
 		for (size_t i = 0; i < 2; i++)
 			if (commit->parts[i])
 				commit->slots[i] = open_map_begin_commit(&commit->parts[i]->map);
@@ -326,7 +351,7 @@ static void commit_end(struct commit *commit, int rc)
 	(void)pthread_mutex_unlock(&inode->lock);
 }
 
-static int commit_batch(struct image *image, const uint64_t *inodes, size_t count)
+static int commit_batch(struct image *image, const uint64_t *inodes, size_t count, bool only_sealing)
 {
 	struct commit commits[COMMIT_BATCH];
 	size_t begun = 0;
@@ -335,7 +360,9 @@ static int commit_batch(struct image *image, const uint64_t *inodes, size_t coun
 		struct image_inode *inode = image_take(image, inodes[i]);
 		if (!inode)
 			continue;
-		if (!commit_begin(inode, &commits[begun])) {
+		if (!only_sealing)
+			rc = commit_prepare(image, inode);
+		if (rc < 0 || !commit_begin(inode, only_sealing, &commits[begun])) {
 			image_give_back(image, inode);
 			continue;
 		}
@@ -350,11 +377,12 @@ static int commit_batch(struct image *image, const uint64_t *inodes, size_t coun
 	return rc;
 }
 
-int image_commit(struct image *image, const uint64_t *inodes, size_t count)
+int image_commit(struct image *image, const uint64_t *inodes, size_t count, bool only_sealing)
 {
 	int rc = atomic_load(&image->broken_errno) ? -EIO : 0;
 	for (size_t i = 0; i < count && rc == 0; i += COMMIT_BATCH)
-		rc = commit_batch(image, inodes + i, count - i < COMMIT_BATCH ? count - i : COMMIT_BATCH);
+		rc = commit_batch(
+		        image, inodes + i, count - i < COMMIT_BATCH ? count - i : COMMIT_BATCH, only_sealing);
 	return rc;
 }
 
@@ -369,7 +397,7 @@ int image_sync(struct image *image, uint64_t number)
 		bool is_dirty = dirty_pages(inode) > 0;
 		(void)pthread_mutex_unlock(&inode->lock);
 		if (is_dirty)
-			rc = image_commit(image, &number, 1);
+			rc = image_commit(image, &number, 1, false);
 		if (rc == 0 && has_open_record(image, inode))
 			rc = image_sync_journals(image);
 	}
@@ -382,7 +410,7 @@ int image_sync_all(struct image *image)
 	image_flush_times(image);
 	size_t count = 0;
 	uint64_t *inodes = image_list_changed(image, NULL, &count);
-	int rc = image_commit(image, inodes, count);
+	int rc = image_commit(image, inodes, count, false);
 	free(inodes);
 	return rc == 0 ? image_sync_journals(image) : rc;
 }

@@ -196,6 +196,18 @@ void open_map_truncate(struct open_map *map, uint64_t first_block)
 	}
 }
 
+unsigned open_map_dirty_slots(const struct open_map *map)
+{
+	unsigned slots = 0;
+	for (size_t i = 0; i < map->chunk_count && slots != 3; i++) {
+		const struct open_chunk *chunk = map->chunks[i];
+		for (uint32_t j = 0; chunk && chunk->dirty_count > 0 && j < PAGE_CHUNK; j++)
+			if (chunk->state[j] & DIRTY)
+				slots |= chunk->state[j] & SLOT ? 2u : 1u;
+	}
+	return slots;
+}
+
 unsigned open_map_begin_commit(struct open_map *map)
 {
 	unsigned slots = 0;

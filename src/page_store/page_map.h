@@ -57,6 +57,7 @@ void open_map_set_committed(struct open_map *map, const struct page_entry *entry
 /* Pages >= first_block are gone, of this layer and of those below. None may be committing. */
 void open_map_truncate(struct open_map *map, uint64_t first_block);
 
+unsigned open_map_dirty_slots(const struct open_map *map); /* which slots dirty pages are in: bit 0, bit 1 */
 /* Marks every dirty page as committing; which slots they are in: bit 0, bit 1. */
 unsigned open_map_begin_commit(struct open_map *map);
 /* Committing pages by block, from *from_block on, at most `max`; moves *from_block on. */
