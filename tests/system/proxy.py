@@ -350,8 +350,9 @@ def test_a_compute_that_cannot_start_says_why(platform, project, primary):
     platform.sql(primary, "select 1")
     platform.rest.update_endpoint(project, "production", "spec.disabled", {"disabled": True})
     platform.wait_asleep(primary)
-    data = platform.directory / "volumes" / platform.branch_uid(project) / "data"
-    (data / "PG_VERSION").rename(data / "PG_VERSION.away")
+    # Something in its place that nobody may mistake for WAL.
+    wal = platform.volume(primary) / "wal"
+    wal.rename(wal.with_name("wal-away"))
     try:
         # Enabling may or may not start it; connecting must.
         platform.rest.call("PATCH", primary["name"], {"spec": {"disabled": False}}, update_mask="spec.disabled")
@@ -363,7 +364,7 @@ def test_a_compute_that_cannot_start_says_why(platform, project, primary):
         assert fields["C"].startswith(("57", "58", "53", "XX", "08")), fields
         assert len(fields["M"]) > 20, fields
     finally:
-        (data / "PG_VERSION.away").rename(data / "PG_VERSION")
+        wal.with_name("wal-away").rename(wal)
     assert platform.sql(primary, "select 1") == [(1,)]
 
 
