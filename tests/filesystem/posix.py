@@ -65,6 +65,7 @@ def test_holes_are_zeros_and_found(volume):
             assert os.lseek(file.fileno(), 0, os.SEEK_DATA) == 100 * PAGE
             assert os.lseek(file.fileno(), 100 * PAGE, os.SEEK_HOLE) == 101 * PAGE
             fails(errno.ENXIO, os.lseek, file.fileno(), 101 * PAGE, os.SEEK_DATA)
+            os.lseek(file.fileno(), 0, os.SEEK_SET)
             assert file.read(100 * PAGE) == bytes(100 * PAGE)
             assert file.read(PAGE) == b"x" * PAGE
             assert file.read() == bytes(99 * PAGE)
