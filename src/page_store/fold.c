@@ -16,8 +16,10 @@ struct fold {
 	struct layer_ref lower_ref, upper_ref, result_ref;
 	int lock; /* F4 */
 	struct layer *lower, *upper, *result;
-	bool is_resumed; /* the result was published by one that was interrupted */
+	bool is_resumed;  /* the result was published by one that was interrupted */
+	bool is_pointing; /* from now on references may name the result */
 	bool is_published;
+	bool has_failed; /* and is undone: nothing more can come of it */
 
 	uint64_t *inodes; /* of the upper layer's tree, ascending: all others are dropped */
 	size_t inode_count;
@@ -442,22 +444,44 @@ static status copy_run(struct fold *fold, const struct layer_file *upper, const 
 			.slot = to_slot,
 			.crc = page_checksum(layer_tag(fold->lower), upper->inode, block, page) };
 	}
-	rc = layer_write_pages(fold->lower, upper->inode, entries[0].block, count, to_slot, fold->pages);
-	if (rc < 0)
-		return io_error(&fold->lower_ref, rc, "write pages of", err);
 	fold->page_index += count;
-	fold->copied_count += count;
-	return STATUS_OK;
+	fold->copied_count += count; /* before it is done: a part of it may be there if it fails */
+	rc = layer_write_pages(fold->lower, upper->inode, entries[0].block, count, to_slot, fold->pages);
+	return rc < 0 ? io_error(&fold->lower_ref, rc, "write pages of", err) : STATUS_OK;
 }
 
-status fold_pages(struct fold *fold, uint64_t budget, bool *ret_done, struct error *err)
+/*
+ * Gives back what was copied in vain, when nothing names it: a full disk would else get fuller with each attempt. What stays because this
+ * fails too, or because the process was killed, is overwritten by the next fold of the two.
+ */
+static void undo(struct fold *fold)
 {
-	fold_check(fold);
-	assert(budget > 0);
-	if (fold->is_resumed) {
-		*ret_done = true;
-		return STATUS_OK;
+	assert(!fold->is_resumed && !fold->is_pointing);
+	fold->has_failed = true;
+	fold->result = layer_release(fold->result);
+	char name[MANIFEST_NAME_BYTES];
+	manifest_name(name, fold->result_ref.version);
+	int rc = disk_unlink(layer_folder(fold->lower), name);
+	size_t first = 0;
+	for (size_t i = 0; rc == 0 && i < layer_file_count(fold->upper) && first < fold->copied_count; i++) {
+		struct layer_file upper = layer_file_at(fold->upper, i);
+		const struct page_entry *copied = fold->copied + first;
+		size_t count = fold->copied_count - first < upper.entry_count ? fold->copied_count - first
+		                                                              : upper.entry_count;
+		first += count;
+		for (size_t from = 0, to; rc == 0 && from < count && is_in_tree(fold, upper.inode);
+		        from = to) {
+			for (to = from + 1; to < count && copied[to].slot == copied[from].slot &&
+			                    copied[to].block == copied[to - 1].block + 1;)
+				to++;
+			rc = layer_punch_pages(fold->lower, upper.inode, copied[from].block,
+			        (uint32_t)(to - from), copied[from].slot);
+		}
 	}
+}
+
+static status copy_pages(struct fold *fold, uint64_t budget, bool *ret_done, struct error *err)
+{
 	while (fold->file_index < layer_file_count(fold->upper)) {
 		struct layer_file upper = layer_file_at(fold->upper, fold->file_index), lower = { 0 };
 		bool has_lower = layer_find_file(fold->lower, upper.inode, &lower);
@@ -484,6 +508,20 @@ status fold_pages(struct fold *fold, uint64_t budget, bool *ret_done, struct err
 	}
 	*ret_done = true;
 	return STATUS_OK;
+}
+
+status fold_pages(struct fold *fold, uint64_t budget, bool *ret_done, struct error *err)
+{
+	fold_check(fold);
+	assert(budget > 0 && !fold->has_failed);
+	if (fold->is_resumed) {
+		*ret_done = true;
+		return STATUS_OK;
+	}
+	status s = copy_pages(fold, budget, ret_done, err);
+	if (s != STATUS_OK)
+		undo(fold);
+	return s;
 }
 
 /* ---- publishing ---- */
@@ -560,6 +598,7 @@ static status point_to_result(struct fold *fold, bool *ret_is_published, struct 
 		*ret_is_published = false;
 		return STATUS_OK;
 	}
+	fold->is_pointing = true;
 	s = fold_references_rewrite(fold->store, fold->volume_id, &references, &fold->lower_ref,
 	        &fold->upper_ref, &fold->result_ref, err);
 	if (s == STATUS_OK)
@@ -586,13 +625,14 @@ static status publish(struct fold *fold, bool *ret_is_published, struct error *e
 status fold_publish(struct fold *fold, bool *ret_is_published, struct error *err)
 {
 	fold_check(fold);
-	assert(fold->is_resumed || fold->file_index == layer_file_count(fold->upper));
+	assert(!fold->has_failed && (fold->is_resumed || fold->file_index == layer_file_count(fold->upper)));
 	bool is_published = false;
 	status s = publish(fold, &is_published, err);
+	if (!fold->is_pointing && !fold->is_resumed)
+		undo(fold);
 	if (s != STATUS_OK)
 		return error_prefix(err, "could not fold layer \"%s\" into \"%s\"", fold->upper_ref.id,
 		        fold->lower_ref.id);
-	/* Else the version that nobody names is garbage, for layer_tidy(). */
 	fold->is_published = is_published;
 	*ret_is_published = is_published;
 	return STATUS_OK;

@@ -45,7 +45,10 @@ const struct layer_ref *fold_lower(const struct fold *fold);
 const struct layer_ref *fold_upper(const struct fold *fold);
 uint64_t fold_page_count(const struct fold *fold); /* to be copied, all in all */
 
-/* Copies up to `budget` more pages. STATUS_CORRUPT: a page of the upper layer does not fit its checksum; nothing changes then. */
+/*
+ * Copies up to `budget` more pages. STATUS_CORRUPT: a page of the upper layer does not fit its checksum. After any error what was
+ * copied is given back, and the fold can only be freed.
+ */
 MUST_CHECK status fold_pages(struct fold *fold, uint64_t budget, bool *ret_done, struct error *err);
 /*
  * After fold_pages() is done: publishes, and points the volume's points and then its stack to the new version. *ret_is_published is false when

@@ -210,6 +210,21 @@ int layer_allocate_pages(struct layer *layer, uint64_t inode, uint32_t block, ui
 	return rc;
 }
 
+int layer_punch_pages(struct layer *layer, uint64_t inode, uint32_t block, uint32_t count, uint32_t slot)
+{
+	assert(count <= PAGE_BLOCKS_MAX && block <= PAGE_BLOCKS_MAX - count && slot <= 1);
+	if (count == 0)
+		return 0;
+	struct slot_file *file = NULL;
+	int rc = slot_cache_take(&layer->slots, inode, slot, false, &file);
+	if (rc < 0)
+		return rc == -ENOENT ? 0 : rc;
+	rc = disk_punch(slot_file_fd(file), place_of(block), place_of(count)) < 0 ? -(errno ? errno : EIO)
+	                                                                          : 0;
+	slot_cache_give_back(file, false);
+	return rc;
+}
+
 int layer_remove_file(struct layer *layer, uint64_t inode)
 {
 	int rc = 0;

@@ -69,6 +69,9 @@ MUST_CHECK int layer_write_pages(struct layer *layer, uint64_t inode, uint32_t b
 MUST_CHECK int layer_sync_pages(struct layer *layer, uint64_t inode, unsigned slots);
 MUST_CHECK int layer_allocate_pages(
         struct layer *layer, uint64_t inode, uint32_t block, uint32_t count, uint32_t slot);
+/* Gives back the space of pages that nothing names; they read as zeros. */
+MUST_CHECK int layer_punch_pages(
+        struct layer *layer, uint64_t inode, uint32_t block, uint32_t count, uint32_t slot);
 MUST_CHECK int layer_remove_file(
         struct layer *layer, uint64_t inode); /* its slot files; a missing one is fine */
 

@@ -599,6 +599,72 @@ static void test_damaged_pages_are_not_folded(void **state)
 	assert_true(refused > 3);
 }
 
+/* Nothing but what the layer's version names is in its slot files. */
+static void check_no_garbage(const struct fixture *f, const struct layer_ref *ref)
+{
+	struct error err;
+	struct layer *layer = NULL;
+	int fd = -1;
+	ok(store_open_layer_folder(f->store, ref, &fd, &err), &err);
+	ok(layer_open_sealed(fd, ref, &layer, &err), &err);
+	for (uint64_t inode = 2; inode < 2 + FILES; inode++) {
+		struct layer_file file = { 0 };
+		bool has_file = layer_find_file(layer, inode, &file);
+		for (uint32_t at = 0; at < 2 * BLOCKS; at++) {
+			static const uint8_t zeros[PAGE_BYTES];
+			uint8_t page[PAGE_BYTES];
+			struct page_entry entry;
+			if ((has_file && layer_file_find_page(&file, at / 2, &entry) &&
+			            entry.slot == at % 2) ||
+			        layer_read_page(layer, inode, at / 2, at % 2, page) != 0) /* no such file */
+				continue;
+			assert_memory_equal(page, zeros, PAGE_BYTES);
+		}
+	}
+	(void)layer_release(layer);
+}
+
+/* Else each attempt would make a full disk fuller. */
+static void test_failed_folds_give_back(void **state)
+{
+	(void)state;
+	unsigned failures = 0;
+	for (uint64_t seed = 600; seed < 612; seed++) {
+		for (uint64_t nth = 1 + dice(20);; nth += 20) {
+			struct fixture f;
+			begin(&f, seed);
+			struct error err;
+			struct fold *fold = NULL;
+			ok(fold_choose(f.store, VOLUME, &fold, &err), &err);
+			if (!fold) {
+				end(&f);
+				break;
+			}
+			struct layer_ref lower = *fold_lower(fold);
+			bool is_copied = false, is_published = false;
+			faulty_disk_fail(nth, ENOSPC);
+			status s = STATUS_OK;
+			while (s == STATUS_OK && !is_copied)
+				s = fold_pages(fold, 25, &is_copied, &err);
+			bool is_copying = s != STATUS_OK;
+			if (s == STATUS_OK)
+				s = fold_publish(fold, &is_published, &err);
+			(void)fold_free(fold);
+			bool has_failed = faulty_disk_has_failed();
+			faulty_disk_fail(0, 0);
+			if (is_copying) {
+				check_no_garbage(&f, &lower);
+				failures++;
+			}
+			(void)check_all(&f);
+			end(&f);
+			if (!has_failed)
+				break;
+		}
+	}
+	assert_true(failures > 10);
+}
+
 static void test_find_cut(void **state)
 {
 	(void)state;
@@ -622,6 +688,7 @@ int main(void)
 		cmocka_unit_test(test_a_new_reference_meanwhile),
 		cmocka_unit_test(test_readers_of_the_old_version),
 		cmocka_unit_test(test_damaged_pages_are_not_folded),
+		cmocka_unit_test(test_failed_folds_give_back),
 		cmocka_unit_test(test_find_cut),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
