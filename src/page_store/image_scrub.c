@@ -1,4 +1,4 @@
-/* The scrub of an open image: all sealed layers of its stack in turn, bottom first, a piece at a time (scrub.h). */
+/* The scrub of an image: its sealed layers one after the other, also while folds replace them. */
 #include "page_store/image_internal.h"
 #include "page_store/scrub.h"
 
@@ -16,26 +16,32 @@ static bool find_layer(struct image *image)
 	return image->scrub_layer;
 }
 
-status image_scrub_step(
-        struct image *image, uint64_t budget_pages, struct image_scrub *ret, struct error *err)
+static void scrub_step(struct image *image, uint64_t budget, struct image_scrub *ret)
 {
-	(void)err;
-	(void)pthread_mutex_lock(&image->scrub_lock);
 	struct scrub scrub = { .file = image->scrub_file, .entry = image->scrub_entry };
-	struct image_scrub result = { 0 };
-	while (scrub.pages_checked < budget_pages && !result.is_round_over) {
-		if (!find_layer(image))
-			result.is_round_over = true;
-		else if (scrub_layer(&scrub, image->scrub_layer, budget_pages - scrub.pages_checked))
+	while (scrub.pages_checked < budget) {
+		if (!find_layer(image)) {
+			ret->is_round_over = true;
+			break;
+		}
+		if (scrub_layer(&scrub, image->scrub_layer, budget - scrub.pages_checked))
 			image->scrub_layer = layer_release(image->scrub_layer);
 	}
 	image->scrub_file = scrub.file;
 	image->scrub_entry = scrub.entry;
+	ret->pages_checked = scrub.pages_checked;
+	ret->pages_bad = scrub.pages_bad;
+	memcpy(ret->first_bad, scrub.first_bad, sizeof ret->first_bad);
+}
+
+status image_scrub_step(
+        struct image *image, uint64_t budget_pages, struct image_scrub *ret, struct error *err)
+{
+	(void)err;
+	struct image_scrub scrub = { 0 };
+	(void)pthread_mutex_lock(&image->scrub_lock);
+	scrub_step(image, budget_pages, &scrub);
 	(void)pthread_mutex_unlock(&image->scrub_lock);
-	result.pages_checked = scrub.pages_checked;
-	result.pages_bad = scrub.pages_bad;
-	_Static_assert(sizeof result.first_bad == sizeof scrub.first_bad, "the text fits");
-	memcpy(result.first_bad, scrub.first_bad, sizeof result.first_bad);
-	*ret = result;
+	*ret = scrub;
 	return STATUS_OK;
 }
