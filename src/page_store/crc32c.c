@@ -74,6 +74,8 @@ __attribute__((target("sse4.2"))) static uint32_t go_on_by_instruction(
 
 static uint32_t go_on(uint32_t crc, const uint8_t *p, size_t len)
 {
+	if (len == 0)
+		return crc; /* p may be NULL */
 	if (!__builtin_cpu_supports("sse4.2"))
 		return go_on_portably(crc, p, len);
 	size_t done = 0;
