@@ -312,6 +312,37 @@ static void a_position_is_opened_as_it_was(void **state)
 	lsn[3] = postgres_flushed(&postgres);
 	postgres_kill(&postgres);
 	struct restore_point point = cluster_newest_point(f, "br-a");
+	/* A snapshot of a moment behind the point goes to that moment. */
+	struct store *store = NULL;
+	struct restore_point later = point, kept;
+	CLEANUP(free_text) char *archive = volume_path(f, "br-a/archive");
+	CLEANUP(free_text)
+	char *kept_wal = data_directory_path(f->dd, "stores/" PROJECT "/snapshots/snap-l/wal");
+	later.end_lsn = lsn[1];
+	later.is_shut_down = false;
+	later.needs_hygiene = true;
+	must(store_open(f->dd, PROJECT, &store, &err), &err);
+	must(snapshot_create(store, "snap-l", &later, archive, &err), &err);
+	must(snapshot_read(store, "snap-l", &kept, &err), &err);
+	assert_true(kept.end_lsn == lsn[1] && kept.needs_hygiene && !kept.is_shut_down);
+	struct volume_clone of_snapshot = { .store = PROJECT,
+		.id = "br-s",
+		.point = &kept,
+		.lsn = kept.end_lsn,
+		.archive_path = kept_wal,
+		.source_timeline = 1,
+		.timeline = 100 };
+	must(volume_clone(f->dd, &of_snapshot, &err), &err);
+	cluster_export(f, "br-s");
+	postgres_start(f, "br-s", &postgres);
+	CLEANUP(free_text) char *kept_count = postgres_ask(&postgres, "SELECT count(*) FROM t;");
+	assert_string_equal(kept_count, "2000");
+	postgres_kill(&postgres);
+	destroy(f, "br-s");
+	must(snapshot_remove(store, "snap-l", &err), &err);
+	restore_point_done(&kept);
+	store_close(store);
+
 	uint32_t timeline = 2;
 	for (int i = 0; i < 4; i++, timeline += 2) {
 		char expected[16];

@@ -145,7 +145,7 @@ static void moments_are_found(void **state)
 	struct cluster_fixture *f = cluster_of(state);
 	struct postgres postgres;
 	struct search search;
-	struct end ends[COMMITS];
+	struct end ends[COMMITS] = { 0 };
 	struct error err;
 	cluster_make_volume(f, "br-a");
 	cluster_export(f, "br-a");
