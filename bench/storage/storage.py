@@ -286,7 +286,7 @@ class Bench:
 
     def cut(self):
         """Restore points under full load, by snapshots: their pauses as pagefs says, and what the clients saw of them."""
-        pattern = re.compile(r"(\d+) (?:us|µs)[^\n]{0,12}pause|pause[^0-9\n]{0,12}(\d+)")
+        pattern = re.compile(r"writers waited (\d+) us")
         before = len(pattern.findall(self.supervisor_logs()))
         prefix = os.path.join(self.tarn.folder, "latency")
         latencies = {}
@@ -315,7 +315,7 @@ class Bench:
                         values += [int(line.split()[2]) / 1000 for line in file]
                     os.unlink(os.path.join(self.tarn.folder, name))
             latencies[kind] = {str(p): percentile(values, p) for p in (0.5, 0.99, 0.999)} | {"max": max(values), "n": len(values)}
-        pauses = [int(a or b) / 1000 for a, b in pattern.findall(self.supervisor_logs())[before:]]
+        pauses = [int(p) / 1000 for p in pattern.findall(self.supervisor_logs())[before:]]
         print()
         table(["latency of a transaction under TPC-B", "n", "p50 ms", "p99", "p99.9", "max"],
               [[name, v["n"], *(f"{v[k]:.1f}" for k in ("0.5", "0.99", "0.999", "max"))] for name, v in latencies.items()])

@@ -2,9 +2,12 @@
 
 import os
 
+import pytest
+
 from fuzzer import branch_fuzzer
 
 
+@pytest.mark.timeout(900)  # two minutes of actions, then every branch is checked whole
 def test_random_branches_and_kills_against_the_model(capfd):
     arguments = ["--steps", os.environ.get("TARN_FUZZER_STEPS", "40"), "--minutes", "2"]
     if "TARN_FUZZER_SEED" in os.environ:
