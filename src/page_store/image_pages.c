@@ -364,52 +364,60 @@ static void check_failed_write(
 	(void)image_break(image, EIO);
 }
 
-/* With io: `count` whole pages. Those in a row that go to the same slot are one call. */
+/* With io: into which slot the next pages go, and how many of at most `max` go there. Waits while a sync has the first; -1: for ever. */
+static int find_slot(struct image *image, struct image_inode *inode, const struct unsealed *open,
+        uint32_t block, uint32_t max, uint32_t *ret_count)
+{
+	int slot = 0;
+	uint32_t count = 1;
+	(void)pthread_mutex_lock(&inode->lock);
+	while ((slot = open_map_next_slot(&open->map, block)) < 0 && !atomic_load(&image->broken_errno))
+		(void)pthread_cond_wait(&inode->is_synced, &inode->lock);
+	while (slot >= 0 && count < max && open_map_next_slot(&open->map, block + count) == slot)
+		count++;
+	(void)pthread_mutex_unlock(&inode->lock);
+	*ret_count = count;
+	return slot;
+}
+
+/*
+ * With io: some of at most READ_PAGES_MAX whole pages, from the first on, in one call to the disk; how many. After a failure none of them
+ * is written.
+ */
 static int write_pages(struct image *image, struct image_inode *inode, struct unsealed *open, uint32_t block,
-        uint32_t count, const uint8_t *pages)
+        uint32_t max, const uint8_t *pages)
 {
 	struct layer *layer = open->epoch->layer;
-	for (uint32_t done = 0; done < count;) {
-		int slot = 0;
-		uint32_t run = 0;
-		(void)pthread_mutex_lock(&inode->lock);
-		while ((slot = open_map_next_slot(&open->map, block + done)) < 0 &&
-		        !atomic_load(&image->broken_errno))
-			(void)pthread_cond_wait(&inode->is_synced, &inode->lock);
-		if (slot >= 0)
-			for (run = 1; done + run < count && run < READ_PAGES_MAX; run++)
-				if (open_map_next_slot(&open->map, block + done + run) != slot)
-					break;
-		(void)pthread_mutex_unlock(&inode->lock);
-		if (slot < 0)
-			return -EIO;
-
-		uint32_t checksums[READ_PAGES_MAX];
-		const uint8_t *from = pages + (size_t)done * PAGE_BYTES;
-		for (uint32_t i = 0; i < run; i++)
-			checksums[i] = page_checksum(layer_tag(layer), inode->base.number, block + done + i,
-			        from + (size_t)i * PAGE_BYTES);
-		int rc =
-		        layer_write_pages(layer, inode->base.number, block + done, run, (uint32_t)slot, from);
-		if (rc < 0) {
-			for (uint32_t i = 0; i < run; i++)
-				check_failed_write(image, inode, open, block + done + i);
-			return rc;
-		}
-		(void)pthread_mutex_lock(&inode->lock);
-		uint64_t had = open->map.page_count, dirty = open->map.dirty_count;
-		for (uint32_t i = 0; i < run; i++) {
-			struct page_entry entry = {
-				.block = block + done + i, .slot = (uint32_t)slot, .crc = checksums[i]
-			};
-			open_map_set_written(&open->map, &entry);
-		}
-		(void)atomic_fetch_add(&open->epoch->page_count, open->map.page_count - had);
-		(void)atomic_fetch_add(&open->epoch->dirty_count, open->map.dirty_count - dirty);
-		(void)pthread_mutex_unlock(&inode->lock);
-		done += run;
+	uint32_t count = 0, checksums[READ_PAGES_MAX];
+	int slot = find_slot(image, inode, open, block, max, &count);
+	if (slot < 0)
+		return -EIO;
+	for (uint32_t i = 0; i < count; i++)
+		checksums[i] = page_checksum(
+		        layer_tag(layer), inode->base.number, block + i, pages + (size_t)i * PAGE_BYTES);
+	int rc = layer_write_pages(layer, inode->base.number, block, count, (uint32_t)slot, pages);
+	if (rc < 0) {
+		for (uint32_t i = 0; i < count; i++)
+			check_failed_write(image, inode, open, block + i);
+		return rc;
 	}
-	return 0;
+	(void)pthread_mutex_lock(&inode->lock);
+	uint64_t had = open->map.page_count, dirty = open->map.dirty_count;
+	for (uint32_t i = 0; i < count; i++) {
+		struct page_entry entry = { .block = block + i, .slot = (uint32_t)slot, .crc = checksums[i] };
+		open_map_set_written(&open->map, &entry);
+	}
+	(void)atomic_fetch_add(&open->epoch->page_count, open->map.page_count - had);
+	(void)atomic_fetch_add(&open->epoch->dirty_count, open->map.dirty_count - dirty);
+	(void)pthread_mutex_unlock(&inode->lock);
+	return (int)count;
+}
+
+static int write_page(struct image *image, struct image_inode *inode, struct unsealed *open, uint32_t block,
+        const uint8_t *page)
+{
+	int rc = write_pages(image, inode, open, block, 1, page);
+	return rc < 0 ? rc : 0;
 }
 
 /* With io: `len` bytes of one page; what is not written keeps what it has, and is zeros behind `size`, the file's size until now. */
@@ -429,7 +437,7 @@ static int write_part(struct image *image, struct image_inode *inode, struct uns
 	}
 	memset(page + valid, 0, PAGE_BYTES - valid);
 	memcpy(page + offset, bytes, len);
-	return write_pages(image, inode, open, block, 1, page);
+	return write_page(image, inode, open, block, page);
 }
 
 /* With io: bytes of the last page behind `size` become visible; they must be zeros. */
@@ -443,7 +451,7 @@ static int clear_tail(struct image *image, struct image_inode *inode, struct uns
 	if (rc < 0 || memcmp(page + offset, zero_page, PAGE_BYTES - offset) == 0)
 		return rc;
 	memset(page + offset, 0, PAGE_BYTES - offset);
-	return write_pages(image, inode, open, block, 1, page);
+	return write_page(image, inode, open, block, page);
 }
 
 void image_set_size(struct image *image, struct image_inode *inode, uint64_t size)
@@ -476,9 +484,11 @@ static ssize_t write_with_io(
 			uint32_t count = (uint32_t)(rest / PAGE_BYTES);
 			if (count > READ_PAGES_MAX)
 				count = READ_PAGES_MAX;
-			part = (size_t)count * PAGE_BYTES;
-			rc = write_pages(
+			/* What is written counts, also when the next call fails: it must not be there and behind the end. */
+			int written = write_pages(
 			        image, inode, open, (uint32_t)(from / PAGE_BYTES), count, bytes + done);
+			rc = written < 0 ? written : 0;
+			part = written < 0 ? 0 : (size_t)written * PAGE_BYTES;
 		} else {
 			if (part > rest)
 				part = rest;
