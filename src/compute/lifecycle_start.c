@@ -222,7 +222,13 @@ static void news_due(uv_timer_t *timer)
 static void storage_changed(void *owner)
 {
 	struct lifecycle *lc = lifecycle_of(owner);
-	if (!lc->is_concluding && !uv_is_active((uv_handle_t *)&lc->news))
+	struct storage_report now;
+	if (lc->is_concluding || !lc->storage)
+		return;
+	storage_describe(lc->storage, &now);
+	if (strcmp(now.alarm, lc->report.storage.alarm) != 0)
+		lifecycle_tell(lc); /* bad news does not wait, nor does its end */
+	else if (!uv_is_active((uv_handle_t *)&lc->news))
 		(void)uv_timer_start(&lc->news, news_due, STORAGE_NEWS_MS, 0);
 }
 
