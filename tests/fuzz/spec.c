@@ -72,6 +72,7 @@ static size_t lines_of(const struct spec *spec)
 	const struct configuration configuration = { .spec = spec,
 		.start = &start,
 		.socket_folder = "/s",
+		.archive_path = "/a b%'c",
 		.scripts_folder = "/x",
 		.statements_module = "/m",
 		.whitelist_module = "/w",
