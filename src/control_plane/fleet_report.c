@@ -195,7 +195,10 @@ static status read_storage(yyjson_val *root, struct fleet_storage *ret, struct e
 	return st;
 }
 
-/* The codes that a supervisor may give as text; anything else is a failure that may pass. */
+/*
+ * The codes that a supervisor may give as text; anything else is a failure that may pass. A conflict too (a fold was faster): the fleet's
+ * own STATUS_CONFLICT means asleep.
+ */
 static status point_failure_code(yyjson_val *value)
 {
 	static const struct {
@@ -206,7 +209,6 @@ static status point_failure_code(yyjson_val *value)
 		{ "NO_SPACE", STATUS_NO_SPACE },
 		{ "IO", STATUS_IO },
 		{ "CORRUPT", STATUS_CORRUPT },
-		{ "CONFLICT", STATUS_CONFLICT },
 		{ "INTERNAL", STATUS_INTERNAL },
 	};
 	for (size_t i = 0; i < ARRAY_LEN(codes); i++)

@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -12,13 +13,20 @@
 #include "page_store/retention.h"
 #include "page_store/volume.h"
 
-#define SOON_MS  500   /* several changes are one round */
-#define PAUSE_MS 10000 /* between rounds, whatever happens */
+#define SOON_MS     500                   /* several changes are one round */
+#define PAUSE_MS    10000                 /* between rounds, whatever happens */
+#define RETAIN_USEC (3600 * USEC_PER_SEC) /* points grow old also where nothing happens */
 
 struct item {
 	int64_t branch, project;
 	char store[RESOURCE_ID_MAX + 1], volume[RESOURCE_ID_MAX + 1];
 	int64_t window_usec;
+	/*
+	 * When its records, restore points and WAL last changed, together. An item that is as it was in the round before, in a project that has the
+	 * same volumes, keeps its results: a project that sleeps costs nothing.
+	 */
+	int64_t changed_nsec;
+	int64_t retained_usec; /* monotonic; the last retention */
 	/* Results. */
 	bool is_measured;
 	struct branch_space space;
@@ -31,6 +39,8 @@ struct housekeeper {
 	uv_work_t work;
 	struct item *items; /* of the round, in the order of projects */
 	size_t count;
+	struct item *old_items; /* of the round before */
+	size_t old_count;
 	int64_t began_usec; /* monotonic; the last round */
 	bool is_working, is_asked, is_timer_closed;
 	atomic_bool is_closing;
@@ -43,6 +53,7 @@ static void free_when_done(struct housekeeper *h)
 	if (!h->is_timer_closed || h->is_working)
 		return;
 	free(h->items);
+	free(h->old_items);
 	free(h);
 }
 
@@ -97,6 +108,10 @@ static status add_items(struct housekeeper *h, const struct project_row *project
 static status list_items(struct housekeeper *h, struct error *err)
 {
 	CLEANUP(statement_done) struct statement st = { 0 };
+	free(h->old_items);
+	h->old_items = h->items;
+	h->old_count = h->count;
+	h->items = NULL;
 	h->count = 0;
 	status code = project_row_list(h->services->md, 0, true, INT64_MAX, &st, err);
 	while (code == STATUS_OK) {
@@ -106,6 +121,76 @@ static status list_items(struct housekeeper *h, struct error *err)
 			code = add_items(h, &project, err);
 	}
 	return code == STATUS_NOT_FOUND ? STATUS_OK : code;
+}
+
+static int64_t newer(
+        const struct data_directory *dd, int64_t nsec, const char *folder, const char *id, const char *rest)
+{
+	CLEANUP(free_text) char *path = data_directory_path(dd, "%s/%s/%s", folder, id, rest);
+	struct stat st;
+	if (stat(path, &st) < 0)
+		return nsec;
+	int64_t changed = (int64_t)st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec;
+	return changed > nsec ? changed : nsec;
+}
+
+/* Folders change with every file that comes or goes in them. */
+static int64_t last_change(const struct data_directory *dd, const struct item *item)
+{
+	CLEANUP(free_text) char *stack = xasprintf("stacks/%s.json", item->volume);
+	CLEANUP(free_text) char *points = xasprintf("points/%s", item->volume);
+	int64_t nsec = newer(dd, 0, "stores", item->store, stack);
+	nsec = newer(dd, nsec, "stores", item->store, points);
+	nsec = newer(dd, nsec, "stores", item->store, "snapshots");
+	nsec = newer(dd, nsec, "volumes", item->volume, "archive");
+	return newer(dd, nsec, "volumes", item->volume, "wal");
+}
+
+/* The projects of both rounds are in the same order, and so are their volumes unless one came or went. */
+static const struct item *find_old(const struct housekeeper *h, const struct item *item)
+{
+	for (size_t i = 0; i < h->old_count; i++)
+		if (strcmp(h->old_items[i].volume, item->volume) == 0)
+			return &h->old_items[i];
+	return NULL;
+}
+
+static size_t project_end(const struct item *items, size_t count, size_t begin)
+{
+	size_t end = begin;
+	while (end < count && items[end].project == items[begin].project)
+		end++;
+	return end;
+}
+
+static size_t count_of_project(const struct item *items, size_t count, int64_t project)
+{
+	size_t found = 0;
+	for (size_t i = 0; i < count; i++)
+		found += items[i].project == project;
+	return found;
+}
+
+/* Takes over the results of the round before; false when something of the project is to be done. */
+static bool is_as_before(
+        const struct housekeeper *h, const struct data_directory *dd, size_t begin, size_t end)
+{
+	bool is_same = count_of_project(h->old_items, h->old_count, h->items[begin].project) == end - begin;
+	for (size_t i = begin; i < end; i++) {
+		struct item *item = &h->items[i];
+		const struct item *old = find_old(h, item);
+		item->changed_nsec = last_change(dd, item);
+		is_same = is_same && old && old->is_measured && old->changed_nsec == item->changed_nsec &&
+		          old->window_usec == item->window_usec &&
+		          clock_monotonic_usec() - old->retained_usec < RETAIN_USEC;
+		if (old) {
+			item->is_measured = old->is_measured;
+			item->space = old->space;
+			item->project_bytes = old->project_bytes;
+			item->retained_usec = old->retained_usec;
+		}
+	}
+	return is_same;
 }
 
 static void apply_retention(const struct data_directory *dd, const struct item *item)
@@ -139,26 +224,35 @@ static void measure(const struct data_directory *dd, struct item *item)
 	}
 }
 
+/* Its store is measured once, its volumes' files beside it. */
+static void look_after(struct housekeeper *h, size_t begin, size_t end)
+{
+	const struct data_directory *dd = h->services->dd;
+	CLEANUP(disk_space_freep) struct disk_space *space = disk_space_new();
+	for (size_t i = begin; i < end && !h->is_closing; i++) {
+		apply_retention(dd, &h->items[i]);
+		h->items[i].retained_usec = clock_monotonic_usec();
+	}
+	for (size_t i = begin; i < end && !h->is_closing; i++) {
+		struct item *item = &h->items[i];
+		item->is_measured = false;
+		measure(dd, item);
+		disk_space_add_volume(space, dd, item->volume);
+		item->changed_nsec = last_change(dd, item); /* by retention too */
+		item->project_bytes = -1;
+	}
+	disk_space_add_store(space, dd, h->items[begin].store);
+	h->items[end - 1].project_bytes = disk_space_total(space);
+}
+
 /* In a worker thread. */
 static void work(uv_work_t *request)
 {
 	struct housekeeper *h = request->data;
-	const struct data_directory *dd = h->services->dd;
-	CLEANUP(disk_space_freep) struct disk_space *space = NULL;
-	for (size_t i = 0; i < h->count && !h->is_closing; i++) {
-		struct item *item = &h->items[i];
-		bool is_first = i == 0 || item->project != h->items[i - 1].project;
-		bool is_last = i + 1 == h->count || item->project != h->items[i + 1].project;
-		apply_retention(dd, item);
-		measure(dd, item);
-		if (is_first) {
-			space = disk_space_free(space);
-			space = disk_space_new();
-			disk_space_add_store(space, dd, item->store);
-		}
-		disk_space_add_volume(space, dd, item->volume);
-		if (is_last)
-			item->project_bytes = disk_space_total(space);
+	for (size_t begin = 0, end; begin < h->count && !h->is_closing; begin = end) {
+		end = project_end(h->items, h->count, begin);
+		if (!is_as_before(h, h->services->dd, begin, end))
+			look_after(h, begin, end);
 	}
 }
 

@@ -2,7 +2,8 @@
  * Reset and restore: a branch gets another volume under its name, its endpoint and its connection string stay.
  *
  *   LOAD ─▶ (source, job_source.c) ─▶ MAKE_VOLUME ─▶ (settle the source) ─▶ SUSPEND ─▶ SWAP ─▶ OPEN ─▶ DESTROY_OLD ─▶ FINISH
- *     a failure up to SWAP ─▶ DESTROY_NEW ─▶ (settle the source) ─▶ FINISH_FAILED
+ *     a failure up to there ─▶ DESTROY_NEW ─▶ (settle the source) ─▶ FINISH_FAILED
+ *     a failure of SUSPEND or SWAP ─▶ OPEN_OLD ─▶ DESTROY_NEW ─▶ …
  *     a failure of OPEN ─▶ SUSPEND_NEW ─▶ SWAP_BACK ─▶ OPEN_OLD ─▶ DESTROY_NEW ─▶ …
  *
  * The source is the parent at its head (reset), or the branch's own past (restore). SWAP is one transaction, made in the very callback that
@@ -219,6 +220,11 @@ static status swap(struct job *job, struct error *err)
 	st = branch_row_update(job->services->md, &parting, err);
 	if (st == STATUS_OK)
 		st = insert_kept(job, &rows, &kept, now, err);
+	if (st == STATUS_EXISTS)
+		return error_set(err, STATUS_EXISTS, 0,
+		        "branch id '%s', under which the present state was to be kept, has been taken "
+		        "meanwhile",
+		        kept.branch_id);
 	if (st == STATUS_OK)
 		st = change_branch(job, &rows.branch, now, err);
 	if (st != STATUS_OK)
@@ -488,6 +494,7 @@ void job_exchange_step(struct job *job)
 		job_settle_source(job, SUSPEND);
 		break;
 	case SUSPEND:
+		job->failed_phase = OPEN_OLD;
 		job_suspend(job, job->endpoint_uid, SWAP);
 		break;
 	case SWAP:

@@ -29,9 +29,27 @@ static void await_round(struct control_fixture *f, int rounds)
 	}
 }
 
+/* Rounds a second apart go by. */
+static void settle_rounds(struct control_fixture *f)
+{
+	int64_t end = clock_monotonic_usec() + 3 * USEC_PER_SEC;
+	while (clock_monotonic_usec() < end) {
+		(void)uv_run(&f->loop, UV_RUN_NOWAIT);
+		(void)usleep(1000);
+	}
+}
+
+static const char *volume_of(struct control_fixture *f, const char *branch)
+{
+	CLEANUP(free_text) char *path = xasprintf("/projects/p/branches/%s", branch);
+	call_api(f, "GET", path, NULL);
+	return text_at(f, "/uid"); /* no reset has given it another */
+}
+
 static void a_round_thins_and_measures(void **state)
 {
 	struct control_fixture *f = *state;
+	f->dd.settings.housekeeping_interval_sec = 1;
 	(void)housekeeper_create(&f->services);
 	perform(f, "POST", "/projects?project_id=p",
 	        "{\"spec\":{\"history_retention_duration\":\"172800s\"}}");
@@ -56,7 +74,20 @@ static void a_round_thins_and_measures(void **state)
 	perform(f, "PATCH", "/projects/p?update_mask=spec.history_retention_duration",
 	        "{\"spec\":{\"history_retention_duration\":\"259200s\"}}");
 	await_round(f, 3);
+	settle_rounds(f);
 	assert_int_equal(f->machine->window_usec, 259200 * USEC_PER_SEC);
+	/* What nothing has happened to costs nothing; a file more in a volume does. */
+	CLEANUP(free_text)
+	char *volume = xasprintf("mkdir -p %s/volumes/%s/wal", f->folder, volume_of(f, "dev"));
+	assert_int_equal(system(volume), 0);
+	settle_rounds(f);
+	int rounds = f->machine->done[STEP_RETENTION];
+	settle_rounds(f);
+	assert_int_equal(f->machine->done[STEP_RETENTION], rounds);
+	CLEANUP(free_text)
+	char *touch = xasprintf("touch %s/volumes/%s/wal/1", f->folder, volume_of(f, "dev"));
+	assert_int_equal(system(touch), 0);
+	await_round(f, rounds + 2);
 	housekeeper_close(f->services.housekeeper);
 	f->services.housekeeper = NULL;
 }
