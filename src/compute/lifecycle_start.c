@@ -192,6 +192,9 @@ static void storage_lost(void *owner)
 	lc->is_lost = true;
 	if (lc->watch)
 		leftovers_kill_postgres(lc->report.postgres_pid);
+	else
+		lc->exit_status =
+		        SIGKILL; /* as waitpid() would tell: nothing that the next attempt would meet again */
 	log_error("the page file system is gone%s", lc->watch ? "; its Postgres was killed" : "");
 }
 

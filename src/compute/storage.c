@@ -125,8 +125,8 @@ static void conflict_retry(uv_timer_t *timer)
 
 static void mounted_if_done(struct storage *storage)
 {
-	if (storage->phase != PHASE_MOUNTING || storage->is_clearing || storage->has_failed ||
-	        !storage->pages || !page_process_is_mounted(storage->pages))
+	if (storage->is_closing || storage->phase != PHASE_MOUNTING || storage->is_clearing ||
+	        storage->has_failed || !storage->pages || !page_process_is_mounted(storage->pages))
 		return;
 	storage->phase = PHASE_UP;
 	storage->is_first = false;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <yyjson.h>
 
@@ -225,6 +226,11 @@ static void kills_lose_nothing(void **state)
 	must(volume_destroy(f->dd, "br-k", &err), &err);
 }
 
+static bool has_member(const char *line, const char *text)
+{
+	return line && strstr(line, text);
+}
+
 static bool is_alive(pid_t pid)
 {
 	CLEANUP(free_text) char *path = xasprintf("/proc/%d/exe", (int)pid);
@@ -289,6 +295,72 @@ static void a_lost_mount_takes_its_postgres_along(void **state)
 	supervised_stop(&s);
 	struct error err;
 	must(volume_destroy(f->dd, "br-m", &err), &err);
+}
+
+static void pause_ms(int ms)
+{
+	(void)nanosleep(&(struct timespec){ .tv_nsec = ms * 1000000l }, NULL);
+}
+
+/* Whatever is going on in a start: the volume is let go of, and the exit is clean. */
+static void a_suspend_may_come_at_any_moment(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	const struct spec_text spec = { .uid = "ep-z", .volume = "br-z" };
+	fixture_make_volume(f, "br-z");
+	spec_write(f, &spec);
+	for (int ms = 0; ms < 240; ms += 15) {
+		struct supervised s = supervised_start(f, "ep-z");
+		pause_ms(ms);
+		supervised_order(&s, "suspend");
+		const char *line;
+		do {
+			line = supervised_next(&s, 60000);
+			if (!line || has_member(line, "\"state\":\"failed\""))
+				fail_msg("after %d ms: %s", ms, line ? line : "nothing");
+		} while (!has_member(line, "\"state\":\"stopped\""));
+		assert_int_equal(supervised_end(&s), 0);
+	}
+	struct supervised s = start_ready(f, &spec);
+	supervised_stop(&s);
+	struct error err;
+	must(volume_destroy(f->dd, "br-z", &err), &err);
+}
+
+/* The page file system is killed somewhere in a start: the start is completed all the same. */
+static void a_mount_may_be_lost_at_any_moment_of_a_start(void **state)
+{
+	struct fixture *f = fixture_of(state);
+	const struct spec_text spec = { .uid = "ep-y", .volume = "br-y" };
+	fixture_make_volume(f, "br-y");
+	spec_write(f, &spec);
+	for (int ms = 0; ms < 200; ms += 20) {
+		struct supervised s = supervised_start(f, "ep-y");
+		/* The first line that names it comes when Postgres has been started; sometimes that is too late to disturb. */
+		const char *line;
+		do {
+			line = supervised_next(&s, 60000);
+			assert_non_null(line);
+		} while (!has_member(line, "\"pagefs_pid\""));
+		pause_ms(ms);
+		(void)kill(supervised_pagefs(&s), SIGKILL);
+		pause_ms(300);
+		do
+			(void)supervised_wait(&s, "ready");
+		while (!is_alive(supervised_pagefs(&s)));
+		PGconn *connection = supervised_connect(&s, "admin@localhost");
+		run(connection, "CREATE TABLE IF NOT EXISTS t (i int); INSERT INTO t VALUES (1)");
+		PQfinish(connection);
+		supervised_stop(&s);
+	}
+	struct supervised s = start_ready(f, &spec);
+	PGconn *connection = supervised_connect(&s, "admin@localhost");
+	CLEANUP(free_text) char *rows = value_of(connection, "SELECT count(*) FROM t");
+	assert_string_equal(rows, "10");
+	PQfinish(connection);
+	supervised_stop(&s);
+	struct error err;
+	must(volume_destroy(f->dd, "br-y", &err), &err);
 }
 
 static uint64_t member_of(const char *line, const char *member)
@@ -549,6 +621,8 @@ int main(void)
 		cmocka_unit_test(changes_are_applied_or_refused),
 		cmocka_unit_test(kills_lose_nothing),
 		cmocka_unit_test(a_lost_mount_takes_its_postgres_along),
+		cmocka_unit_test(a_suspend_may_come_at_any_moment),
+		cmocka_unit_test(a_mount_may_be_lost_at_any_moment_of_a_start),
 		cmocka_unit_test(points_and_flushes_are_answered),
 		cmocka_unit_test(idle_suspends_do_not_pile_up),
 		cmocka_unit_test(sleeps_only_when_nobody_uses_it),
