@@ -259,3 +259,77 @@ struct restore_point cluster_newest_point(const struct cluster_fixture *f, const
 	store_close(store);
 	return point;
 }
+
+char *cluster_volume_path(const struct cluster_fixture *f, const char *name)
+{
+	return data_directory_path(f->dd, "volumes/%s", name);
+}
+
+bool cluster_has(const struct cluster_fixture *f, const char *name)
+{
+	CLEANUP(free_text) char *path = cluster_volume_path(f, name);
+	return file_exists(path);
+}
+
+void cluster_destroy(const struct cluster_fixture *f, const char *id)
+{
+	struct error err;
+	cluster_must(volume_destroy(f->dd, id, &err), &err);
+}
+
+struct image *cluster_open_image(const struct cluster_fixture *f, const char *id, struct store **store)
+{
+	struct image *image = NULL;
+	struct error err;
+	cluster_must(store_open(f->dd, PROJECT, store, &err), &err);
+	cluster_must(image_open(f->dd, *store, id, &image, &err), &err);
+	return image;
+}
+
+void cluster_close_image(struct image *image, struct store *store)
+{
+	struct error err;
+	cluster_must(image_close(image, &err), &err);
+	store_close(store);
+}
+
+struct control_file cluster_control(const struct cluster_fixture *f, const char *id)
+{
+	struct store *store = NULL;
+	struct image *image = cluster_open_image(f, id, &store);
+	CLEANUP(buffer_done) struct buffer bytes = { 0 };
+	struct control_file control;
+	struct error err;
+	cluster_must(volume_tree_read(image, "global/pg_control", CONTROL_FILE_BYTES, &bytes, &err), &err);
+	cluster_must(control_file_parse(buffer_slice(&bytes), &control, &err), &err);
+	cluster_close_image(image, store);
+	return control;
+}
+
+/* How many layers there are, the template's left out. */
+size_t cluster_count(const struct cluster_fixture *f, const char *folder)
+{
+	CLEANUP(free_text) char *path = data_directory_path(f->dd, "stores/" PROJECT "/%s", folder);
+	CLEANUP(free_text) char *command = xasprintf("ls -A %s 2>/dev/null | grep -vc '[.]lock$'", path);
+	FILE *output = popen(command, "r");
+	size_t count = 0;
+	assert_non_null(output);
+	assert_int_equal(fscanf(output, "%zu", &count), 1);
+	(void)pclose(output);
+	return count;
+}
+
+status cluster_clone(const struct cluster_fixture *f, const char *from, const char *id,
+        const struct restore_point *point, uint64_t lsn, uint32_t source_timeline, uint32_t timeline,
+        struct error *err)
+{
+	CLEANUP(free_text) char *archive = data_directory_path(f->dd, "volumes/%s/archive", from);
+	struct volume_clone clone = { .store = PROJECT,
+		.id = id,
+		.point = point,
+		.lsn = lsn,
+		.archive_path = archive,
+		.source_timeline = source_timeline,
+		.timeline = timeline };
+	return volume_clone(f->dd, &clone, err);
+}

@@ -9,6 +9,8 @@
 
 #include "compute/installation.h"
 #include "data_directory/data_directory.h"
+#include "page_store/control_file.h"
+#include "page_store/image.h"
 #include "page_store/restore_point.h"
 #include "page_store/store.h"
 #include "page_store/volume.h"
@@ -27,6 +29,18 @@ struct cluster_fixture *cluster_of(void **state); /* skips the test when there i
 void cluster_must(status st, const struct error *err);
 #define PROJECT "project-a" /* the store that tests use */
 void cluster_make_volume(const struct cluster_fixture *f, const char *id);
+char *cluster_volume_path(const struct cluster_fixture *f, const char *name); /* volumes/NAME */
+bool cluster_has(const struct cluster_fixture *f, const char *name);          /* is there volumes/NAME? */
+void cluster_destroy(const struct cluster_fixture *f, const char *id);
+status cluster_clone(const struct cluster_fixture *f, const char *from, const char *id,
+        const struct restore_point *point, uint64_t lsn, uint32_t source_timeline, uint32_t timeline,
+        struct error *err);
+struct image *cluster_open_image(const struct cluster_fixture *f, const char *id, struct store **store);
+void cluster_close_image(struct image *image, struct store *store);
+struct control_file cluster_control(
+        const struct cluster_fixture *f, const char *id); /* as the image has it */
+/* How many entries a folder of the project's store has; locks do not count. */
+size_t cluster_count(const struct cluster_fixture *f, const char *folder);
 /* Copies the image out to volumes/ID/data, anew. */
 void cluster_export(const struct cluster_fixture *f, const char *id);
 
