@@ -141,7 +141,7 @@ def test_writers_are_slowed_then_refused_before_the_disk_is_full(small_disk):
         writing.wait_for_progress(timeout=120)
         assert not writing.failures, writing.failures[:2]
         status = lambda: platform.tarn("status", "--data", platform.directory).stdout  # noqa: E731
-        wait_until(lambda: "disk" in status().split("STORAGE OF")[1], "the alarm is in the status")
+        wait_until(lambda: "disk" in status().partition("STORAGE OF")[2], "the alarm is in the status")
         grow(platform, 700 << 20)
         wait_until(lambda: any(is_read_only(f) for f in writing.failures), "writers are refused", 60)
         promised = writing.acknowledged

@@ -213,6 +213,26 @@ def test_a_damaged_page_is_an_error_and_only_that_page(own_platform):
     assert status
 
 
+@pytest.mark.timeout(400)
+def test_the_scrub_finds_damage_that_nobody_has_read(own_platform):
+    platform = own_platform()
+    platform.rest.create_project("p", {"spec": {"default_endpoint_settings": {"no_suspension": True}}})
+    primary = platform.rest.endpoint("p")
+    with platform.connect(primary) as connection:
+        # Neither autovacuum nor anybody else may look at it.
+        connection.execute("create table hurt with (autovacuum_enabled = off) as select i, repeat('hurt', 100) pad from generate_series(1, 2000) i")
+        connection.execute("vacuum (freeze) hurt")
+        (path,) = connection.execute("select pg_relation_filepath('hurt')").fetchone()
+    inode = (platform.volume(primary) / "data" / path).stat().st_ino
+    platform.sleep("p")
+    hurt_page(platform, store_of(platform, primary), inode, 5)
+    platform.wake(primary)
+    status = lambda: platform.tarn("status", "--data", platform.directory).stdout  # noqa: E731
+    wait_until(lambda: re.search(r"damaged|bad|corrupt|checksum", status().partition("STORAGE OF")[2]), "the status tells of it", 300, pause=1)
+    log = (platform.directory / "computes" / primary["uid"] / "postgres.log").read_text(errors="replace")
+    assert "could not read blocks" not in log, "Postgres did not read it"
+
+
 def damage(path):
     """One bit in the middle of a file that is checked whole."""
     flip(path, path.stat().st_size // 2)
