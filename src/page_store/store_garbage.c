@@ -209,6 +209,9 @@ static status clean_layer(struct collection *c, const struct named *named, struc
 	struct layer_ref ref = { .version = named->version };
 	(void)snprintf(ref.store, sizeof ref.store, "%s", store_id(c->store));
 	memcpy(ref.id, named->id, sizeof ref.id);
+	CLEANUP(free_text) char *path = store_path(c->store, "layers/%s", named->id);
+	if (!file_exists(path))
+		return STATUS_OK; /* folded since, and collected by somebody else; if not, who opens it tells */
 	CLEANUP(close_fd) int folder_fd = -1;
 	status st = store_open_layer_folder(c->store, &ref, &folder_fd, err);
 	if (st != STATUS_OK)
@@ -219,7 +222,6 @@ static status clean_layer(struct collection *c, const struct named *named, struc
 		return error_set(err, STATUS_IO, errno, "could not list layer \"%s\"", named->id);
 	if (!left.has_current || (left.manifests == 1 && !left.has_journal))
 		return STATUS_OK; /* not sealed yet, or nothing left to do */
-	CLEANUP(free_text) char *path = store_path(c->store, "layers/%s", named->id);
 	int64_t before = 0, after = 0;
 	bool is_busy;
 	st = tree_space(path, &before, err);

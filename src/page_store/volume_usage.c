@@ -1,4 +1,5 @@
 /* Disk space of a volume (volume.h). */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "base/file.h"
@@ -78,6 +79,8 @@ static status add_layer(const struct data_directory *dd, const struct layer_use 
 	CLEANUP(free_text) char *path = data_directory_path(dd, "stores/%s/layers/%s", use->store, use->id);
 	int64_t bytes = 0;
 	status st = tree_space(path, &bytes, err);
+	if (st != STATUS_OK && err->sys_errno == ENOENT)
+		return STATUS_OK; /* folded and collected since the references were read */
 	if (st != STATUS_OK)
 		return st;
 	if (use->named & NAMED_BY_OTHERS || !is_of_store)
