@@ -197,17 +197,25 @@ static status range_to(const struct search *search, const char *archive, uint64_
 }
 
 /*
- * The newest point at or before `lsn` in volume i, whose history it is in. In front of the volume's own first point it is one
- * of its origin, with the WAL that the volume has had since it was made.
+ * The newest point at or before `lsn`, which is in the history of volume i; *ret_place is the volume whose archive leads from it to there. When
+ * volume i has none (any more): a point of its origin, with the WAL that the volume has had since it was made; or the point that a
+ * younger volume has inherited when it was cloned.
  */
-static status find_point(
-        const struct search *search, size_t i, uint64_t lsn, struct restore_point *ret, struct error *err)
+static status find_point(const struct search *search, size_t i, uint64_t lsn, struct restore_point *ret,
+        size_t *ret_place, struct error *err)
 {
 	const struct lineage *lineage = &search->request->lineage;
+	size_t place = i;
 	status st = restore_point_find_lsn(search->store, lineage->volumes[i].id, lsn, ret, err);
 	if (st == STATUS_NOT_FOUND && i + 1 < lineage->count)
 		st = restore_point_find_lsn(
 		        search->store, lineage->volumes[i + 1].id, lineage->volumes[i].fork_lsn, ret, err);
+	while (st == STATUS_NOT_FOUND && place > 0) {
+		place--;
+		st = restore_point_find_lsn(search->store, lineage->volumes[place].id, lsn, ret, err);
+	}
+	if (st == STATUS_OK)
+		*ret_place = place;
 	return st == STATUS_NOT_FOUND ? outside(search, err) : st;
 }
 
@@ -231,15 +239,13 @@ static status choose_lsn(const struct search *search, uint64_t lsn, struct choic
 		lsn = request->end.lsn;
 	if (lsn > request->end.lsn)
 		return in_the_future(what, request->end.lsn, err);
-	size_t i = 0;
-	while (i < lineage->count && lsn <= lineage->volumes[i].fork_lsn)
+	size_t i = 0, place = 0;
+	while (i + 1 < lineage->count && lsn <= lineage->volumes[i].fork_lsn)
 		i++;
-	if (i == lineage->count)
-		return outside(search, err);
-	status st = find_point(search, i, lsn, &ret->point, err);
+	status st = find_point(search, i, lsn, &ret->point, &place, err);
 	if (st != STATUS_OK)
 		return st;
-	set_place(search, i, lsn, ret);
+	set_place(search, place, lsn, ret);
 	ret->time_usec = request->moment.kind == MOMENT_HEAD ? request->end.time_usec : ret->point.time_usec;
 	return STATUS_OK;
 }
@@ -493,8 +499,7 @@ status origin_find_end(const struct data_directory *dd, const char *store_id, co
 	if (st != STATUS_OK)
 		return st;
 	CLEANUP(free_text) char *wal_path = data_directory_path(dd, "volumes/%s/wal", volume_id);
-	if (!point.is_shut_down ||
-	        wal_end_goes_on(wal_path, point.timeline, point.end_lsn, point.wal_segment_size))
+	if (!point.is_shut_down || wal_end_goes_on(wal_path, point.end_lsn, point.wal_segment_size))
 		return error_set(
 		        err, STATUS_CONFLICT, 0, "volume \"%s\" was not shut down cleanly", volume_id);
 	*ret = (struct fleet_point){ .number = (int64_t)point.number,

@@ -8,8 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "wal_store/wal_file.h"
-
 #define WAL_PAGE_BYTES  8192u
 #define SEGMENT_NAME    24 /* hexadecimal digits */
 #define PAGE_ADDRESS_AT 8  /* in a page's header (access/xlog_internal.h) */
@@ -85,20 +83,33 @@ uint64_t wal_end_look(const char *wal_path, uint32_t segment_size)
 	return end;
 }
 
-bool wal_end_goes_on(const char *wal_path, uint32_t timeline, uint64_t lsn, uint32_t segment_size)
+/* Anything but zeros from `at` to the end of its page? Also when it cannot be read. */
+static bool has_content(int fd, uint64_t at)
 {
-	if (segment_size < WAL_PAGE_BYTES)
-		return true;
-	char name[WAL_FILE_NAME_MAX];
 	uint8_t rest[WAL_PAGE_BYTES];
-	wal_segment_name(timeline, lsn / segment_size, segment_size, name);
-	CLEANUP(close_fd) int fd = open_file(wal_path, name);
-	/* At the very end of a segment the next one need not be there yet. */
-	if (fd < 0)
-		return !(errno == ENOENT && lsn % segment_size == 0);
-	ssize_t n = pread(fd, rest, WAL_PAGE_BYTES - lsn % WAL_PAGE_BYTES, (off_t)(lsn % segment_size));
+	ssize_t n = pread(fd, rest, WAL_PAGE_BYTES - at % WAL_PAGE_BYTES, (off_t)at);
 	for (ssize_t i = 0; i < n; i++)
 		if (rest[i] != 0)
 			return true;
 	return n < 0;
+}
+
+bool wal_end_goes_on(const char *wal_path, uint64_t lsn, uint32_t segment_size)
+{
+	DIR *dir = segment_size >= WAL_PAGE_BYTES ? opendir(wal_path) : NULL;
+	/* At the very end of a segment the next one need not be there yet. */
+	bool is_told = lsn % (segment_size ? segment_size : 1) == 0, goes_on = !dir;
+	for (struct dirent *entry; !goes_on && (entry = readdir(dir));) {
+		if (!is_segment_name(entry->d_name))
+			continue;
+		uint64_t start = segment_start(entry->d_name, segment_size);
+		if (start + segment_size <= lsn)
+			continue;
+		CLEANUP(close_fd) int fd = open_file(wal_path, entry->d_name);
+		goes_on = fd < 0 || has_content(fd, start < lsn ? lsn - start : 0);
+		is_told = is_told || start <= lsn;
+	}
+	if (dir)
+		(void)closedir(dir);
+	return goes_on || !is_told;
 }

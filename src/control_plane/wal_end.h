@@ -8,5 +8,8 @@
 
 /* An upper bound: no record goes beyond it. 0: nothing can be read. */
 uint64_t wal_end_look(const char *wal_path, uint32_t segment_size);
-/* Is there anything behind that end of a record on that timeline? True when it cannot be told. */
-bool wal_end_goes_on(const char *wal_path, uint32_t timeline, uint64_t lsn, uint32_t segment_size);
+/*
+ * Is there anything behind that end of a record, on whatever timeline? A clone goes on in the history of its origin on one of its own. True when it
+ * cannot be told.
+ */
+bool wal_end_goes_on(const char *wal_path, uint64_t lsn, uint32_t segment_size);

@@ -312,6 +312,18 @@ static void an_lsn_before_the_fork_is_the_origin_s(void **state)
 	request.lineage.count = 1; /* the origin is gone */
 	request.moment.lsn = 0x2200;
 	expect_refusal(f, &request, "the earliest is LSN 0/2600");
+	/* The point that the child inherited leads there too, whether the origin is gone or has lost its own. */
+	add_point(f, "br-child", 9, 0x2100, 21, 1);
+	take(f, &request);
+	expect_choice("br-child", "br-child", 0x2100, 0x2200, 1);
+	request.lineage.count = 2;
+	struct error err;
+	must(store_lock(f->store, &err), &err);
+	for (uint64_t n = 1; n <= 2; n++)
+		must(restore_point_remove(f->store, "br-root", n, &err), &err);
+	store_unlock(f->store);
+	take(f, &request);
+	expect_choice("br-child", "br-child", 0x2100, 0x2200, 1);
 }
 
 static void a_time_is_found_in_the_wal_behind_its_point(void **state)
@@ -443,22 +455,26 @@ static void the_end_of_wal_is_where_zeros_begin(void **state)
 	write_wal(f, "000000010000000000000002", 0x2000000, 3, 100);
 	write_wal(f, "000000010000000000000003", 0x3000000, 0, 0); /* made beforehand */
 	assert_int_equal(wal_end_look(wal, SEGMENT), 0x2000000 + 3 * 8192);
-	assert_true(wal_end_goes_on(wal, 1, 0x2000000, SEGMENT));
-	assert_true(wal_end_goes_on(wal, 1, 0x2000000 + 2 * 8192 + 99, SEGMENT));
-	assert_false(wal_end_goes_on(wal, 1, 0x2000000 + 2 * 8192 + 104, SEGMENT));
-	assert_false(wal_end_goes_on(wal, 1, 0x2000000 + 3 * 8192, SEGMENT));
-	assert_false(wal_end_goes_on(wal, 1, 0x3000000, SEGMENT));
-	assert_false(wal_end_goes_on(wal, 1, 0x4000000, SEGMENT)); /* the segment is not made yet */
-	assert_true(wal_end_goes_on(wal, 1, 0x4000010, SEGMENT));  /* it must be there: nobody can tell */
-	assert_true(wal_end_goes_on(wal, 2, 0x2000010, SEGMENT));
+	assert_true(wal_end_goes_on(wal, 0x2000000, SEGMENT));
+	assert_true(wal_end_goes_on(wal, 0x2000000 + 2 * 8192 + 99, SEGMENT));
+	assert_false(wal_end_goes_on(wal, 0x2000000 + 2 * 8192 + 104, SEGMENT));
+	assert_false(wal_end_goes_on(wal, 0x2000000 + 3 * 8192, SEGMENT));
+	assert_false(wal_end_goes_on(wal, 0x3000000, SEGMENT));
+	assert_false(wal_end_goes_on(wal, 0x4000000, SEGMENT)); /* the segment is not made yet */
+	assert_true(wal_end_goes_on(wal, 0x4000010, SEGMENT));  /* it must be there: nobody can tell */
+	assert_true(wal_end_goes_on("/nowhere", 0x2000010, SEGMENT));
+	/* A clone writes on a timeline of its own: a copy of what was before, and more. */
+	write_wal(f, "000000030000000000000002", 0x2000000, 3, 200);
+	assert_true(wal_end_goes_on(wal, 0x2000000 + 2 * 8192 + 104, SEGMENT));
+	assert_false(wal_end_goes_on(wal, 0x2000000 + 2 * 8192 + 200, SEGMENT));
 	/* What Postgres' user puts there is not followed, nor waited for. */
 	CLEANUP(free_text) char *link = xasprintf("%s/000000010000000000000005", wal);
 	CLEANUP(free_text) char *pipe_path = xasprintf("%s/000000010000000000000006", wal);
 	assert_int_equal(symlink("000000010000000000000001", link), 0);
 	assert_int_equal(mkfifo(pipe_path, 0600), 0);
 	assert_int_equal(wal_end_look(wal, SEGMENT), 0x2000000 + 3 * 8192);
-	assert_true(wal_end_goes_on(wal, 1, 0x5000000, SEGMENT));
-	assert_true(wal_end_goes_on(wal, 1, 0x6000000, SEGMENT));
+	assert_true(wal_end_goes_on(wal, 0x5000000, SEGMENT));
+	assert_true(wal_end_goes_on(wal, 0x6000000, SEGMENT));
 }
 
 static void only_a_clean_end_is_an_end(void **state)
