@@ -439,6 +439,7 @@ static void *flusher(void *owner)
 		/* A failure has been logged, and the next sync of Postgres will be told. */
 		if (image_sync_journals(image) == 0) {
 			image_do_removals(image);
+			image_finish_seals(image);
 			if (is_journal_long(image))
 				self_cut(image);
 		}
@@ -496,6 +497,9 @@ void image_abandon(struct image *image)
 		(void)layer_release(image->layers[image->order[i]]);
 	free(image->layers);
 	free(image->order);
+	for (size_t i = 0; i < image->unfinished_count; i++)
+		(void)layer_release(image->unfinished[i]);
+	free(image->unfinished);
 	free(image->removals);
 	free(image->new_times);
 	stack_done(&image->stack);

@@ -5,7 +5,7 @@
  *   2. under epoch_lock the new layer becomes the open one: the cut is between two records, and falls for every file between two changes
  *   3. what files changed before is committed in the old layer's journal, which is complete after that
  *   4. the old layer's manifest is made from its journal, as after a crash
- *   5. page maps learn the old layer by its index; its journal goes
+ *   5. page maps learn the old layer by its index; later, in the background, its journal goes and what it does not name
  *
  * A crash after 1 leaves two layers unsealed; the mount replays both and seals the lower one. A failure after 2 leaves image.sealing; the next
  * cut goes on from there.
@@ -134,17 +134,32 @@ static status seal(struct image *image, struct sealed *ret, struct error *err)
 		uint16_t index = image_push_layer(image, ret->layer);
 		absorb(image, inodes, count, index);
 		(void)pthread_mutex_lock(&image->epoch_lock);
+		image->unfinished = xrealloc(
+		        image->unfinished, (image->unfinished_count + 1) * sizeof *image->unfinished);
+		image->unfinished[image->unfinished_count++] = layer_hold(ret->layer);
 		image->sealing = NULL;
 		(void)pthread_mutex_unlock(&image->epoch_lock);
-		struct layer *old = layer_hold(epoch->layer);
 		(void)image_epoch_free(epoch);
-		(void)layer_release(old);
-		struct error finish_err;
-		if (layer_finish_seal(ret->layer, &finish_err) != STATUS_OK)
-			log_warning("volume \"%s\": %s", image->volume_id, finish_err.message);
 	}
 	free(inodes);
 	return s;
+}
+
+void image_finish_seals(struct image *image)
+{
+	(void)pthread_mutex_lock(&image->epoch_lock);
+	struct layer **layers = TAKE_PTR(image->unfinished);
+	size_t count = image->unfinished_count;
+	image->unfinished_count = 0;
+	(void)pthread_mutex_unlock(&image->epoch_lock);
+	for (size_t i = 0; i < count; i++) {
+		struct error err;
+		/* What is not done here, garbage collection does (layer_tidy). */
+		if (layer_finish_seal(layers[i], &err) != STATUS_OK)
+			log_warning("volume \"%s\": %s", image->volume_id, err.message);
+		(void)layer_release(layers[i]);
+	}
+	free(layers);
 }
 
 /* ---- the cut ---- */

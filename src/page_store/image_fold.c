@@ -120,6 +120,7 @@ static status fold_step(struct image *image, bool *ret_done, struct error *err)
 		*ret_done = true;
 		return STATUS_OK;
 	}
+	image_finish_seals(image);
 	if (!image->fold) {
 		s = fold_choose(image->store, image->volume_id, &image->fold, err);
 		if (s != STATUS_OK)

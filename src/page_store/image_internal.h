@@ -87,6 +87,8 @@ struct image {
 	struct epoch *sealing; /* NULL: none */
 	struct removal *removals;
 	size_t removal_count;
+	struct layer **unfinished; /* sealed, held, to be given to layer_finish_seal() */
+	size_t unfinished_count;
 
 	pthread_rwlock_t layers_lock;
 	struct layer **layers; /* by index; [0] is none; several may be the same after folds */
@@ -161,6 +163,8 @@ uint64_t *image_list_changed(struct image *image, const struct epoch *epoch, siz
 /* New times of folders get into a record. */
 void image_flush_times(struct image *image);
 void image_do_removals(struct image *image);
+/* Gives back what layers sealed lately do not need; nobody waits for that. */
+void image_finish_seals(struct image *image);
 
 /* ---- image_pages.c ---- */
 int image_truncate(struct image *image, struct image_inode *inode, uint64_t size); /* with io, without lock */
