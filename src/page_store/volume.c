@@ -17,6 +17,9 @@
 #include "page_store/volume_folder.h"
 #include "wal_store/wal_file.h"
 
+#define RECOVERY_PREPARED_MIN                                                                                \
+	256 /* prepared transactions, of a clone's first start: some MB of shared memory */
+
 struct volume {
 	char *path;                                /* volumes/<id> */
 	char *data_path, *wal_path, *archive_path; /* inside */
@@ -233,6 +236,9 @@ status volume_plan_start(struct volume *volume, struct volume_start *ret, struct
 		.is_quiet = record->needs_hygiene };
 	if (!is_promoted || record->needs_hygiene)
 		ret->min_prepared_transactions = control.max_prepared_transactions;
+	/* The source may have raised its setting, and prepared more, between the point and the moment that is recovered to. */
+	if (!is_promoted && record->needs_hygiene && ret->min_prepared_transactions < RECOVERY_PREPARED_MIN)
+		ret->min_prepared_transactions = RECOVERY_PREPARED_MIN;
 	return STATUS_OK;
 }
 

@@ -127,7 +127,7 @@ static void run_postgres(const struct cluster_fixture *f, const char *id, const 
 	}
 	CLEANUP(free_text)
 	char *prepared = xasprintf("max_prepared_transactions=%d",
-	        start->min_prepared_transactions > 5 ? start->min_prepared_transactions : 5);
+	        start->recovery_timeline ? start->min_prepared_transactions : 5);
 	CLEANUP(free_text) char *log = data_directory_path(f->dd, "volumes/%s.log", id);
 	CLEANUP(free_text) char *hba = xasprintf("hba_file=%s/hba.conf", sockets);
 	const char *const argv[] = { program, "-D", data, "-c", socket_setting, "-c",
