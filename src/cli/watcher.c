@@ -173,6 +173,9 @@ static void fail_first_start(struct watched *role, const char *how)
 	CLEANUP(free_text)
 	char *words = role->is_adopted ? xstrdup("")
 	                               : role_last_words(role->watcher->dd, role->name, role->log_start);
+	size_t len = strlen(words); /* a hint at its end is a sentence, and more follows */
+	if (len > 0 && words[len - 1] == '.')
+		words[len - 1] = '\0';
 	status st =
 	        *words ? error_set(&err, STATUS_UNAVAILABLE, 0, "%s did not start: %s", role->name, words)
 	               : error_set(&err, STATUS_UNAVAILABLE, 0, "%s did not start: it %s", role->name, how);
