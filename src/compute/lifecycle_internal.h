@@ -46,6 +46,7 @@ struct lifecycle {
 
 	uv_timer_t look, deadline, restart, news;
 	bool is_settling; /* storage_settle() or storage_suspend() */
+	bool is_failing;  /* as soon as it is settled that the mount is there; lost_reason says why */
 	bool is_lost;     /* the mount is gone: wait for storage_down() */
 	bool must_recover;
 	bool is_concluding; /* the storage closes, then comes the end */

@@ -202,11 +202,14 @@ static void storage_down(void *owner, const struct error *err)
 {
 	struct lifecycle *lc = lifecycle_of(owner);
 	lc->report.pagefs_pid = 0;
-	(void)snprintf(lc->lost_reason, sizeof lc->lost_reason, "%s",
-	        err ? err->message : "the volume was unmounted");
+	bool has_hint = err && err->hint[0];
+	(void)snprintf(lc->lost_reason, sizeof lc->lost_reason, "%.250s%s%.120s",
+	        err ? err->message : "the volume was unmounted", has_hint ? ". " : "",
+	        has_hint ? err->hint : "");
 	if (!lc->is_lost) { /* it never was mounted */
 		lc->is_lost = true;
-		lc->exit_status = -1;
+		/* A pagefs that was killed says nothing about the next one. */
+		lc->exit_status = err && err->code == STATUS_UNAVAILABLE ? SIGKILL : -1;
 	}
 	if (lc->must_recover)
 		recover(lc);
@@ -255,9 +258,12 @@ static void storage_braked(void *owner)
 static void settled(void *owner, const struct error *err)
 {
 	struct lifecycle *lc = lifecycle_of(owner);
-	lc->is_settling = false;
+	bool is_failing = lc->is_failing && !lc->is_lost;
+	lc->is_settling = lc->is_failing = false;
 	if (lc->suspend_reason)
 		lifecycle_conclude(lc, COMPUTE_STOPPED, lc->suspend_reason);
+	else if (is_failing)
+		lifecycle_fail(lc, lc->lost_reason);
 	else if (!err)
 		lifecycle_prepare_start(lc);
 	else if (lc->is_lost)
@@ -327,8 +333,15 @@ static void handle_crash(struct lifecycle *lc)
 	/* A first start that fails would fail again: whoever waits shall know now. */
 	bool is_first = !was_ready && lc->crashes == 0;
 	/* But a process that was killed says nothing about the next attempt. */
-	bool was_killed =
-	        lc->exit_status != -1 && (WIFSIGNALED(lc->exit_status) || lc->start.recovery_timeline != 0);
+	bool was_killed = lc->exit_status != -1 &&
+	                  (WIFSIGNALED(lc->exit_status) || lc->is_lost || lc->start.recovery_timeline != 0);
+	if (is_first && !was_killed && !lc->is_lost && storage_is_up(lc->storage)) {
+		/* Or has it lost its mount, and was the first to notice? A sync tells. */
+		lc->is_failing = lc->is_settling = true;
+		(void)snprintf(lc->lost_reason, sizeof lc->lost_reason, "%s", reason);
+		storage_settle(lc->storage, settled);
+		return;
+	}
 	if ((is_first && !was_killed) || lc->crashes >= CRASHES_MAX) {
 		lifecycle_fail(lc, reason);
 		return;
