@@ -36,6 +36,7 @@ class Tarn:
         self.api_port = free_port()
 
     def __enter__(self):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that being told to end leaves nothing behind either
         self.folder = tempfile.mkdtemp(prefix="tarn-bench-", dir="/tmp")  # socket paths must stay short
         os.chmod(self.folder, 0o711)
         self.data = os.path.join(self.folder, "data")

@@ -295,7 +295,7 @@ class Bench:
 
             def cuts():
                 number = 0
-                while not stop.wait(1.0):
+                while not stop.wait(0.2):
                     number += 1
                     self.tarn.json("create-snapshot", "projects/bench", f"cut{number}", "--json",
                                    '{"spec":{"source_branch":"projects/bench/branches/production"}}')
@@ -304,7 +304,7 @@ class Bench:
             worker = threading.Thread(target=cuts)
             if kind == "cuts":
                 worker.start()
-            run_pgbench(self.ours, ["-M", "prepared"], self.options.clients, self.options.seconds, prefix)
+            run_pgbench(self.ours, ["-M", "prepared"], self.options.clients, max(self.options.seconds, 30), prefix)
             stop.set()
             if kind == "cuts":
                 worker.join()
