@@ -20,11 +20,13 @@
 #include "page_store/fold.h"
 #include "page_store/image.h"
 
-#define WRITERS 3
-#define FILES   4
-#define PAGES   200 /* of a writer; over all files */
-#define CUTS    500
-#define SECONDS 4
+#define WRITERS   3
+#define FILES     4
+#define PAGES     200 /* of a writer; over all files */
+#define CUTS      500
+#define LOG       99 /* as a writer */
+#define LOG_PAGES 500
+#define SECONDS   4
 
 struct writer {
 	unsigned number;
@@ -42,7 +44,7 @@ struct threads {
 	struct data_directory dd;
 	struct store *store;
 	struct image *image;
-	uint64_t files[FILES];
+	uint64_t files[FILES], log;
 	struct writer writers[WRITERS];
 	_Atomic bool must_end;
 	_Atomic uint64_t reads, syncs, folds, names;
@@ -148,6 +150,36 @@ static void *sync_files(void *p)
 	return NULL;
 }
 
+/* A file that grows by a page at a time, and begins anew now and then: at a cut its size and its pages must belong together. */
+static void *append_pages(void *p)
+{
+	struct threads *all = p;
+	uint8_t bytes[PAGE_BYTES] = { 0 };
+	for (uint64_t round = 1; !all->must_end; round++) {
+		for (uint64_t page = 0; page < LOG_PAGES && !all->must_end; page++) {
+			stamp_page(bytes, (struct stamp){ LOG, round, page });
+			must(image_write(all->image, all->log, bytes, PAGE_BYTES, page * PAGE_BYTES) ==
+			        PAGE_BYTES);
+		}
+		struct stat empty = { .st_size = 0 }, after;
+		must(image_set(all->image, all->log, &empty, IMAGE_SET_SIZE, &after) == 0);
+	}
+	return NULL;
+}
+
+static void check_log(struct image *image, const struct threads *all)
+{
+	struct stat st;
+	must(image_stat(image, all->log, &st) == 0 && st.st_size % PAGE_BYTES == 0);
+	uint64_t round = 0;
+	for (uint64_t page = 0; page < (uint64_t)st.st_size / PAGE_BYTES; page++) {
+		struct stamp stamp;
+		must(image_read(image, all->log, &stamp, sizeof stamp, page * PAGE_BYTES) == sizeof stamp);
+		round = page == 0 ? stamp.number : round;
+		must(stamp.writer == LOG && stamp.page == page && stamp.number == round);
+	}
+}
+
 static bool count_entry(void *owner, const char *name, uint64_t offset, const struct stat *st)
 {
 	(void)name;
@@ -179,7 +211,7 @@ static void *change_names(void *p)
 		must(image_stat(image, st.st_ino, &after) == -ESTALE || i > 0);
 		unsigned count = 0;
 		must(image_read_folder(image, IMAGE_ROOT, 0, count_entry, &count) == 0);
-		must(count == FILES + 2);
+		must(count == FILES + 3);
 		all->names++;
 	}
 	return NULL;
@@ -261,6 +293,7 @@ static int64_t check_cuts(struct threads *all)
 			struct image *image = NULL;
 			must_ok(image_open(&all->dd, all->store, name, &image, err));
 			check_prefix(image, all, saved);
+			check_log(image, all);
 			image_abandon(image);
 		}
 		longest = saved->cut.pause_usec > longest ? saved->cut.pause_usec : longest;
@@ -291,8 +324,12 @@ static void test_threads(void **state)
 		all->files[i] = st.st_ino;
 	}
 
-	void *(*const others[])(
-	        void *) = { read_pages, read_pages, sync_files, change_names, make_cuts, keep_house };
+	struct stat log;
+	must(image_make(all->image, IMAGE_ROOT, "log", S_IFREG | 0600, 0, 0, 0, &log) == 0);
+	all->log = log.st_ino;
+
+	void *(*const others[])(void *) = { append_pages, read_pages, read_pages, sync_files, change_names,
+		make_cuts, keep_house };
 	pthread_t threads[WRITERS + ARRAY_LEN(others)];
 	for (unsigned i = 0; i < WRITERS; i++) {
 		all->writers[i].number = i;

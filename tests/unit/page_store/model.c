@@ -710,8 +710,8 @@ static void truncate_file(void)
 		return;
 	uint64_t size = 0;
 	switch (dice(4)) {
-	case 0:
-		size = dice(FILE_BYTES);
+	case 0: /* mostly in mid-page, where there are pages */
+		size = dice(dice(4) ? 40 * PAGE_BYTES : FILE_BYTES);
 		break;
 	case 1:
 		size = dice(41) * PAGE_BYTES;
