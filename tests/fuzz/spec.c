@@ -69,8 +69,10 @@ static size_t lines_of(const struct spec *spec)
 	const struct volume_start start = {
 		.recovery_timeline = 2, .is_quiet = true, .min_prepared_transactions = 1
 	};
+	const struct write_brake brake = { .level = BRAKE_HARD, .commit_delay_usec = 100000 };
 	const struct configuration configuration = { .spec = spec,
 		.start = &start,
+		.brake = &brake,
 		.socket_folder = "/s",
 		.archive_path = "/a b%'c",
 		.scripts_folder = "/x",
