@@ -190,6 +190,7 @@ static void moments_are_found(void **state)
 	            last_record(&search, effective - 1) < effective && last_record(&search, lsn) <= lsn);
 	postgres_kill(&postgres);
 	struct restore_point point = cluster_newest_point(f, "br-a");
+	point.needs_hygiene = true; /* of a later moment than the point: something was prepared in between */
 	struct volume_clone clone = { .store = PROJECT,
 		.id = "br-b",
 		.point = &point,
