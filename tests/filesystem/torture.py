@@ -136,10 +136,12 @@ def test_a_full_disk_loses_nothing(dice, tmp_path, times):
             check([*writers, filler])
             assert (volume.path / "afterwards").read_bytes() == b"fine" * 5000
         finally:
-            if volume:
-                volume.remove()
-            subprocess.run(["umount", "-l", place], check=False)
-            os.rmdir(place)
+            try:
+                if volume:
+                    volume.remove()
+            finally:
+                subprocess.run(["umount", "-l", place], check=False)
+                os.rmdir(place)
 
 
 def clone(volume, cut, name):
