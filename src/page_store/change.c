@@ -123,6 +123,8 @@ static struct slice take(struct cursor *cursor, size_t len)
 		return (struct slice){ 0 };
 	}
 	struct slice taken = { .data = cursor->rest.data, .len = len };
+	if (len == 0) /* there may be no bytes at all to point behind */
+		return taken;
 	cursor->rest = (struct slice){ .data = cursor->rest.data + len, .len = cursor->rest.len - len };
 	return taken;
 }
