@@ -75,6 +75,12 @@ void job_suspend_quietly(struct job *job, const char *uid, int next_phase);
 void job_retry(struct job *job, int phase, int64_t delay_ms);
 /* Keeps the first failure, then goes to failed_phase. */
 void job_fail(struct job *job, const struct error *err);
+/*
+ * The operation's end is recorded again and again until it is: the disk may be full for a while. False: `record` failed, and the job
+ * comes back to the phase it is in. True: committed; job_finish() is next.
+ */
+MUST_CHECK bool job_record_end(
+        struct job *job, status (*record)(struct job *job, struct error *err), int64_t retry_ms);
 /* The operation's end is committed: the job goes away. */
 void job_finish(struct job *job);
 

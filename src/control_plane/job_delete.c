@@ -10,7 +10,6 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "control_plane/housekeeper.h"
 #include "control_plane/job.h"
 #include "control_plane/resource_json.h"
@@ -146,17 +145,10 @@ static status finish_failed(struct job *job, struct error *err)
 
 static void end(struct job *job, status (*record)(struct job *job, struct error *err))
 {
-	struct error err;
-	if (record(job, &err) == STATUS_OK) {
-		housekeeper_look(job->services->housekeeper);
-		job_finish(job);
+	if (!job_record_end(job, record, RETRY_MS))
 		return;
-	}
-	job->operation.finish_usec = 0;
-	if (job->attempts == 0)
-		log_error("could not record the end of operation %s, trying again: %s", job->operation.id,
-		        err.message);
-	job_retry(job, job->phase, RETRY_MS);
+	housekeeper_look(job->services->housekeeper);
+	job_finish(job);
 }
 
 void job_delete_step(struct job *job)

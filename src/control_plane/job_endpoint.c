@@ -11,7 +11,6 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "control_plane/job.h"
 #include "control_plane/resource_json.h"
 
@@ -106,7 +105,6 @@ static status finish(struct job *job, struct error *err)
 
 void job_endpoint_step(struct job *job)
 {
-	struct error err;
 	switch ((enum endpoint_phase)job->phase) {
 	case LOAD:
 		load(job);
@@ -115,15 +113,8 @@ void job_endpoint_step(struct job *job)
 		undo(job);
 		break;
 	case FINISH:
-		if (finish(job, &err) == STATUS_OK) {
+		if (job_record_end(job, finish, RETRY_MS))
 			job_finish(job);
-			break;
-		}
-		job->operation.finish_usec = 0;
-		if (job->attempts == 0)
-			log_error("could not record the end of operation %s, trying again: %s",
-			        job->operation.id, err.message);
-		job_retry(job, job->phase, RETRY_MS);
 		break;
 	}
 }

@@ -428,23 +428,15 @@ static status finish_failed(struct job *job, struct error *err)
 	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
 }
 
-/* The end is recorded again and again until it is: the disk may be full for a while. */
 static void end(struct job *job, status (*record)(struct job *job, struct error *err))
 {
-	struct error err;
-	if (record(job, &err) == STATUS_OK) {
-		if (job->failure.code == STATUS_OK)
-			register_kept(job);
-		housekeeper_look(job->services->housekeeper);
-		reaper_look(job->services->reaper);
-		job_finish(job);
+	if (!job_record_end(job, record, FINISH_RETRY_MS))
 		return;
-	}
-	job->operation.finish_usec = 0;
-	if (job->attempts == 0)
-		log_error("could not record the end of operation %s, trying again: %s", job->operation.id,
-		        err.message);
-	job_retry(job, job->phase, FINISH_RETRY_MS);
+	if (job->failure.code == STATUS_OK)
+		register_kept(job);
+	housekeeper_look(job->services->housekeeper);
+	reaper_look(job->services->reaper);
+	job_finish(job);
 }
 
 static void go_on_failing(struct job *job)

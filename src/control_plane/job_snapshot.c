@@ -143,18 +143,11 @@ static status finish_failed(struct job *job, struct error *err)
 
 static void end(struct job *job, status (*record)(struct job *job, struct error *err))
 {
-	struct error err;
-	if (record(job, &err) == STATUS_OK) {
-		housekeeper_look(job->services->housekeeper);
-		reaper_look(job->services->reaper); /* it may expire */
-		job_finish(job);
+	if (!job_record_end(job, record, RETRY_MS))
 		return;
-	}
-	job->operation.finish_usec = 0;
-	if (job->attempts == 0)
-		log_error("could not record the end of operation %s, trying again: %s", job->operation.id,
-		        err.message);
-	job_retry(job, job->phase, RETRY_MS);
+	housekeeper_look(job->services->housekeeper);
+	reaper_look(job->services->reaper); /* it may expire */
+	job_finish(job);
 }
 
 static void try_again(struct job *job, int phase, int give_up_phase)

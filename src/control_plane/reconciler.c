@@ -367,6 +367,19 @@ void job_retry(struct job *job, int phase, int64_t delay_ms)
 	(void)uv_timer_start(&job->timer, on_retry, (uint64_t)delay_ms, 0);
 }
 
+bool job_record_end(struct job *job, status (*record)(struct job *job, struct error *err), int64_t retry_ms)
+{
+	struct error err;
+	if (record(job, &err) == STATUS_OK)
+		return true;
+	job->operation.finish_usec = 0;
+	if (job->attempts == 0)
+		log_error("could not record the end of operation %s, trying again: %s", job->operation.id,
+		        err.message);
+	job_retry(job, job->phase, retry_ms);
+	return false;
+}
+
 void job_finish(struct job *job)
 {
 	struct reconciler *r = job->reconciler;
