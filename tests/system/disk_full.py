@@ -205,17 +205,19 @@ def fill_with_rows(connect):
 
 
 def test_suspend_and_wake_on_a_full_disk(small_disk):
-    """What is committed is there after a suspend that had no space, whether or not the wake already works without any."""
+    """What is committed is there after a suspend that had no space, and the operation ends once there is some."""
     platform = small_disk
     platform.rest.create_project("p")
     endpoint = platform.rest.endpoint("p")
     with platform.connect(endpoint) as connection:
         connection.execute("create table t as select i, repeat('x', 100) x from generate_series(1, 50000) i")
         connection.execute("update t set x = repeat('y', 100) where i % 2 = 0")
-    film = fill(platform, 64 << 10)
-    platform.rest.update_endpoint("p", "production", "spec.disabled", {"disabled": True})
-    platform.wait_asleep(endpoint, 120)
+    film = fill(platform, 1 << 20)
+    operation = platform.rest.call("PATCH", endpoint["name"], {"spec": {"disabled": True}}, update_mask="spec.disabled")
+    wait_until(lambda: platform.supervisor_pid(endpoint) is None, "the compute has ended", 120)
     film.unlink()
+    platform.rest.finish(operation)
+    platform.wait_asleep(endpoint)
     platform.rest.update_endpoint("p", "production", "spec.disabled", {"disabled": False})
     query = "select count(*), count(*) filter (where x = repeat('y', 100)) from t"
     assert wait_until(lambda: platform.sql(endpoint, query), "it wakes", 60) == [(50000, 25000)]
