@@ -10,11 +10,14 @@
 
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include "base/base.h"
 
 MUST_CHECK int disk_open(int folder_fd, const char *name, int flags, mode_t mode);
 MUST_CHECK ssize_t disk_read(int fd, void *bytes, size_t len, uint64_t at);
+/* What follows from `at` on, into at most IOV_MAX pieces; as disk_read(). */
+MUST_CHECK ssize_t disk_read_pieces(int fd, const struct iovec *pieces, int count, uint64_t at);
 MUST_CHECK ssize_t disk_write(int fd, const void *bytes, size_t len, uint64_t at);
 MUST_CHECK int disk_sync(int fd);                                /* fdatasync; of a folder: fsync */
 MUST_CHECK int disk_allocate(int fd, uint64_t at, uint64_t len); /* reserves, keeps the size */

@@ -101,6 +101,20 @@ void image_give_back(struct image *image, struct image_inode *inode)
 	(void)pthread_rwlock_unlock(&image->tree_lock);
 }
 
+int image_take_file(struct image *image, uint64_t number, struct image_inode **ret)
+{
+	struct image_inode *inode = image_take(image, number);
+	if (!inode)
+		return -ESTALE;
+	if (!S_ISREG(inode->base.attributes.mode)) {
+		int rc = inode->base.folder ? -EISDIR : -EINVAL;
+		image_give_back(image, inode);
+		return rc;
+	}
+	*ret = inode;
+	return 0;
+}
+
 void image_hold(struct image *image, uint64_t number)
 {
 	(void)pthread_rwlock_rdlock(&image->tree_lock);

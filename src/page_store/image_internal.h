@@ -1,5 +1,5 @@
 /*
- * What the files of the image share (image.c, image_names.c, image_pages.c, image_sync.c, image_cut.c, image_fold.c).
+ * What the files of the image share (image.c, image_names.c, image_pages.c, image_read.c, image_sync.c, image_cut.c, image_fold.c).
  *
  * Locks, in the order in which they are taken:
  *
@@ -124,6 +124,8 @@ static inline struct image_inode *image_inode_of(struct inode *inode)
 int64_t image_now_nsec(void);
 struct image_inode *image_take(struct image *image, uint64_t number); /* NULL: no such inode */
 void image_give_back(struct image *image, struct image_inode *inode);
+/* A regular file to work with, taken; or why not: negative errno. */
+int image_take_file(struct image *image, uint64_t number, struct image_inode **ret);
 /* Removes it when nobody needs it any more; with tree_lock held for writing. */
 void image_remove_if_unused(struct image *image, struct image_inode *inode);
 int image_break(struct image *image, int failure);                 /* I3; returns -EIO */
@@ -165,6 +167,29 @@ void image_flush_times(struct image *image);
 void image_do_removals(struct image *image);
 /* Gives back what layers sealed lately do not need; nobody waits for that. */
 void image_finish_seals(struct image *image);
+
+/* ---- image_read.c: where pages are, and what is there ---- */
+struct image_location {
+	struct layer *layer; /* NULL: zeros */
+	uint32_t slot, crc;
+};
+/* The files of a request's pages in sealed layers, mostly the same one again and again. Zeros to begin with. */
+struct image_lookup {
+	const struct layer *layer;
+	struct layer_file file;
+	size_t next_entry;
+	bool has_file;
+};
+/* With inode.lock and layers_lock (for reading). The layer is not held. Negative errno. */
+int image_locate(struct image *image, struct image_inode *inode, uint32_t block, struct image_lookup *lookup,
+        struct image_location *ret);
+/* With inode.lock: looks up `count` pages from `block` on; the layers are held. Negative errno. */
+int image_locate_and_hold(struct image *image, struct image_inode *inode, uint32_t block, uint32_t count,
+        struct image_location *locations);
+bool image_page_fits(const struct image_inode *inode, const struct image_location *location, uint32_t block,
+        const void *page);
+/* With io, so that no write to the inode is under way; only folds and syncs may move the page. Negative errno. */
+int image_read_page(struct image *image, struct image_inode *inode, uint32_t block, void *page);
 
 /* ---- image_pages.c ---- */
 int image_truncate(struct image *image, struct image_inode *inode, uint64_t size); /* with io, without lock */

@@ -1,10 +1,5 @@
 /*
- * Reading and writing pages.
- *
- * Reads are optimistic: with the inode's lock a read looks up where its pages are and takes hold of their layers; it reads without any
- * lock, and checks. A page that does not fit may have been overwritten meanwhile (in place, or because its slot became free), or
- * its space may have been given back after a fold: then it is looked up again with inode.io, which keeps writers out. Only a page
- * that is wrong twice at the same place is damaged.
+ * Writing pages, and the size and space of files.
  */
 #include <assert.h>
 #include <errno.h>
@@ -16,328 +11,10 @@
 #include "base/log.h"
 #include "page_store/image_internal.h"
 
-#define READ_PAGES_MAX 128u /* looked up and read at a time: 1 MiB */
-#define FILE_BYTES_MAX (PAGE_BLOCKS_MAX * PAGE_BYTES)
-#define BAD_PAGES_TOLD 20 /* in the log, of a mount */
-
-struct location {
-	struct layer *layer; /* NULL: zeros */
-	uint32_t slot, crc;
-};
+#define WRITE_PAGES_MAX 128u /* in one call: 1 MiB */
+#define FILE_BYTES_MAX  (PAGE_BLOCKS_MAX * PAGE_BYTES)
 
 static const uint8_t zero_page[PAGE_BYTES];
-
-/* ---- looking up ---- */
-
-/* The first entry with a block >= `block`. */
-static size_t lower_bound(const struct layer_file *file, uint32_t block)
-{
-	size_t low = 0, high = file->entry_count;
-	/* Entry i has a block >= i; so, in a file without holes, the first guess hits. */
-	if (high > block) {
-		high = (size_t)block + 1;
-		if (page_entry_unpack(file->entries + (size_t)block * PAGE_ENTRY_BYTES).block == block)
-			low = block;
-	}
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		if (page_entry_unpack(file->entries + middle * PAGE_ENTRY_BYTES).block < block)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
-/* With inode.lock and layers_lock. */
-static uint16_t *build_chunk(struct image *image, struct image_inode *inode, uint32_t block)
-{
-	uint32_t first = block / PAGE_CHUNK * PAGE_CHUNK;
-	uint16_t *chunk = page_map_make_chunk(&inode->map, block);
-	for (size_t i = 0; i < image->order_count; i++) {
-		struct layer_file file;
-		if (!layer_find_file(image->layers[image->order[i]], inode->base.number, &file))
-			continue;
-		for (uint32_t j = file.shadow_block > first ? file.shadow_block - first : 0; j < PAGE_CHUNK;
-		        j++)
-			chunk[j] = 0;
-		for (size_t at = lower_bound(&file, first); at < file.entry_count; at++) {
-			struct page_entry entry = page_entry_unpack(file.entries + at * PAGE_ENTRY_BYTES);
-			if (entry.block - first >= PAGE_CHUNK)
-				break;
-			chunk[entry.block - first] = image->order[i];
-		}
-	}
-	return chunk;
-}
-
-/* The files of a request's pages in sealed layers, mostly the same one again and again. */
-struct lookup {
-	const struct layer *layer;
-	struct layer_file file;
-	size_t next_entry;
-	bool has_file;
-};
-
-static bool find_sealed(struct lookup *lookup, const struct layer *layer, uint64_t inode, uint32_t block,
-        struct page_entry *ret)
-{
-	if (lookup->layer != layer) {
-		*lookup = (struct lookup){ .layer = layer };
-		lookup->has_file = layer_find_file(layer, inode, &lookup->file);
-	}
-	if (!lookup->has_file)
-		return false;
-	size_t at = lookup->next_entry;
-	if (at >= lookup->file.entry_count ||
-	        page_entry_unpack(lookup->file.entries + at * PAGE_ENTRY_BYTES).block != block)
-		at = lower_bound(&lookup->file, block);
-	if (at >= lookup->file.entry_count)
-		return false;
-	*ret = page_entry_unpack(lookup->file.entries + at * PAGE_ENTRY_BYTES);
-	lookup->next_entry = at + 1;
-	return ret->block == block;
-}
-
-/* With inode.lock and layers_lock (for reading). The layer is not held yet. */
-static int locate(struct image *image, struct image_inode *inode, uint32_t block, struct lookup *lookup,
-        struct location *ret)
-{
-	const struct unsealed *const newest_first[] = { inode->open, inode->sealing };
-	struct page_entry entry;
-	*ret = (struct location){ 0 };
-	for (size_t i = 0; i < ARRAY_LEN(newest_first); i++) {
-		if (!newest_first[i])
-			continue;
-		if (open_map_find(&newest_first[i]->map, block, &entry)) {
-			*ret = (struct location){
-				.layer = newest_first[i]->epoch->layer, .slot = entry.slot, .crc = entry.crc
-			};
-			return 0;
-		}
-		if (block >= newest_first[i]->map.shadow_block)
-			return 0;
-	}
-	if (inode->map_generation != image->generation) {
-		page_map_done(&inode->map);
-		inode->map_generation = image->generation;
-	}
-	const uint16_t *chunk = page_map_find_chunk(&inode->map, block);
-	if (!chunk)
-		chunk = build_chunk(image, inode, block);
-	uint16_t index = chunk[block % PAGE_CHUNK];
-	if (index == 0)
-		return 0;
-	struct layer *layer = image->layers[index];
-	if (!find_sealed(lookup, layer, inode->base.number, block, &entry)) {
-		log_error("volume \"%s\": layer \"%s\" has lost page %u of inode %llu", image->volume_id,
-		        layer_name(layer)->id, block, (unsigned long long)inode->base.number);
-		return -EIO;
-	}
-	*ret = (struct location){ .layer = layer, .slot = entry.slot, .crc = entry.crc };
-	return 0;
-}
-
-static bool is_same_place(const struct location *a, const struct location *b)
-{
-	return a->layer == b->layer && a->slot == b->slot && a->crc == b->crc;
-}
-
-/* Looks up `count` pages from `block` on; the layers are held. */
-static int locate_and_hold(struct image *image, struct image_inode *inode, uint32_t block, uint32_t count,
-        struct location *locations)
-{
-	struct lookup lookup = { 0 };
-	int rc = 0;
-	(void)pthread_rwlock_rdlock(&image->layers_lock);
-	uint32_t found = 0;
-	while (found < count && rc == 0) {
-		rc = locate(image, inode, block + found, &lookup, &locations[found]);
-		if (rc == 0 && locations[found].layer)
-			(void)layer_hold(locations[found].layer);
-		found += rc == 0;
-	}
-	(void)pthread_rwlock_unlock(&image->layers_lock);
-	for (uint32_t i = 0; i < found && rc < 0; i++)
-		(void)layer_release(locations[i].layer);
-	return rc;
-}
-
-/* ---- reading ---- */
-
-static bool fits(
-        const struct image_inode *inode, const struct location *location, uint32_t block, const void *page)
-{
-	return page_checksum(layer_tag(location->layer), inode->base.number, block, page) == location->crc;
-}
-
-static void tell_bad_page(struct image *image, const struct image_inode *inode, uint32_t block,
-        const struct location *location, int rc)
-{
-	uint64_t bad = atomic_fetch_add(&image->bad_pages, 1);
-	if (bad < BAD_PAGES_TOLD)
-		log_error("volume \"%s\": page %u of inode %llu in layer \"%s\" (slot %u) %s",
-		        image->volume_id, block, (unsigned long long)inode->base.number,
-		        layer_name(location->layer)->id, location->slot,
-		        rc < 0 ? "cannot be read" : "fails its checksum");
-}
-
-/* With io: no write to the inode is under way; only folds and syncs may move the page. */
-static int read_page_steadily(struct image *image, struct image_inode *inode, uint32_t block, void *page)
-{
-	struct location last = { 0 };
-	for (bool is_first = true;; is_first = false) {
-		struct location location;
-		(void)pthread_mutex_lock(&inode->lock);
-		int rc = locate_and_hold(image, inode, block, 1, &location);
-		(void)pthread_mutex_unlock(&inode->lock);
-		if (rc < 0)
-			return rc;
-		if (!location.layer) {
-			memset(page, 0, PAGE_BYTES);
-			return 0;
-		}
-		rc = layer_read_page(location.layer, inode->base.number, block, location.slot, page);
-		bool is_good = rc == 0 && fits(inode, &location, block, page);
-		bool is_damaged = !is_good && !is_first && is_same_place(&location, &last);
-		if (is_damaged)
-			tell_bad_page(image, inode, block, &location, rc);
-		last = location;
-		(void)layer_release(location.layer);
-		if (is_good)
-			return 0;
-		if (is_damaged)
-			return rc < 0 ? rc : -EIO;
-	}
-}
-
-/* A run of pages in one slot file of one layer, or of zeros, into whole pages of memory. */
-static int read_run(struct image *image, struct image_inode *inode, uint32_t block, uint32_t count,
-        const struct location *locations, uint8_t *pages)
-{
-	if (!locations[0].layer) {
-		memset(pages, 0, (size_t)count * PAGE_BYTES);
-		return 0;
-	}
-	int rc = layer_read_pages(
-	        locations[0].layer, inode->base.number, block, count, locations[0].slot, pages);
-	for (uint32_t i = 0; i < count; i++) {
-		uint8_t *page = pages + (size_t)i * PAGE_BYTES;
-		if (rc == 0 && fits(inode, &locations[i], block + i, page))
-			continue;
-		(void)pthread_mutex_lock(&inode->io);
-		int again = read_page_steadily(image, inode, block + i, page);
-		(void)pthread_mutex_unlock(&inode->io);
-		if (again < 0)
-			return again;
-	}
-	return 0;
-}
-
-/* Bytes of one page through a page of our own. */
-static int read_part(struct image *image, struct image_inode *inode, uint32_t block,
-        const struct location *location, uint32_t offset, uint32_t len, uint8_t *bytes)
-{
-	if (!location->layer) {
-		memset(bytes, 0, len);
-		return 0;
-	}
-	uint8_t page[PAGE_BYTES];
-	int rc = read_run(image, inode, block, 1, location, page);
-	if (rc == 0)
-		memcpy(bytes, page + offset, len);
-	return rc;
-}
-
-/* [at, at + len) of at most READ_PAGES_MAX pages, below the size, looked up already. */
-static int read_located(struct image *image, struct image_inode *inode, uint8_t *bytes, size_t len,
-        uint64_t at, const struct location *locations)
-{
-	uint32_t first = (uint32_t)(at / PAGE_BYTES);
-	uint64_t end = at + len;
-	int rc = 0;
-	while (at < end && rc == 0) {
-		uint32_t block = (uint32_t)(at / PAGE_BYTES), offset = (uint32_t)(at % PAGE_BYTES);
-		const struct location *location = &locations[block - first];
-		if (offset > 0 || end - at < PAGE_BYTES) {
-			uint32_t part =
-			        (uint32_t)(PAGE_BYTES - offset < end - at ? PAGE_BYTES - offset : end - at);
-			rc = read_part(image, inode, block, location, offset, part, bytes);
-			bytes += part;
-			at += part;
-			continue;
-		}
-		uint32_t count = 1;
-		while ((uint64_t)(count + 1) * PAGE_BYTES <= end - at &&
-		        location[count].layer == location->layer &&
-		        (!location->layer || location[count].slot == location->slot))
-			count++;
-		rc = read_run(image, inode, block, count, location, bytes);
-		bytes += (size_t)count * PAGE_BYTES;
-		at += (uint64_t)count * PAGE_BYTES;
-	}
-	return rc;
-}
-
-/* Some of what is asked for; 0 at the end of the file. */
-static ssize_t read_some(struct image *image, struct image_inode *inode, void *bytes, size_t len, uint64_t at)
-{
-	struct location locations[READ_PAGES_MAX];
-	if (len > READ_PAGES_MAX * PAGE_BYTES - at % PAGE_BYTES)
-		len = (size_t)(READ_PAGES_MAX * PAGE_BYTES - at % PAGE_BYTES);
-	(void)pthread_mutex_lock(&inode->lock);
-	uint64_t size = inode->base.attributes.size;
-	if (at >= size || len == 0) {
-		(void)pthread_mutex_unlock(&inode->lock);
-		return 0;
-	}
-	if (len > size - at)
-		len = (size_t)(size - at);
-	uint32_t first = (uint32_t)(at / PAGE_BYTES);
-	uint32_t count = (uint32_t)((at + len - 1) / PAGE_BYTES) - first + 1;
-	int rc = locate_and_hold(image, inode, first, count, locations);
-	(void)pthread_mutex_unlock(&inode->lock);
-	if (rc < 0)
-		return rc;
-	rc = read_located(image, inode, bytes, len, at, locations);
-	for (uint32_t i = 0; i < count; i++)
-		(void)layer_release(locations[i].layer);
-	return rc < 0 ? rc : (ssize_t)len;
-}
-
-/* A regular file to work with, or why not. */
-static int take_file(struct image *image, uint64_t number, struct image_inode **ret)
-{
-	struct image_inode *inode = image_take(image, number);
-	if (!inode)
-		return -ESTALE;
-	if (!S_ISREG(inode->base.attributes.mode)) {
-		int rc = inode->base.folder ? -EISDIR : -EINVAL;
-		image_give_back(image, inode);
-		return rc;
-	}
-	*ret = inode;
-	return 0;
-}
-
-ssize_t image_read(struct image *image, uint64_t number, void *bytes, size_t len, uint64_t at)
-{
-	struct image_inode *inode = NULL;
-	int rc = take_file(image, number, &inode);
-	if (rc < 0)
-		return rc;
-	size_t done = 0;
-	while (done < len) {
-		ssize_t n = read_some(image, inode, (uint8_t *)bytes + done, len - done, at + done);
-		if (n < 0)
-			rc = (int)n;
-		if (n <= 0)
-			break;
-		done += (size_t)n;
-	}
-	image_give_back(image, inode);
-	return done > 0 ? (ssize_t)done : rc;
-}
 
 /* ---- writing ---- */
 
@@ -355,9 +32,11 @@ static void check_failed_write(
 	if (!has_page)
 		return;
 	uint8_t page[PAGE_BYTES];
-	struct location location = { .layer = open->epoch->layer, .slot = entry.slot, .crc = entry.crc };
+	struct image_location location = {
+		.layer = open->epoch->layer, .slot = entry.slot, .crc = entry.crc
+	};
 	int rc = layer_read_page(location.layer, inode->base.number, block, entry.slot, page);
-	if (rc == 0 && fits(inode, &location, block, page))
+	if (rc == 0 && image_page_fits(inode, &location, block, page))
 		return;
 	log_error("volume \"%s\": page %u of inode %llu was lost in a failed write", image->volume_id, block,
 	        (unsigned long long)inode->base.number);
@@ -381,14 +60,14 @@ static int find_slot(struct image *image, struct image_inode *inode, const struc
 }
 
 /*
- * With io: some of at most READ_PAGES_MAX whole pages, from the first on, in one call to the disk; how many. After a failure none of them
+ * With io: some of at most WRITE_PAGES_MAX whole pages, from the first on, in one call to the disk; how many. After a failure none of them
  * is written.
  */
 static int write_pages(struct image *image, struct image_inode *inode, struct unsealed *open, uint32_t block,
         uint32_t max, const uint8_t *pages)
 {
 	struct layer *layer = open->epoch->layer;
-	uint32_t count = 0, checksums[READ_PAGES_MAX];
+	uint32_t count = 0, checksums[WRITE_PAGES_MAX];
 	int slot = find_slot(image, inode, open, block, max, &count);
 	if (slot < 0)
 		return -EIO;
@@ -431,7 +110,7 @@ static int write_part(struct image *image, struct image_inode *inode, struct uns
 	                 : size - begin < PAGE_BYTES ? (uint32_t)(size - begin)
 	                                             : PAGE_BYTES;
 	if (valid > 0 && (offset > 0 || len < valid)) {
-		int rc = read_page_steadily(image, inode, block, page);
+		int rc = image_read_page(image, inode, block, page);
 		if (rc < 0)
 			return rc;
 	}
@@ -447,7 +126,7 @@ static int clear_tail(struct image *image, struct image_inode *inode, struct uns
 	uint32_t offset = (uint32_t)(size % PAGE_BYTES), block = (uint32_t)(size / PAGE_BYTES);
 	if (offset == 0)
 		return 0;
-	int rc = read_page_steadily(image, inode, block, page);
+	int rc = image_read_page(image, inode, block, page);
 	if (rc < 0 || memcmp(page + offset, zero_page, PAGE_BYTES - offset) == 0)
 		return rc;
 	memset(page + offset, 0, PAGE_BYTES - offset);
@@ -482,8 +161,8 @@ static ssize_t write_with_io(
 		size_t rest = len - done, part = PAGE_BYTES - from % PAGE_BYTES;
 		if (part == PAGE_BYTES && rest >= PAGE_BYTES) {
 			uint32_t count = (uint32_t)(rest / PAGE_BYTES);
-			if (count > READ_PAGES_MAX)
-				count = READ_PAGES_MAX;
+			if (count > WRITE_PAGES_MAX)
+				count = WRITE_PAGES_MAX;
 			/* What is written counts, also when the next call fails: it must not be there and behind the end. */
 			int written = write_pages(
 			        image, inode, open, (uint32_t)(from / PAGE_BYTES), count, bytes + done);
@@ -514,7 +193,7 @@ ssize_t image_write(struct image *image, uint64_t number, const void *bytes, siz
 	if (len > FILE_BYTES_MAX - at)
 		len = (size_t)(FILE_BYTES_MAX - at);
 	struct image_inode *inode = NULL;
-	int rc = take_file(image, number, &inode);
+	int rc = image_take_file(image, number, &inode);
 	if (rc < 0)
 		return rc;
 	ssize_t done = 0;
@@ -601,9 +280,9 @@ static int write_zeros(struct image *image, struct image_inode *inode, uint64_t 
 		uint64_t part = PAGE_BYTES - at % PAGE_BYTES;
 		if (part > end - at)
 			part = end - at;
-		struct location location;
+		struct image_location location;
 		(void)pthread_mutex_lock(&inode->lock);
-		int rc = locate_and_hold(image, inode, (uint32_t)(at / PAGE_BYTES), 1, &location);
+		int rc = image_locate_and_hold(image, inode, (uint32_t)(at / PAGE_BYTES), 1, &location);
 		(void)pthread_mutex_unlock(&inode->lock);
 		if (rc < 0)
 			return rc;
@@ -642,7 +321,7 @@ int image_allocate(struct image *image, uint64_t number, int mode, uint64_t at, 
 	if (at >= FILE_BYTES_MAX || len > FILE_BYTES_MAX - at)
 		return -EFBIG;
 	struct image_inode *inode = NULL;
-	int rc = take_file(image, number, &inode);
+	int rc = image_take_file(image, number, &inode);
 	if (rc < 0)
 		return rc;
 	(void)pthread_mutex_lock(&inode->io);
@@ -657,13 +336,13 @@ static int64_t seek(struct image *image, struct image_inode *inode, uint64_t at,
 	uint64_t size = inode->base.attributes.size;
 	if (at >= size)
 		return -ENXIO;
-	struct lookup lookup = { 0 };
+	struct image_lookup lookup = { 0 };
 	int rc = 0;
 	uint64_t block = at / PAGE_BYTES;
 	(void)pthread_rwlock_rdlock(&image->layers_lock);
 	for (; block < blocks_of(size) && rc == 0; block++) {
-		struct location location;
-		rc = locate(image, inode, (uint32_t)block, &lookup, &location);
+		struct image_location location;
+		rc = image_locate(image, inode, (uint32_t)block, &lookup, &location);
 		if (rc == 0 && (location.layer != NULL) == (whence == SEEK_DATA))
 			break;
 	}
@@ -683,7 +362,7 @@ int64_t image_seek(struct image *image, uint64_t number, int64_t at, int whence)
 	if (at < 0)
 		return -ENXIO;
 	struct image_inode *inode = NULL;
-	int rc = take_file(image, number, &inode);
+	int rc = image_take_file(image, number, &inode);
 	if (rc < 0)
 		return rc;
 	(void)pthread_mutex_lock(&inode->lock);

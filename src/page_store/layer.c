@@ -143,22 +143,34 @@ static uint64_t place_of(uint32_t block)
 	return (uint64_t)block * PAGE_BYTES;
 }
 
-int layer_read_pages(
-        struct layer *layer, uint64_t inode, uint32_t block, uint32_t count, uint32_t slot, void *pages)
+int layer_read_pieces(struct layer *layer, uint64_t inode, uint32_t block, uint32_t slot,
+        const struct iovec *pieces, int count)
 {
-	assert(count <= PAGE_BLOCKS_MAX && block <= PAGE_BLOCKS_MAX - count && slot <= 1);
+	assert(block < PAGE_BLOCKS_MAX && slot <= 1);
 	struct slot_file *file = NULL;
 	int rc = slot_cache_take(&layer->slots, inode, slot, false, &file);
 	if (rc < 0)
 		return rc == -ENOENT ? -EIO : rc; /* somebody says that there are pages in it */
-	size_t len = (size_t)count * PAGE_BYTES;
-	ssize_t n = disk_read(slot_file_fd(file), pages, len, place_of(block));
+	ssize_t n = disk_read_pieces(slot_file_fd(file), pieces, count, place_of(block));
 	int failure = n < 0 ? errno : 0;
 	slot_cache_give_back(file, false);
 	if (n < 0)
 		return failure ? -failure : -EIO;
-	memset((char *)pages + n, 0, len - (size_t)n);
+	size_t has = (size_t)n;
+	for (int i = 0; i < count; i++) {
+		size_t part = has < pieces[i].iov_len ? has : pieces[i].iov_len;
+		memset((char *)pieces[i].iov_base + part, 0, pieces[i].iov_len - part);
+		has -= part;
+	}
 	return 0;
+}
+
+int layer_read_pages(
+        struct layer *layer, uint64_t inode, uint32_t block, uint32_t count, uint32_t slot, void *pages)
+{
+	assert(count <= PAGE_BLOCKS_MAX && block <= PAGE_BLOCKS_MAX - count);
+	struct iovec piece = { .iov_base = pages, .iov_len = (size_t)count * PAGE_BYTES };
+	return layer_read_pieces(layer, inode, block, slot, &piece, 1);
 }
 
 int layer_read_page(struct layer *layer, uint64_t inode, uint32_t block, uint32_t slot, void *page)

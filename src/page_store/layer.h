@@ -13,6 +13,8 @@
  */
 #pragma once
 
+#include <sys/uio.h>
+
 #include "base/base.h"
 #include "page_store/change.h"
 #include "page_store/journal.h"
@@ -58,6 +60,9 @@ MUST_CHECK int layer_read_page(
 /* `count` consecutive blocks of one slot at once: as many bytes as the file has, the rest zeros. */
 MUST_CHECK int layer_read_pages(
         struct layer *layer, uint64_t inode, uint32_t block, uint32_t count, uint32_t slot, void *pages);
+/* The same into pieces of memory, whole pages each, which follow one another in the file; at most IOV_MAX. */
+MUST_CHECK int layer_read_pieces(struct layer *layer, uint64_t inode, uint32_t block, uint32_t slot,
+        const struct iovec *pieces, int count);
 MUST_CHECK int layer_write_page(
         struct layer *layer, uint64_t inode, uint32_t block, uint32_t slot, const void *page);
 MUST_CHECK int layer_write_pages(struct layer *layer, uint64_t inode, uint32_t block, uint32_t count,

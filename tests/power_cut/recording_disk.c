@@ -324,6 +324,20 @@ ssize_t disk_read(int fd, void *bytes, size_t len, uint64_t at)
 	return (ssize_t)done;
 }
 
+ssize_t disk_read_pieces(int fd, const struct iovec *pieces, int count, uint64_t at)
+{
+	size_t done = 0;
+	for (int i = 0; i < count; i++) {
+		ssize_t n = disk_read(fd, pieces[i].iov_base, pieces[i].iov_len, at + done);
+		if (n < 0)
+			return -1;
+		done += (size_t)n;
+		if ((size_t)n < pieces[i].iov_len)
+			break;
+	}
+	return (ssize_t)done;
+}
+
 ssize_t disk_write(int fd, const void *bytes, size_t len, uint64_t at)
 {
 	power_on();

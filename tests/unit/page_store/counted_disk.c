@@ -2,6 +2,7 @@
 
 #define disk_open        real_disk_open
 #define disk_read        real_disk_read
+#define disk_read_pieces real_disk_read_pieces
 #define disk_write       real_disk_write
 #define disk_sync        real_disk_sync
 #define disk_allocate    real_disk_allocate
@@ -19,6 +20,7 @@
 #include "page_store/disk.c" /* the declarations of disk.h with it, under these names */
 #undef disk_open
 #undef disk_read
+#undef disk_read_pieces
 #undef disk_write
 #undef disk_sync
 #undef disk_allocate
@@ -38,6 +40,7 @@
 
 int disk_open(int folder_fd, const char *name, int flags, mode_t mode);
 ssize_t disk_read(int fd, void *bytes, size_t len, uint64_t at);
+ssize_t disk_read_pieces(int fd, const struct iovec *pieces, int count, uint64_t at);
 ssize_t disk_write(int fd, const void *bytes, size_t len, uint64_t at);
 int disk_sync(int fd);
 int disk_allocate(int fd, uint64_t at, uint64_t len);
@@ -94,6 +97,11 @@ int disk_open(int folder_fd, const char *name, int flags, mode_t mode)
 ssize_t disk_read(int fd, void *bytes, size_t len, uint64_t at)
 {
 	return fails_now() ? -1 : real_disk_read(fd, bytes, len, at);
+}
+
+ssize_t disk_read_pieces(int fd, const struct iovec *pieces, int count, uint64_t at)
+{
+	return fails_now() ? -1 : real_disk_read_pieces(fd, pieces, count, at);
 }
 
 ssize_t disk_write(int fd, const void *bytes, size_t len, uint64_t at)
