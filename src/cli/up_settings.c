@@ -41,6 +41,7 @@ static status parse_limit(const char *text, struct settings *changes, struct err
 		{ "projects", offsetof(struct settings, projects) },
 		{ "deleted_retention_sec", offsetof(struct settings, deleted_retention_sec) },
 		{ "housekeeping_interval_sec", offsetof(struct settings, housekeeping_interval_sec) },
+		{ "polling_requests_per_sec", offsetof(struct settings, polling_requests_per_sec) },
 	};
 	size_t len = strcspn(text, "=");
 	for (size_t i = 0; i < ARRAY_LEN(limits); i++) {

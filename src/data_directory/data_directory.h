@@ -25,6 +25,7 @@ struct settings {
 	int64_t branches_per_project;      /* 500 */
 	int64_t projects;                  /* 1000 */
 	int64_t housekeeping_interval_sec; /* 300: how often restore points are thinned and space is measured */
+	int64_t polling_requests_per_sec; /* 2000: page_filesystem/idle_states.h */
 	int64_t deleted_retention_sec; /* 604800: how long a soft-deleted project or branch can be undeleted
 	                                  */
 };

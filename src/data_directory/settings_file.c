@@ -39,6 +39,7 @@ static const struct member members[] = {
 	MEMBER(MEMBER_LIMIT, projects, 1000000),
 	MEMBER(MEMBER_LIMIT, deleted_retention_sec, 315360000),
 	MEMBER(MEMBER_LIMIT, housekeeping_interval_sec, 86400),
+	MEMBER(MEMBER_LIMIT, polling_requests_per_sec, 1000000000),
 };
 
 static char **text_of(const struct settings *settings, const struct member *member)
@@ -68,6 +69,7 @@ void settings_set_defaults(struct settings *settings)
 		.projects = 1000,
 		.deleted_retention_sec = 604800,
 		.housekeeping_interval_sec = 300,
+		.polling_requests_per_sec = 2000,
 	};
 }
 

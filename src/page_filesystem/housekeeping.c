@@ -20,7 +20,7 @@
 
 struct housekeeping {
 	struct image *image;
-	const struct operations *operations;
+	struct operations *operations;
 	housekeeping_broken_fn on_broken;
 	void *owner;
 	pthread_t thread;
@@ -154,6 +154,7 @@ static void *housekeeping_run(void *p)
 {
 	struct housekeeping *hk = p;
 	while (wait_a_tick(hk)) {
+		operations_tick(hk->operations);
 		fold(hk);
 		if (!shall_stop(hk))
 			scrub(hk);
@@ -165,7 +166,7 @@ static void *housekeeping_run(void *p)
 	return NULL;
 }
 
-status housekeeping_start(struct image *image, const struct operations *operations,
+status housekeeping_start(struct image *image, struct operations *operations,
         housekeeping_broken_fn on_broken, void *owner, struct housekeeping **ret, struct error *err)
 {
 	struct housekeeping *hk = xcalloc(1, sizeof *hk);

@@ -26,7 +26,7 @@ struct housekeeping_report {
 typedef void (*housekeeping_broken_fn)(void *owner, int broken_errno);
 
 /* Borrows image and operations. */
-MUST_CHECK status housekeeping_start(struct image *image, const struct operations *operations,
+MUST_CHECK status housekeeping_start(struct image *image, struct operations *operations,
         housekeeping_broken_fn on_broken, void *owner, struct housekeeping **ret, struct error *err);
 struct housekeeping_report housekeeping_look(struct housekeeping *housekeeping);
 /*

@@ -10,7 +10,9 @@
 #include <sys/file.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "page_filesystem/buffer_pool.h"
+#include "page_filesystem/idle_states.h"
 
 #define MAGIC 0x6f707321u
 /* Only the kernel changes the volume (O3): what it knows stays true. */
@@ -29,6 +31,7 @@ struct operations {
 	uint32_t magic;
 	struct image *image;
 	struct buffer_pool *buffers;
+	struct idle_states *idle_states;
 	struct counter reads, writes, syncs, others, read_bytes, written_bytes;
 };
 
@@ -44,12 +47,20 @@ static void count(struct counter *counter, uint64_t by)
 	(void)atomic_fetch_add_explicit(&counter->value, by, memory_order_relaxed);
 }
 
+/* Reads and writes are what there can be many of. */
+static void count_transfer(struct operations *operations, struct counter *counter)
+{
+	uint64_t before = atomic_fetch_add_explicit(&counter->value, 1, memory_order_relaxed);
+	if (before % IDLE_STATES_BATCH == IDLE_STATES_BATCH - 1)
+		idle_states_note(operations->idle_states, clock_monotonic_usec());
+}
+
 static uint64_t counted(const struct counter *counter)
 {
 	return atomic_load_explicit(&counter->value, memory_order_relaxed);
 }
 
-struct operations *operations_new(struct image *image)
+struct operations *operations_new(struct image *image, int64_t polling_requests_per_sec)
 {
 	struct operations *operations = aligned_alloc(64, sizeof *operations);
 	if (!operations)
@@ -58,6 +69,7 @@ struct operations *operations_new(struct image *image)
 	operations->magic = MAGIC;
 	operations->image = image;
 	operations->buffers = buffer_pool_new(OPERATIONS_BYTES_MAX);
+	operations->idle_states = idle_states_new(polling_requests_per_sec);
 	return operations;
 }
 
@@ -65,6 +77,7 @@ struct operations *operations_free(struct operations *operations)
 {
 	if (operations) {
 		buffer_pool_free(operations->buffers);
+		idle_states_free(operations->idle_states);
 		operations->magic = 0;
 		free(operations);
 	}
@@ -81,6 +94,11 @@ struct operations_count operations_count(const struct operations *operations)
 		.read_bytes = counted(&operations->read_bytes),
 		.written_bytes = counted(&operations->written_bytes),
 	};
+}
+
+void operations_tick(struct operations *operations)
+{
+	idle_states_look(operations->idle_states, clock_monotonic_usec());
 }
 
 /* ---- answers ---- */
@@ -491,7 +509,7 @@ static void do_read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t offset,
 {
 	(void)file;
 	struct operations *operations = operations_of(fuse_req_userdata(req));
-	count(&operations->reads, 1);
+	count_transfer(operations, &operations->reads);
 	if (size > OPERATIONS_BYTES_MAX)
 		size = OPERATIONS_BYTES_MAX;
 	char *bytes = buffer_pool_take(operations->buffers, size);
@@ -510,7 +528,7 @@ static void do_write(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t
 {
 	(void)file;
 	struct operations *operations = operations_of(fuse_req_userdata(req));
-	count(&operations->writes, 1);
+	count_transfer(operations, &operations->writes);
 	ssize_t n = image_write(operations->image, inode, bytes, size, (uint64_t)offset);
 	if (n < 0) {
 		answer_error(req, n);

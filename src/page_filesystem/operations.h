@@ -23,7 +23,8 @@
 
 struct operations;
 
-struct operations *operations_new(struct image *image); /* borrows the image */
+/* Borrows the image. So many requests per second, and idle processors are kept from sleeping (idle_states.h). */
+struct operations *operations_new(struct image *image, int64_t polling_requests_per_sec);
 /* When no session uses it any more. NULL is fine. */
 struct operations *operations_free(struct operations *operations);
 
@@ -36,3 +37,5 @@ struct operations_count {
 	uint64_t read_bytes, written_bytes;
 };
 struct operations_count operations_count(const struct operations *operations);
+/* To be called some times a second. */
+void operations_tick(struct operations *operations);

@@ -342,7 +342,7 @@ static status open_and_mount(struct pagefs *pagefs, struct error *err)
 		st = image_open(pagefs->dd, pagefs->store, arguments->volume, &pagefs->image, err);
 	if (st != STATUS_OK)
 		return st;
-	pagefs->operations = operations_new(pagefs->image);
+	pagefs->operations = operations_new(pagefs->image, pagefs->dd->settings.polling_requests_per_sec);
 	return mount_open(arguments->mount, pagefs->operations, &pagefs->mount, err);
 }
 

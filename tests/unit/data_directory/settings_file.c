@@ -75,6 +75,7 @@ static void missing_members_have_their_defaults(void **state)
 	assert_int_equal(settings.branches_per_project, 500);
 	assert_int_equal(settings.projects, 1000);
 	assert_int_equal(settings.deleted_retention_sec, 604800);
+	assert_int_equal(settings.polling_requests_per_sec, 2000);
 }
 
 static void a_newer_version_is_refused_before_anything_else(void **state)

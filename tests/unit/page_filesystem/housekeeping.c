@@ -68,6 +68,11 @@ struct operations_count operations_count(const struct operations *operations)
 	return (struct operations_count){ .reads = image->requests };
 }
 
+void operations_tick(struct operations *operations)
+{
+	(void)operations;
+}
+
 static void on_broken(void *owner, int broken_errno)
 {
 	struct image *image = owner;

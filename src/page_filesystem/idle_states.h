@@ -1,0 +1,28 @@
+/*
+ * Idle states: while a volume has many requests, processors without work poll instead of sleeping.
+ *
+ * Each request of Postgres wakes a worker here, and each answer wakes Postgres. Where a sleeping processor is slow to wake (most virtual
+ * machines: tens of microseconds, several times what the request itself takes) that is most of the time of a page. The kernel has
+ * an interface for such programs: as long as /dev/cpu_dma_latency is held open with 0 in it, idle processors poll
+ * (Documentation/power/pm_qos_interface.rst). It costs power, and time of the host, so it is held only under load, and
+ * ends with the process. It needs root; without it all is the same, but slower.
+ *
+ * Threads: any.
+ */
+#pragma once
+
+#include "base/base.h"
+
+#define IDLE_STATES_BATCH 256u
+
+struct idle_states;
+
+/* requests_per_sec: from so many on processors are kept awake. */
+struct idle_states *idle_states_new(int64_t requests_per_sec);
+struct idle_states *idle_states_free(struct idle_states *states); /* NULL is fine; always returns NULL */
+
+/* IDLE_STATES_BATCH requests more have come. `now_usec`: clock_monotonic_usec(). */
+void idle_states_note(struct idle_states *states, int64_t now_usec);
+/* Lets go when there was little to do for half a second; to be called now and then. */
+void idle_states_look(struct idle_states *states, int64_t now_usec);
+bool idle_states_are_held(struct idle_states *states);
