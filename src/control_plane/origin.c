@@ -356,12 +356,17 @@ static status align(const struct search *search, struct choice *choice, struct e
 	CLEANUP(wal_history_done) struct wal_history history = { 0 };
 	struct wal_range range;
 	uint64_t lsn = 0;
+	int64_t time_usec = 0;
 	status st = range_to(search, choice->archive_path, choice->point.end_lsn, choice->lsn,
 	        choice->point.wal_segment_size, &history, &range, err);
 	if (st == STATUS_OK)
-		st = wal_time_last_record(search->request->bin_dir, choice->archive_path, &range, &lsn, err);
+		st = wal_time_last_record(
+		        search->request->bin_dir, choice->archive_path, &range, &lsn, &time_usec, err);
 	if (st != STATUS_OK)
 		return st;
+	/* An LSN is the moment of what was committed last; when nothing was since the point, the point's time still holds. */
+	if (search->request->moment.kind == MOMENT_LSN && time_usec != 0)
+		choice->time_usec = time_usec;
 	choice->lsn = lsn > choice->point.end_lsn ? lsn : choice->point.end_lsn;
 	choice->timeline = wal_history_timeline_at(&search->history, choice->lsn - 1);
 	return STATUS_OK;
@@ -432,7 +437,9 @@ static status take_snapshot(const struct search *search, const struct taking *ta
 	point.is_shut_down = point.is_shut_down && choice->lsn == point.end_lsn;
 	point.end_lsn = choice->lsn;
 	point.timeline = choice->timeline;
-	point.time_usec = choice->time_usec;
+	if (choice->time_usec >
+	        point.time_usec) /* a commit just behind a point can be older than what the point says */
+		point.time_usec = choice->time_usec;
 	return snapshot_create(search->store, taking->id, &point, choice->archive_path, err);
 }
 

@@ -9,6 +9,7 @@
  *   O1  the restore point that is chosen has end_lsn <= the moment; between the two there is only WAL, all of which is in the archive.
  *   O2  choosing leads to nothing that can be lost: when retention has taken the point before it was cloned, it is chosen again.
  *   O3  a moment in time is the position in front of the first commit that is later (exact also when commits share a second).
+ *   O4  the time that is told of an LSN is that of the last transaction that ended before it; of the head: when it was taken; of a time: that time.
  *
  * Threads: any; everything blocks on the disk, and pg_waldump may run for seconds. origin_window() reads two small files only.
  */
@@ -44,8 +45,8 @@ struct origin_request {
 
 /* What was taken, effective values. */
 struct origin_result {
-	uint64_t lsn;
-	int64_t time_usec;
+	uint64_t lsn;                     /* the end of the last whole record */
+	int64_t time_usec;                /* O4 */
 	char volume[RESOURCE_ID_MAX + 1]; /* whose history it is in; empty: a snapshot's */
 	int64_t logical_bytes;
 };

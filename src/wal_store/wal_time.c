@@ -395,6 +395,7 @@ struct last_search {
 	uint64_t limit;
 	uint64_t last_lsn; /* 0: none yet */
 	uint64_t end;
+	int64_t time_usec; /* of the latest transaction that ended; 0: none */
 };
 
 static bool look_at_last(void *owner, const struct record *record)
@@ -410,11 +411,57 @@ static bool look_at_last(void *owner, const struct record *record)
 		return true;
 	search->last_lsn = record->lsn;
 	search->end = end;
+	int64_t usec;
+	if (ends_transaction(record, &usec) && usec > search->time_usec)
+		search->time_usec = usec;
 	return true;
 }
 
+struct last_end_search {
+	uint64_t before_lsn;
+	uint64_t lsn; /* 0: none yet */
+	int64_t time_usec;
+};
+
+static bool look_at_last_end(void *owner, const struct record *record)
+{
+	struct last_end_search *search = owner;
+	int64_t usec;
+	if (record->lsn >= search->before_lsn || !ends_transaction(record, &usec))
+		return true;
+	search->lsn = record->lsn;
+	search->time_usec = usec;
+	return true;
+}
+
+/* Of a long transaction's WAL only the ends are printed. *ret_usec: 0 when there is none in [start, end). */
+static status find_last_end(
+        struct dump *dump, uint64_t start, uint64_t end, int64_t *ret_usec, struct error *err)
+{
+	struct last_end_search search = { .before_lsn = end };
+	for (;;) {
+		search.lsn = 0;
+		search.time_usec = 0;
+		status st = dump_run(dump, start, end, true, look_at_last_end, &search, err);
+		if (st != STATUS_OK)
+			return st;
+		if (search.lsn == 0)
+			break;
+		struct time_search again = { .time_usec = search.time_usec - 1 };
+		if (search.lsn >= start)
+			st = dump_run(dump, search.lsn, end, false, look_at_first, &again, err);
+		if (st != STATUS_OK)
+			return st;
+		if (again.lsn == search.lsn)
+			break;
+		search.before_lsn = search.lsn; /* a text that only looked like a record */
+	}
+	*ret_usec = search.time_usec;
+	return STATUS_OK;
+}
+
 status wal_time_last_record(const char *bin_dir, const char *archive_path, const struct wal_range *range,
-        uint64_t *ret_lsn, struct error *err)
+        uint64_t *ret_lsn, int64_t *ret_time_usec, struct error *err)
 {
 	CLEANUP(remove_stage) char *stage = NULL;
 	struct dump dump;
@@ -425,10 +472,14 @@ status wal_time_last_record(const char *bin_dir, const char *archive_path, const
 		bool is_all = back >= range->end_lsn - range->start_lsn;
 		uint64_t start = is_all ? range->start_lsn : range->end_lsn - back;
 		st = dump_run(&dump, start, range->end_lsn, false, look_at_last, &search, err);
+		if (st == STATUS_OK && search.last_lsn && search.time_usec == 0 && !is_all)
+			st = find_last_end(&dump, range->start_lsn, search.end, &search.time_usec, err);
 		if (is_all || search.last_lsn)
 			break;
 	}
-	if (st == STATUS_OK)
+	if (st == STATUS_OK) {
 		*ret_lsn = search.last_lsn ? search.end : range->start_lsn;
+		*ret_time_usec = search.time_usec;
+	}
 	return st == STATUS_OK ? st : error_prefix(err, "could not read the WAL in \"%s\"", archive_path);
 }

@@ -14,8 +14,9 @@
 MUST_CHECK status wal_time_find(const char *bin_dir, const char *archive_path, const struct wal_range *range,
         int64_t time_usec, uint64_t *ret_lsn, struct error *err);
 /*
- * The end of the last whole record that ends at or before `lsn`, which may be in the middle of a record: what recovery of WAL cut off at lsn
- * replays to. For showing the effective LSN of a branch.
+ * The end of the last whole record that ends at or before range->end_lsn, which may be in the middle of a record: what recovery of WAL cut off
+ * there replays to (range->start_lsn when there is none). And the moment of that position: the timestamp of the last commit or abort in the
+ * range, the later one when the last few are not in order; 0 when no transaction ended in it.
  */
 MUST_CHECK status wal_time_last_record(const char *bin_dir, const char *archive_path,
-        const struct wal_range *range, uint64_t *ret_lsn, struct error *err);
+        const struct wal_range *range, uint64_t *ret_lsn, int64_t *ret_time_usec, struct error *err);

@@ -54,6 +54,65 @@ def test_at_each_lsn(platform, project, history):
         assert rows == list(range(number))
 
 
+def moment_of(answer):
+    return lsn_number(answer["status"]["source_branch_lsn"]), datetime.datetime.fromisoformat(answer["status"]["source_branch_time"].replace("Z", "+00:00"))
+
+
+def now():
+    return datetime.datetime.now(datetime.timezone.utc)
+
+
+def test_the_effective_position_and_time_are_shown(platform, project, primary):
+    """Of an LSN: when the last transaction before it ended. Of a time: the position that was reached. Of the head: now."""
+    commits = []
+    with platform.connect(primary) as connection:
+        connection.execute("create table t (i int primary key, pad text)")
+        first = insert_lsn(connection)
+        for i in range(6):
+            with connection.transaction():
+                connection.execute("insert into t values (%s)", (i,))
+                xid = int(connection.execute("select pg_current_xact_id()::text").fetchone()[0])
+            commits.append((xid, insert_lsn(connection)))
+            if i == 3:  # a long way without a commit
+                connection.execute("select count(pg_logical_emit_message(false, 'long', repeat('x', 9000))) from generate_series(1, 100)")
+        (timeline,) = connection.execute("select timeline_id from pg_control_checkpoint()").fetchone()
+        connection.execute("insert into t values (100)")
+        last = insert_lsn(connection)
+    times = wal.commit_times(platform.volume(primary) / "wal", timeline, first, last)
+    behind_the_messages = commits[4][1] - 2000
+    for i, lsn in (*((i, commits[i][1]) for i in range(5)), (4, commits[4][1] + 8)):
+        name = f"at-{i}-{lsn}"
+        answer, rows = branch_at(platform, project, name, source_branch_lsn=lsn_text(lsn))
+        assert rows == list(range(i + 1))
+        position, moment = moment_of(answer)
+        assert position <= lsn and moment == times[commits[i][0]]
+        _, rows = branch_at(platform, project, f"{name}-t", source_branch_time=answer["status"]["source_branch_time"])
+        assert rows == list(range(i + 1)), "what it says leads there"
+        platform.rest.delete_branch(project, f"{name}-t")
+    position, moment = moment_of(branch_at(platform, project, "messages", source_branch_lsn=lsn_text(behind_the_messages))[0])
+    assert position <= behind_the_messages and moment == times[commits[3][0]]
+
+    time_between = times[commits[2][0]] + datetime.timedelta(microseconds=1)
+    answer, rows = branch_at(platform, project, "by-time", source_branch_time=rfc3339(time_between))
+    position, moment = moment_of(answer)
+    assert rows == [0, 1, 2] and moment == time_between and commits[1][1] < position <= commits[3][1]
+    assert branch_at(platform, project, "again", source_branch_lsn=lsn_text(position))[1] == rows
+
+    began = now()
+    position, moment = moment_of(branch_at(platform, project, "head")[0])
+    assert position >= last and began <= moment <= now()
+    platform.sql(primary, "insert into t values (101)")
+    began = now()
+    reset_position, moment = moment_of(platform.rest.reset_branch(project, "head"))
+    assert reset_position > position and began <= moment <= now()
+
+    lsn = commits[1][1]
+    assert moment_of(platform.rest.create_snapshot(project, "past", source_branch_lsn=lsn_text(lsn)))[1] == times[commits[1][0]]
+    platform.rest.restore_branch(project, "production", "kept", source_branch_lsn=lsn_text(lsn))
+    position, moment = moment_of(platform.rest.get(f"projects/{project}/branches/kept"))
+    assert position <= lsn and moment == times[commits[1][0]]
+
+
 def test_in_the_middle_of_a_record(platform, project, primary, history):
     """A record that is cut in two is not replayed, and what is in front of it is."""
     with platform.connect(primary) as connection:

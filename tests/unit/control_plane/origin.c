@@ -51,6 +51,7 @@ static struct {
 	char searched_archive[256];
 	int searches;
 	uint64_t record_size; /* records end at its multiples */
+	int64_t ended_usec;   /* when the last transaction did; 0: none in the range */
 } script;
 
 status volume_clone(const struct data_directory *dd, const struct volume_clone *clone, struct error *err)
@@ -83,9 +84,10 @@ status wal_time_find(const char *bin_dir, const char *archive_path, const struct
 }
 
 status wal_time_last_record(const char *bin_dir, const char *archive_path, const struct wal_range *range,
-        uint64_t *ret_lsn, struct error *err)
+        uint64_t *ret_lsn, int64_t *ret_time_usec, struct error *err)
 {
 	(void)bin_dir, (void)archive_path, (void)err;
+	*ret_time_usec = script.ended_usec;
 	*ret_lsn = range->end_lsn / script.record_size * script.record_size;
 	return STATUS_OK;
 }
@@ -230,9 +232,11 @@ static void the_head_is_the_point_just_made(void **state)
 	assert_int_equal(result.logical_bytes, 77);
 	assert_string_equal(result.volume, "br-root");
 	assert_false(script.needs_hygiene);
-	/* Without the point, WAL leads there. */
+	/* Without the point, WAL leads there. The head is now, whenever the last commit was. */
 	request = of_root(f);
+	script.ended_usec = f->base_usec + 31 * SECOND;
 	result = take(f, &request);
+	assert_int_equal(result.time_usec, f->base_usec + 38 * SECOND);
 	expect_choice("br-root", "br-root", 0x3000, 0x3800, 1);
 	assert_true(script.needs_hygiene); /* somebody may have subscribed in between */
 }
@@ -246,9 +250,14 @@ static void an_lsn_is_reached_from_the_point_before_it(void **state)
 	struct origin_result result = take(f, &request);
 	expect_choice("br-root", "br-root", 0x2000, 0x2FF0, 1); /* the last whole record is what counts */
 	assert_int_equal(result.lsn, 0x2FF0);
-	assert_int_equal(result.time_usec, f->base_usec + 20 * SECOND);
+	assert_int_equal(
+	        result.time_usec, f->base_usec + 20 * SECOND); /* nothing was committed since the point */
+	script.ended_usec = f->base_usec + 26 * SECOND;
+	result = take(f, &request);
+	assert_int_equal(result.time_usec, f->base_usec + 26 * SECOND);
 	request.moment.lsn = 0x2000;
-	take(f, &request);
+	result = take(f, &request);
+	assert_int_equal(result.time_usec, f->base_usec + 20 * SECOND);
 	expect_choice("br-root", "br-root", 0x2000, 0x2000, 1);
 	assert_false(script.needs_hygiene);
 	request.moment.lsn = 0x2005; /* in the middle of the first record behind the point */
@@ -336,7 +345,11 @@ static void a_time_is_found_in_the_wal_behind_its_point(void **state)
 	expect_choice("br-root", "br-root", 0x2000, 0x2345, 1);
 	assert_int_equal(script.searched_start, 0x2000);
 	assert_int_equal(script.searched_end, 0x3800);
+	script.ended_usec =
+	        f->base_usec + 23 * SECOND; /* the commit before it is not the moment that was asked for */
+	result = take(f, &request);
 	assert_int_equal(result.time_usec, f->base_usec + 24 * SECOND);
+	assert_int_equal(result.lsn, 0x2345);
 	script.found_lsn = 0; /* nothing was committed later: the end of WAL */
 	request.moment.time_usec = f->base_usec + 100 * SECOND;
 	take(f, &request);

@@ -235,9 +235,10 @@ void postgres_do(const struct postgres *postgres, const char *sql)
 
 uint64_t postgres_flushed(const struct postgres *postgres)
 {
-	/* A record of its own is flushed, and with it all before it. */
+	/* The commit of a transaction that has a number is flushed, and with it all before it. */
 	CLEANUP(free_text)
-	char *text = postgres_ask(postgres, "SELECT pg_create_restore_point('flush');");
+	char *text = postgres_ask(postgres,
+	        "SELECT (SELECT pg_create_restore_point('flush') WHERE pg_current_xact_id() IS NOT NULL);");
 	uint64_t lsn;
 	struct error err;
 	size_t linked;

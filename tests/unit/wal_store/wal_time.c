@@ -73,15 +73,29 @@ static uint64_t find(const struct search *search, int64_t time_usec)
 	return lsn;
 }
 
-static uint64_t last_record(const struct search *search, uint64_t lsn)
+static uint64_t last_record_and_time(const struct search *search, uint64_t lsn, int64_t *ret_usec)
 {
 	struct wal_range range = search->range;
 	uint64_t last = 0;
 	struct error err;
 	range.end_lsn = lsn;
-	must(wal_time_last_record(search->f->installation.bin_dir, search->archive, &range, &last, &err),
+	must(wal_time_last_record(
+	             search->f->installation.bin_dir, search->archive, &range, &last, ret_usec, &err),
 	        &err);
 	return last;
+}
+
+static uint64_t last_record(const struct search *search, uint64_t lsn)
+{
+	int64_t ignored;
+	return last_record_and_time(search, lsn, &ignored);
+}
+
+static int64_t time_at(const struct search *search, uint64_t lsn)
+{
+	int64_t usec = -1;
+	(void)last_record_and_time(search, lsn, &usec);
+	return usec;
 }
 
 static void start_search(const struct cluster_fixture *f, const char *id, uint32_t timeline, uint64_t end_lsn,
@@ -121,22 +135,25 @@ static void ends_are_found(const struct search *search, const struct end *ends, 
 	}
 	assert_true(find(search, ends[count - 1].time_usec) >= ends[count - 1].lsn_behind);
 	assert_true(find(search, INT64_MAX) == search->range.end_lsn);
+	for (size_t i = 0; i < count; i++)
+		assert_int_equal(time_at(search, ends[i].lsn_behind), ends[i].time_usec);
 }
 
 /*
  * A tenant can put text into WAL that looks like a line of pg_waldump: the name of a prepared transaction may have newlines. This one says that
  * somebody committed in the year 2099.
  */
-static void forge_a_line(const struct postgres *postgres, uint64_t lsn)
+static void forge_a_line(const struct postgres *postgres, uint64_t lsn, const char *id)
 {
 	char text[LSN_TEXT_MAX];
 	lsn_format(lsn + 8, text);
 	CLEANUP(free_text)
-	char *sql = xasprintf("BEGIN; INSERT INTO t VALUES (-1); PREPARE TRANSACTION E'x\\nrmgr: Transaction "
-	                      "len (rec/tot):  "
-	                      "   46/    46, tx:        743, lsn: %s, prev 0/1, desc: COMMIT 2099-01-01 "
-	                      "00:00:00.000000 UTC';",
-	        text);
+	char *sql =
+	        xasprintf("BEGIN; INSERT INTO t VALUES (-1); PREPARE TRANSACTION E'%s\\nrmgr: Transaction "
+	                  "len (rec/tot):  "
+	                  "   46/    46, tx:        743, lsn: %s, prev 0/1, desc: COMMIT 2099-01-01 "
+	                  "00:00:00.000000 UTC';",
+	                id, text);
 	postgres_do(postgres, sql);
 }
 
@@ -145,14 +162,14 @@ static void moments_are_found(void **state)
 	struct cluster_fixture *f = cluster_of(state);
 	struct postgres postgres;
 	struct search search;
-	struct end ends[COMMITS] = { 0 };
+	struct end ends[COMMITS + 1] = { 0 };
 	struct error err;
 	cluster_make_volume(f, "br-a");
 	cluster_export(f, "br-a");
 	postgres_start(f, "br-a", &postgres);
 	postgres_do(&postgres, "CREATE TABLE t (i int);");
 	ends[0] = commit_row(&postgres, 0);
-	forge_a_line(&postgres, ends[0].lsn_behind);
+	forge_a_line(&postgres, ends[0].lsn_behind, "x");
 	for (int i = 1; i < 4; i++) /* the same second, or nearly */
 		ends[i] = commit_row(&postgres, i);
 	postgres_do(&postgres,
@@ -167,6 +184,11 @@ static void moments_are_found(void **state)
 	uint64_t behind_rollback = position(&postgres);
 	ends[5] = commit_row(&postgres, 5);
 	ends[5].follows_another = true;
+	ends[6] = commit_row(&postgres, 6);
+	forge_a_line(&postgres, ends[6].lsn_behind, "y");
+	postgres_do(&postgres, "SELECT count(pg_logical_emit_message(false, 'l', repeat('x', 9000))) FROM "
+	                       "generate_series(1, 100);");
+	uint64_t behind_long = position(&postgres);
 	uint64_t flushed = postgres_flushed(&postgres);
 	start_search(f, "br-a", 1, flushed, &search);
 	ends_are_found(&search, ends, COMMITS);
@@ -177,6 +199,10 @@ static void moments_are_found(void **state)
 	narrow.range.start_lsn = find(&search, ends[2].time_usec);
 	narrow.range.end_lsn = narrow.range.start_lsn + 3;
 	assert_true(find(&narrow, 0) == narrow.range.end_lsn);
+	narrow.range.start_lsn = last_record(&search, ends[2].lsn_behind);
+	assert_int_equal(time_at(&narrow, narrow.range.start_lsn + 8), 0);
+	/* A long way of records that end nothing, with a text in it that only looks like an end. */
+	assert_int_equal(time_at(&search, behind_long), ends[6].time_usec);
 	/* A segment that is missing is an error at once, not a moment later. */
 	struct search beyond = search;
 	beyond.range.end_lsn += 64 << 20;
