@@ -283,13 +283,16 @@ static bool take_answer(struct page_process *process, struct request *request, y
 	struct page_cut cut = { 0 };
 	yyjson_val *problem = yyjson_obj_get(root, "error");
 	const struct error *told = problem ? &err : NULL;
-	bool makes_sense = true;
+	bool makes_sense = true, has_news = false;
 	if (problem)
 		read_error(problem, &err);
 	if (request->kind == REQUEST_LOOK) {
 		struct page_look look = { 0 };
 		heard(process);
 		makes_sense = problem || read_look(root, &look);
+		has_news = !problem && makes_sense &&
+		           (look.logical_bytes != process->seen.logical_bytes ||
+		                   look.open_pages != process->seen.open_pages);
 		if (!problem && makes_sense)
 			process->seen = look;
 	}
@@ -304,6 +307,8 @@ static bool take_answer(struct page_process *process, struct request *request, y
 		process->error = err;
 		page_process_kill(process); /* the mount is detached from outside */
 	}
+	if (has_news)
+		process->events.on_seen(process->owner);
 	if (request->on_cut)
 		request->on_cut(request->owner, &cut, told);
 	if (request->on_done)

@@ -39,6 +39,7 @@ struct page_process_events {
 	void (*on_lost)(void *owner); /* from now on nothing on the mount may be trusted: Postgres must go */
 	/* silent_usec 0: it answers again */
 	void (*on_silence)(void *owner, int64_t silent_usec);
+	void (*on_seen)(void *owner); /* a look shows another size than the one before */
 	/* err NULL: unmounted as asked. STATUS_CONFLICT: another process has the image open. */
 	void (*on_end)(void *owner, const struct error *err);
 };

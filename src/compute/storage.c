@@ -179,6 +179,13 @@ static void pages_silent(void *owner, int64_t silent_usec)
 	storage->events.on_change(storage->owner);
 }
 
+static void pages_seen(void *owner)
+{
+	struct storage *storage = storage_of(owner);
+	if (storage->phase == PHASE_UP && !storage->is_closing)
+		storage->events.on_change(storage->owner);
+}
+
 static void pages_ended(void *owner, const struct error *err)
 {
 	struct storage *storage = storage_of(owner);
@@ -209,6 +216,7 @@ static void spawn(struct storage *storage)
 	static const struct page_process_events events = { .on_mounted = pages_mounted,
 		.on_lost = pages_lost,
 		.on_silence = pages_silent,
+		.on_seen = pages_seen,
 		.on_end = pages_ended };
 	struct page_process_command command = { .program = "/proc/self/exe",
 		.data_path = storage->options.dd->path,

@@ -63,9 +63,11 @@ static void note_change(void *owner, const struct fleet_member *member)
 	struct control *control = owner;
 	if (control->activity)
 		compute_activity_note(control->activity, member);
-	if (member->state == FLEET_ASLEEP && !control->is_exiting)
-		housekeeper_look(
-		        control->services.housekeeper); /* it has cut, and nothing changes any more */
+	if (control->is_exiting)
+		return;
+	housekeeper_note(control->services.housekeeper, member);
+	if (member->state == FLEET_ASLEEP) /* it has cut, and nothing changes any more */
+		housekeeper_look(control->services.housekeeper);
 }
 
 static status find_by_uid_or_address(struct control *control, const char *uid, const char *address,

@@ -53,7 +53,7 @@ struct fleet_events {
 	 * opens that wait for it. This is the place to refuse for an endpoint that has been disabled or deleted meanwhile.
 	 */
 	status (*write_spec)(void *owner, const char *uid, struct error *err);
-	/* After every change of state, last_active or Postgres' process id; `member` is the fleet's. Always from the loop. */
+	/* After every change of state, last_active, Postgres' process id or the size of the storage; `member` is the fleet's. Always from the loop. */
 	void (*on_change)(void *owner, const struct fleet_member *member);
 };
 

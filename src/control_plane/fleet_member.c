@@ -222,8 +222,12 @@ static void take_state(struct member *m, enum fleet_report_state state)
 
 static void take_report(struct member *m, const struct fleet_report *report)
 {
-	bool is_news = report->postgres_pid != m->seen.postgres_pid ||
-	               (report->last_active_usec > 0 && report->last_active_usec != m->seen.last_active_usec);
+	bool is_news =
+	        report->postgres_pid != m->seen.postgres_pid ||
+	        (report->last_active_usec > 0 && report->last_active_usec != m->seen.last_active_usec) ||
+	        (report->storage.is_known &&
+	                (report->storage.logical_bytes != m->seen.storage.logical_bytes ||
+	                        report->storage.open_pages != m->seen.storage.open_pages));
 	bool is_first_ready = report->state == REPORT_READY && m->ready_usec == 0;
 	enum fleet_state old_state = m->seen.state;
 	m->report = *report;

@@ -9,13 +9,15 @@
 #include "base/log.h"
 #include "control_plane/disk_space.h"
 #include "metadata/branch_row.h"
+#include "metadata/endpoint_row.h"
 #include "metadata/project_row.h"
 #include "page_store/retention.h"
 #include "page_store/volume.h"
 
-#define SOON_MS     500                   /* several changes are one round */
-#define PAUSE_MS    10000                 /* between rounds, whatever happens */
-#define RETAIN_USEC (3600 * USEC_PER_SEC) /* points grow old also where nothing happens */
+#define SOON_MS      500                   /* several changes are one round */
+#define PAUSE_MS     10000                 /* between rounds, whatever happens */
+#define RETAIN_USEC  (3600 * USEC_PER_SEC) /* points grow old also where nothing happens */
+#define GROWTH_SHARE 20                    /* measuring what grows takes at most this part of the time */
 
 struct item {
 	int64_t branch, project;
@@ -27,10 +29,21 @@ struct item {
 	 */
 	int64_t changed_nsec;
 	int64_t retained_usec; /* monotonic; the last retention */
+	bool has_grown;        /* since the round before, its compute says */
 	/* Results. */
 	bool is_measured;
+	bool is_kept; /* in the metadata */
 	struct branch_space space;
 	int64_t project_bytes; /* of the last item of a project; else -1 */
+};
+
+/* What a running compute says of its volume: newer than its last restore point. */
+struct live {
+	struct live *next;
+	char uid[FLEET_UID_MAX + 1];      /* of the endpoint */
+	char volume[RESOURCE_ID_MAX + 1]; /* as of the last round; a reset or restore gives it another */
+	int64_t logical_bytes, open_pages;
+	bool has_grown; /* since it was measured */
 };
 
 struct housekeeper {
@@ -41,7 +54,11 @@ struct housekeeper {
 	size_t count;
 	struct item *old_items; /* of the round before */
 	size_t old_count;
-	int64_t began_usec; /* monotonic; the last round */
+	struct item *grown; /* of a round in between: those that are measured; NULL: it is a whole one */
+	size_t grown_count;
+	struct live *lives;
+	int64_t began_usec, took_usec; /* monotonic; the last round, of either kind */
+	int64_t whole_usec; /* monotonic; when the next whole round is due; 0: when it is asked for */
 	bool is_working, is_asked, is_timer_closed;
 	atomic_bool is_closing;
 };
@@ -52,8 +69,14 @@ static void free_when_done(struct housekeeper *h)
 {
 	if (!h->is_timer_closed || h->is_working)
 		return;
+	while (h->lives) {
+		struct live *live = h->lives;
+		h->lives = live->next;
+		free(live);
+	}
 	free(h->items);
 	free(h->old_items);
+	free(h->grown);
 	free(h);
 }
 
@@ -67,10 +90,33 @@ struct housekeeper *housekeeper_create(struct services *services)
 	return h;
 }
 
-static void schedule(struct housekeeper *h, int64_t delay_ms)
+static bool has_grown(const struct housekeeper *h)
 {
-	if (!h->is_closing)
-		(void)uv_timer_start(&h->timer, on_timer, (uint64_t)delay_ms, 0);
+	for (const struct live *live = h->lives; live; live = live->next)
+		if (live->has_grown)
+			return true;
+	return false;
+}
+
+/* The first round is at once, later ones leave a pause of at least `pause_usec` from beginning to beginning. */
+static int64_t soon(const struct housekeeper *h, int64_t now, int64_t pause_usec)
+{
+	int64_t earliest = h->began_usec == 0 ? 0 : h->began_usec + pause_usec;
+	return (earliest > now ? earliest : now) + SOON_MS * 1000;
+}
+
+static void schedule(struct housekeeper *h)
+{
+	int64_t now = clock_monotonic_usec(), pause = PAUSE_MS * INT64_C(1000), due = h->whole_usec;
+	int64_t slow = h->took_usec * GROWTH_SHARE > pause ? h->took_usec * GROWTH_SHARE : pause;
+	if (h->is_closing || h->is_working)
+		return;
+	if (h->is_asked && (due == 0 || soon(h, now, pause) < due))
+		due = soon(h, now, pause);
+	if (has_grown(h) && (due == 0 || soon(h, now, slow) < due))
+		due = soon(h, now, slow);
+	if (due != 0)
+		(void)uv_timer_start(&h->timer, on_timer, due > now ? (uint64_t)(due - now) / 1000 : 0, 0);
 }
 
 void housekeeper_look(struct housekeeper *h)
@@ -78,10 +124,82 @@ void housekeeper_look(struct housekeeper *h)
 	if (!h)
 		return;
 	h->is_asked = true;
-	if (h->is_working)
+	schedule(h);
+}
+
+static void forget_live(struct housekeeper *h, const char *uid)
+{
+	struct live **at = &h->lives;
+	while (*at && strcmp((*at)->uid, uid) != 0)
+		at = &(*at)->next;
+	struct live *live = *at;
+	if (!live)
 		return;
-	int64_t since_ms = (clock_monotonic_usec() - h->began_usec) / 1000;
-	schedule(h, h->began_usec == 0 || since_ms > PAUSE_MS ? SOON_MS : PAUSE_MS - since_ms + SOON_MS);
+	*at = live->next;
+	free(live);
+}
+
+void housekeeper_note(struct housekeeper *h, const struct fleet_member *member)
+{
+	if (!h)
+		return;
+	if (member->state != FLEET_RUNNING) {
+		forget_live(h, member->uid);
+		return;
+	}
+	const struct fleet_storage *storage = &member->storage;
+	if (!storage->is_known || storage->logical_bytes == 0) /* it has not looked yet */
+		return;
+	struct live *live = h->lives;
+	while (live && strcmp(live->uid, member->uid) != 0)
+		live = live->next;
+	if (!live) {
+		live = xcalloc(1, sizeof *live);
+		(void)snprintf(live->uid, sizeof live->uid, "%s", member->uid);
+		live->next = h->lives;
+		h->lives = live;
+	} else if (live->logical_bytes == storage->logical_bytes && live->open_pages == storage->open_pages) {
+		return;
+	}
+	live->logical_bytes = storage->logical_bytes;
+	live->open_pages = storage->open_pages;
+	live->has_grown = true;
+	schedule(h);
+}
+
+/* Which volume each compute has now. */
+static void find_volumes(struct housekeeper *h)
+{
+	struct error ignored; /* deleted meanwhile: then nobody asks for its size */
+	for (struct live *live = h->lives; live; live = live->next) {
+		CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
+		struct branch_row branch;
+		live->volume[0] = '\0';
+		if (endpoint_row_find_uid(h->services->md, live->uid, &endpoint, &ignored) == STATUS_OK &&
+		        branch_row_get(h->services->md, endpoint.branch, &branch, &ignored) == STATUS_OK &&
+		        branch.is_ready && !branch.is_purged)
+			memcpy(live->volume, branch.volume_id, sizeof live->volume);
+	}
+}
+
+static const struct live *find_live(const struct housekeeper *h, const char *volume)
+{
+	const struct live *live = h->lives;
+	while (live && strcmp(live->volume, volume) != 0)
+		live = live->next;
+	return live;
+}
+
+/* Those of the last whole round that have grown since; a volume that is newer is in the next one, which has been asked for. */
+static void list_grown(struct housekeeper *h)
+{
+	h->grown = xcalloc(h->count + 1, sizeof *h->grown);
+	h->grown_count = 0;
+	for (size_t i = 0; i < h->count; i++) {
+		const struct live *live = find_live(h, h->items[i].volume);
+		if (live && live->has_grown)
+			h->grown[h->grown_count++] = h->items[i];
+	}
 }
 
 static status add_items(struct housekeeper *h, const struct project_row *project, struct error *err)
@@ -101,6 +219,8 @@ static status add_items(struct housekeeper *h, const struct project_row *project
 			.project_bytes = -1 };
 		memcpy(item->store, project->uid, sizeof item->store);
 		memcpy(item->volume, branch.volume_id, sizeof item->volume);
+		const struct live *live = find_live(h, item->volume);
+		item->has_grown = live && live->has_grown;
 	}
 	return code == STATUS_NOT_FOUND ? STATUS_OK : code;
 }
@@ -180,8 +300,8 @@ static bool is_as_before(
 		struct item *item = &h->items[i];
 		const struct item *old = find_old(h, item);
 		item->changed_nsec = last_change(dd, item);
-		is_same = is_same && old && old->is_measured && old->changed_nsec == item->changed_nsec &&
-		          old->window_usec == item->window_usec &&
+		is_same = is_same && old && old->is_measured && !item->has_grown &&
+		          old->changed_nsec == item->changed_nsec && old->window_usec == item->window_usec &&
 		          clock_monotonic_usec() - old->retained_usec < RETAIN_USEC;
 		if (old) {
 			item->is_measured = old->is_measured;
@@ -249,10 +369,54 @@ static void look_after(struct housekeeper *h, size_t begin, size_t end)
 static void work(uv_work_t *request)
 {
 	struct housekeeper *h = request->data;
+	for (size_t i = 0; i < h->grown_count && !h->is_closing; i++) {
+		h->grown[i].is_measured = false;
+		measure(h->services->dd, &h->grown[i]);
+	}
+	if (h->grown)
+		return;
 	for (size_t begin = 0, end; begin < h->count && !h->is_closing; begin = end) {
 		end = project_end(h->items, h->count, begin);
 		if (!is_as_before(h, h->services->dd, begin, end))
 			look_after(h, begin, end);
+	}
+}
+
+static int64_t space_of(const struct branch_space *space)
+{
+	return space->own + space->history;
+}
+
+/* Into the results of the last whole round, which the next one may take over; the project has as much more as the volume. */
+static void take_grown(struct housekeeper *h)
+{
+	for (size_t g = 0; g < h->grown_count; g++) {
+		const struct item *grown = &h->grown[g];
+		size_t i = 0, end;
+		while (strcmp(h->items[i].volume, grown->volume) != 0)
+			i++;
+		for (end = i; h->items[end].project_bytes < 0 && end + 1 < h->count &&
+		              h->items[end + 1].project == grown->project;)
+			end++;
+		if (!grown->is_measured)
+			continue;
+		if (h->items[i].is_measured && h->items[end].project_bytes >= 0)
+			h->items[end].project_bytes += space_of(&grown->space) - space_of(&h->items[i].space);
+		h->items[i].is_measured = true;
+		h->items[i].space = grown->space;
+		h->items[i].is_kept = h->items[end].is_kept = false;
+	}
+}
+
+/* A restore point tells how large the files were at its cut, a running compute how large they are. */
+static void take_live_sizes(struct housekeeper *h)
+{
+	for (size_t i = 0; i < h->count; i++) {
+		const struct live *live = find_live(h, h->items[i].volume);
+		if (!live || h->items[i].space.logical == live->logical_bytes)
+			continue;
+		h->items[i].space.logical = live->logical_bytes;
+		h->items[i].is_kept = false;
 	}
 }
 
@@ -263,12 +427,18 @@ static status keep_results(struct housekeeper *h, struct error *err)
 	status st = transaction_begin(md, &tx, err);
 	for (size_t i = 0; i < h->count && st == STATUS_OK; i++) {
 		const struct item *item = &h->items[i];
+		if (item->is_kept)
+			continue;
 		if (item->is_measured)
 			st = branch_row_note_space(md, item->branch, &item->space, err);
 		if (st == STATUS_OK && item->project_bytes >= 0)
 			st = project_row_note_storage(md, item->project, item->project_bytes, err);
 	}
-	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
+	if (st == STATUS_OK)
+		st = transaction_commit(&tx, err);
+	for (size_t i = 0; i < h->count && st == STATUS_OK; i++)
+		h->items[i].is_kept = true;
+	return st;
 }
 
 static void after_work(uv_work_t *request, int code)
@@ -280,23 +450,41 @@ static void after_work(uv_work_t *request, int code)
 		free_when_done(h);
 		return;
 	}
+	int64_t now = clock_monotonic_usec();
+	h->took_usec = now - h->began_usec;
+	if (h->grown)
+		take_grown(h);
+	else
+		h->whole_usec = now + h->services->dd->settings.housekeeping_interval_sec * USEC_PER_SEC;
+	free(h->grown);
+	h->grown = NULL;
+	h->grown_count = 0;
+	take_live_sizes(h);
 	if (code == 0 && keep_results(h, &err) != STATUS_OK)
 		log_warning("could not keep what was measured: %s", err.message);
-	int64_t interval_ms = h->services->dd->settings.housekeeping_interval_sec * 1000;
-	schedule(h, h->is_asked && interval_ms > PAUSE_MS ? PAUSE_MS : interval_ms);
+	schedule(h);
 }
 
 static void on_timer(uv_timer_t *timer)
 {
 	struct housekeeper *h = timer->data;
 	struct error err;
-	h->is_asked = false;
 	h->began_usec = clock_monotonic_usec();
-	if (list_items(h, &err) != STATUS_OK) {
-		log_warning("could not list the volumes to look after: %s", err.message);
-		schedule(h, PAUSE_MS);
-		return;
+	bool is_whole = h->is_asked || (h->whole_usec != 0 && h->began_usec >= h->whole_usec);
+	find_volumes(h);
+	if (is_whole) {
+		h->is_asked = false;
+		if (list_items(h, &err) != STATUS_OK) {
+			log_warning("could not list the volumes to look after: %s", err.message);
+			h->whole_usec = h->began_usec + PAUSE_MS * INT64_C(1000);
+			schedule(h);
+			return;
+		}
+	} else {
+		list_grown(h);
 	}
+	for (struct live *live = h->lives; live; live = live->next)
+		live->has_grown = false;
 	h->is_working = true;
 	(void)uv_queue_work(h->services->loop, &h->work, work, after_work);
 }

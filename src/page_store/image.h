@@ -126,7 +126,6 @@ struct image_usage {
 	uint64_t unsynced_pages;
 	size_t depth; /* layers, the open one included */
 	int broken_errno; /* not 0: a sync failed, and every later one will; to be opened anew, which goes back to what is durable */
-	int64_t own_bytes; /* disk space of layers that only this volume's stack names; 0 when not asked for with image_measure() */
 };
 void image_look(struct image *image, struct image_usage *ret);
 

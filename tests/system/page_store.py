@@ -303,8 +303,9 @@ def test_a_damaged_restore_point_is_refused_and_nothing_is_swept_away(own_platfo
 
 
 def project_usage(platform, store):
-    """What du says of a project: its store and its volumes' WAL and archives, each file once."""
-    return disk_usage(store.path) + sum(disk_usage(platform.directory / "volumes" / v) for v in store.stack_names())
+    """What du says of a project: its store and its volumes' WAL and archives, each file once; what is mounted is in the store."""
+    volumes = [platform.directory / "volumes" / name for name in store.stack_names()]
+    return disk_usage(store.path) + sum(disk_usage(v) - disk_usage(v / "data") for v in volumes)
 
 
 def test_space_comes_back_when_the_last_user_goes(own_platform):
@@ -386,6 +387,55 @@ def test_space_accounting_is_what_du_says(own_platform):
     wait_until(told, "what the API says is what du says", 90)
     logical = {b["branch_id"]: b["status"]["logical_size_bytes"] for b in rest.get("projects/p/branches")["branches"]}
     assert logical["dev"] > logical["production"] > 25 << 20, logical
+
+
+def own_usage(store, volume):
+    """What du says of the layers that only this volume names, and its stack among them."""
+    stack = others = frozenset()
+    for path, record in store.records():
+        layers = {layer for name, layer, _ in store.layers_of(record) if name == store.name}
+        if path == store.path / "stacks" / f"{volume}.json":
+            stack = layers
+        elif path.parent != store.path / "points" / volume:
+            others = others | layers
+    return sum(disk_usage(store.path / "layers" / layer) for layer in stack - others)
+
+
+def test_sizes_follow_what_a_running_compute_writes(own_platform):
+    """Long before the next round of housekeeping, and without anything that asks for one."""
+    platform = own_platform()
+    rest = platform.rest
+    rest.create_project("p")
+    rest.create_branch("p", "dev")
+    endpoints = {name: rest.endpoint("p", name) for name in ("production", "dev")}
+    store = store_of(platform, endpoints["production"])
+
+    def told():
+        status = json.loads(platform.tarn("status", "--data", platform.directory, "-o", "json").stdout)
+        return {b["name"].rpartition("/")[2]: b for b in status["branches"]}
+
+    def logical_size(name):
+        return rest.get(f"projects/p/branches/{name}")["status"]["logical_size_bytes"]
+
+    def exact():
+        return {name: told()[name]["own_bytes"] for name in endpoints} == {
+            name: own_usage(store, platform.volume_id(endpoint)) for name, endpoint in endpoints.items()
+        }
+
+    platform.wake(endpoints["production"])
+    time.sleep(12)  # the round that the new branch asked for is over; the next one would be in five minutes
+    before = logical_size("production")
+    with platform.connect(endpoints["production"]) as connection:
+        connection.execute("create table t as select i, repeat(md5(i::text), 30) from generate_series(1, 100000) i")
+        (loaded,) = connection.execute("select pg_relation_size('t')").fetchone()
+        wait_until(lambda: logical_size("production") >= before + loaded, "the branch is as large as what was loaded", 30)
+        wait_until(lambda: told()["production"]["own_bytes"] >= loaded, "it owns what was loaded", 30)
+        wait_until(exact, "the bytes that are told are what du says", 60)
+        size = rest.get("projects/p")["status"]["synthetic_storage_size_bytes"]
+        assert size >= loaded and abs(size - project_usage(platform, store)) < 20 << 20, "but for a WAL segment that came or went"
+        assert logical_size("dev") < before + (1 << 20) and told()["dev"]["own_bytes"] < 10 << 20
+        connection.execute("truncate t")
+        wait_until(lambda: logical_size("production") < before + (1 << 20), "and as small as before", 30)
 
 
 def test_garbage_does_not_stay(own_platform):

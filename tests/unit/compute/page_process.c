@@ -24,6 +24,7 @@ struct heard {
 	struct error error;           /* of the end */
 	struct error answer_error;    /* of the last request */
 	struct page_cut cut;          /* layers are ours */
+	int seen_count;
 	void (*when_mounted)(struct heard *heard);
 	void (*when_silent)(struct heard *heard);
 };
@@ -69,6 +70,12 @@ static void ended(void *owner, const struct error *err)
 	uv_close((uv_handle_t *)&heard->limit, NULL);
 }
 
+static void seen(void *owner)
+{
+	struct heard *heard = owner;
+	heard->seen_count++;
+}
+
 static void cut_made(void *owner, struct page_cut *cut, const struct error *err)
 {
 	struct heard *heard = owner;
@@ -99,9 +106,11 @@ static void limit_passed(uv_timer_t *timer)
 /* Runs the stand-in in this mode until its end. */
 static void hear(struct heard *heard, const char *mode)
 {
-	static const struct page_process_events events = {
-		.on_mounted = mounted, .on_lost = lost, .on_silence = silence, .on_end = ended
-	};
+	static const struct page_process_events events = { .on_mounted = mounted,
+		.on_lost = lost,
+		.on_silence = silence,
+		.on_seen = seen,
+		.on_end = ended };
 	const struct page_process_command command = { .program = getenv("TEST_STAND_IN"),
 		.data_path = "/d",
 		.store = "s",
@@ -129,6 +138,7 @@ static void hear(struct heard *heard, const char *mode)
 static void ask_for_cut(struct heard *heard)
 {
 	page_process_look(heard->process, done, heard);
+	page_process_look(heard->process, done, heard);
 	page_process_sync(heard->process, done, heard);
 	page_process_cut(heard->process, cut_made, heard);
 }
@@ -138,7 +148,7 @@ static void cuts_and_unmounts(void **state)
 	(void)state;
 	struct heard heard = { .when_mounted = ask_for_cut };
 	hear(&heard, "good");
-	assert_string_equal(heard.order, "mounted, done, done, cut, ended");
+	assert_string_equal(heard.order, "mounted, done, done, done, cut, ended");
 	assert_int_equal(heard.cut.layer_count, 2);
 	assert_string_equal(heard.cut.layers[0].store, "template-17");
 	assert_string_equal(heard.cut.layers[1].id, "good.2");
@@ -174,6 +184,12 @@ static void looks(void **state)
 	hear(&heard, "good");
 	assert_string_equal(heard.order, "mounted, refused, ended");
 	assert_int_equal(heard.answer_error.code, STATUS_UNAVAILABLE);
+	assert_int_equal(heard.seen_count, 1);
+
+	heard = (struct heard){ .when_mounted = ask_for_cut };
+	hear(&heard, "good"); /* a second look in a row shows nothing new */
+	assert_int_equal(heard.seen_count, 1);
+	free(heard.cut.layers);
 }
 
 static void a_failed_mount_says_why(void **state)
@@ -198,7 +214,7 @@ static void a_dead_one_is_lost_at_once(void **state)
 	struct heard heard = { .when_mounted = ask_for_cut };
 	hear(&heard, "dies");
 	/* Lost comes before the requests are given up. */
-	assert_string_equal(heard.order, "mounted, lost, refused, refused, no cut, failed");
+	assert_string_equal(heard.order, "mounted, lost, refused, refused, refused, no cut, failed");
 	assert_non_null(strstr(heard.error.message, "signal 9"));
 }
 
@@ -231,10 +247,10 @@ static void nonsense_ends_it(void **state)
 	(void)state;
 	struct heard heard = { .when_mounted = ask_for_cut };
 	hear(&heard, "nonsense");
-	assert_string_equal(heard.order, "mounted, refused, lost, refused, no cut, failed");
+	assert_string_equal(heard.order, "mounted, refused, lost, refused, refused, no cut, failed");
 	heard = (struct heard){ .when_mounted = ask_for_cut };
 	hear(&heard, "stranger");
-	assert_string_equal(heard.order, "mounted, lost, refused, refused, no cut, failed");
+	assert_string_equal(heard.order, "mounted, lost, refused, refused, refused, no cut, failed");
 	/* One that is not even mounted */
 	heard = (struct heard){ 0 };
 	hear(&heard, "babble");

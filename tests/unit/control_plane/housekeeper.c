@@ -92,6 +92,70 @@ static void a_round_thins_and_measures(void **state)
 	f->services.housekeeper = NULL;
 }
 
+static int64_t integer_at(struct control_fixture *f, const char *path, const char *pointer)
+{
+	call_api(f, "GET", path, NULL);
+	return yyjson_get_sint(yyjson_ptr_get(f->json, pointer));
+}
+
+static int64_t logical_size(struct control_fixture *f)
+{
+	return integer_at(f, "/projects/p/branches/production", "/status/logical_size_bytes");
+}
+
+static void await_logical_size(struct control_fixture *f, int64_t bytes)
+{
+	int64_t deadline = clock_monotonic_usec() + 30 * USEC_PER_SEC;
+	while (logical_size(f) != bytes) {
+		(void)uv_run(&f->loop, UV_RUN_NOWAIT);
+		(void)usleep(1000);
+		assert_true(clock_monotonic_usec() < deadline);
+	}
+}
+
+static void what_a_running_compute_writes_is_measured_in_between(void **state)
+{
+	struct control_fixture *f = *state;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	call_api(f, "GET", "/projects/p/branches/production/endpoints/primary", NULL);
+	CLEANUP(free_text) char *uid = xstrdup(text_at(f, "/uid"));
+	struct fleet_member member = { .uid = uid,
+		.state = FLEET_RUNNING,
+		.storage = { .is_known = true, .logical_bytes = 0, .open_pages = 0 } };
+	(void)housekeeper_create(&f->services);
+	housekeeper_look(f->services.housekeeper);
+	await_round(f, 1);
+	assert_int_equal(logical_size(f), 4096);
+	int64_t before = integer_at(f, "/projects/p", "/status/synthetic_storage_size_bytes");
+	int rounds = f->machine->done[STEP_RETENTION];
+
+	housekeeper_note(f->services.housekeeper, &member); /* it has not looked yet: that is no size */
+	member.storage = (struct fleet_storage){ .is_known = true, .logical_bytes = 9000, .open_pages = 7 };
+	f->machine->more_bytes = 5000;
+	housekeeper_note(f->services.housekeeper, &member);
+	await_logical_size(f, 9000);
+	assert_int_equal(integer_at(f, "/projects/p", "/status/synthetic_storage_size_bytes"), before + 5000);
+	assert_int_equal(f->machine->done[STEP_RETENTION], rounds); /* that is all that was done */
+
+	/* A whole round takes what is newer than the last restore point, too, and nothing measured meanwhile is lost. */
+	CLEANUP(free_text)
+	char *make = xasprintf("mkdir -p %s/volumes/%s/wal", f->folder, volume_of(f, "production"));
+	assert_int_equal(system(make), 0);
+	housekeeper_look(f->services.housekeeper);
+	await_round(f, rounds + 1);
+	assert_int_equal(logical_size(f), 9000);
+	/* Asleep, it is the restore point again that tells. */
+	member.state = FLEET_ASLEEP;
+	housekeeper_note(f->services.housekeeper, &member);
+	CLEANUP(free_text)
+	char *touch = xasprintf("touch %s/volumes/%s/wal/1", f->folder, volume_of(f, "production"));
+	assert_int_equal(system(touch), 0);
+	housekeeper_look(f->services.housekeeper);
+	await_logical_size(f, 4096);
+	housekeeper_close(f->services.housekeeper);
+	f->services.housekeeper = NULL;
+}
+
 static void closing_during_a_round_waits_for_nobody(void **state)
 {
 	struct control_fixture *f = *state;
@@ -136,6 +200,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, control_fixture_set_up, control_fixture_tear_down)
 	static const struct CMUnitTest tests[] = {
 		TEST(a_round_thins_and_measures),
+		TEST(what_a_running_compute_writes_is_measured_in_between),
 		TEST(closing_during_a_round_waits_for_nobody),
 		cmocka_unit_test(files_count_once_however_many_names_they_have),
 	};

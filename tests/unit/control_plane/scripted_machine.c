@@ -253,7 +253,9 @@ status volume_usage(
 	(void)dd;
 	if (!machine_has_volume(id))
 		return error_set(err, STATUS_NOT_FOUND, 0, "there is no volume \"%s\"", id);
-	*ret = (struct volume_usage){ .logical_bytes = 4096, .own_bytes = 1024, .wal_bytes = 512 };
+	*ret = (struct volume_usage){
+		.logical_bytes = 4096, .own_bytes = 1024 + m.machine.more_bytes, .wal_bytes = 512
+	};
 	return STATUS_OK;
 }
 

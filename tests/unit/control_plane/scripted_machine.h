@@ -42,6 +42,7 @@ struct machine {
 	bool is_unclean; /* volumes that sleep did not go to sleep cleanly: only a start tells where they end */
 	uint64_t cloned_lsn;            /* what the last clone or snapshot was asked for: its moment's LSN */
 	int64_t window_usec;            /* of the last retention */
+	int64_t more_bytes;             /* that a volume has on disk */
 	int cloned_kind, lineage_count; /* enum moment_kind, and of how many volumes */
 	/* Clones are made, but their worker threads do not come back before machine_release_clones(). */
 	bool is_holding_clones;
