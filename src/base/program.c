@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -82,15 +84,69 @@ static bool read_output(const struct program *program, int fd, struct buffer *ou
 	}
 }
 
-/* The last line that is not empty, as a copy. */
-static char *last_line(const char *text, size_t len)
+/* ---- what went wrong ---- */
+
+#define COMPLAINT_MAX 300
+
+static bool is_telling(struct slice line)
 {
-	while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == ' '))
+	static const char *const words[] = { "error", "fatal", "panic", "could not" };
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		size_t len = strlen(words[i]);
+		for (size_t at = 0; at + len <= line.len; at++)
+			if (strncasecmp((const char *)line.data + at, words[i], len) == 0)
+				return true;
+	}
+	return false;
+}
+
+static bool is_empty(struct slice line)
+{
+	for (size_t i = 0; i < line.len; i++)
+		if (line.data[i] > ' ' && line.data[i] != 0x7f)
+			return false;
+	return true;
+}
+
+/*
+ * The first line that tells of a failure: what follows is advice, a summary, or another failure because of it. Without one the last that is
+ * not empty. `is_data`: the lines before the last words may have any words, so the last that tells counts.
+ */
+static struct slice find_complaint(struct slice text, bool is_data)
+{
+	struct slice telling = { 0 }, last = { 0 };
+	while (text.len > 0) {
+		const uint8_t *newline = memchr(text.data, '\n', text.len);
+		struct slice line = { text.data, newline ? (size_t)(newline - text.data) : text.len };
+		size_t taken = newline ? line.len + 1 : line.len;
+		text = (struct slice){ text.data + taken, text.len - taken };
+		if (is_empty(line))
+			continue;
+		last = line;
+		if ((is_data || !telling.data) && is_telling(line))
+			telling = line;
+	}
+	return telling.data ? telling : last;
+}
+
+/* Of one line, without control characters, not cut within a character. */
+static void copy_complaint(struct slice line, char out[COMPLAINT_MAX])
+{
+	size_t len = 0;
+	for (size_t i = 0; i < line.len; i++) {
+		uint8_t c = line.data[i] == '\t' ? ' ' : line.data[i];
+		if (c < ' ' || c == 0x7f)
+			continue;
+		if (len == COMPLAINT_MAX - 1) {
+			while (len > 0 && (c & 0xc0) == 0x80)
+				c = (uint8_t)out[--len];
+			break;
+		}
+		out[len++] = (char)c;
+	}
+	while (len > 0 && out[len - 1] == ' ')
 		len--;
-	size_t start = len;
-	while (start > 0 && text[start - 1] != '\n')
-		start--;
-	return xstrndup(text + start, len - start);
+	out[len] = '\0';
 }
 
 static status judge(const struct program *program, int exit_status, const struct buffer *output,
@@ -105,7 +161,9 @@ static status judge(const struct program *program, int exit_status, const struct
 	if (WEXITSTATUS(exit_status) == 127 && output->len == output_start)
 		return error_set(err, STATUS_NOT_FOUND, 0, "program \"%s\" does not exist", name);
 	const char *text = output->data ? output->data + output_start : "";
-	CLEANUP(free_text) char *line = last_line(text, output->data ? output->len - output_start : 0);
+	struct slice said = { (const uint8_t *)text, output->data ? output->len - output_start : 0 };
+	char line[COMPLAINT_MAX];
+	copy_complaint(find_complaint(said, program->on_output != NULL), line);
 	bool disk_is_full = strstr(text, strerror(ENOSPC)) || strstr(text, strerror(EDQUOT));
 	return error_set(err, disk_is_full ? STATUS_NO_SPACE : STATUS_INTERNAL, 0,
 	        "program \"%s\" failed with exit code %d: %s%s", name, WEXITSTATUS(exit_status),

@@ -26,8 +26,8 @@ struct program {
 };
 
 /*
- * STATUS_OK when it exited with 0. Otherwise the message has the last line it wrote, and STATUS_NO_SPACE
- * tells that the program complained about a full disk. Standard output and error are appended to *output
+ * STATUS_OK when it exited with 0. Otherwise the message has the line it wrote that tells most, printable (the first with "error", "fatal",
+ * "panic" or "could not"; with on_output the last such one, since data goes before it; else the last line), and STATUS_NO_SPACE tells that the program complained about a full disk. Standard output and error are appended to *output
  * either way.
  */
 MUST_CHECK status program_run(const struct program *program, struct buffer *output, struct error *err);

@@ -49,6 +49,65 @@ static void failures_say_what_the_program_said(void **state)
 	assert_int_equal(program_run(&program, &none, &err), STATUS_NOT_FOUND);
 }
 
+static bool data_is_fine(void *owner, const char *bytes, size_t len)
+{
+	(void)owner, (void)bytes, (void)len;
+	return true;
+}
+
+static void the_line_that_tells_most_is_told(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *script, *told;
+	} cases[] = {
+		{ "echo starting; echo 'initdb: ERROR: no such locale'; echo 'initdb: removing contents'; "
+		  "exit 1",
+		        "exit code 1: initdb: ERROR: no such locale" },
+		{ "echo 'Could not open x'; echo 'error: giving up'; exit 1",
+		        "exit code 1: Could not open x" },
+		{ "echo 'FATAL:  bad'; echo 'hint: none'; exit 2", "exit code 2: FATAL:  bad" },
+		{ "echo 'x PANIC y'; echo; exit 2", "exit code 2: x PANIC y" },
+		{ "echo one; echo two; printf '\\n \\t\\n\\r\\n'; exit 3", "exit code 3: two" },
+		{ "printf 'an err'; exit 3", "exit code 3: an err" },
+		{ "printf 'error:\\t\\033[31mred\\033[0m\\001\\177\\r \\n'; exit 3",
+		        "exit code 3: error: [31mred[0m" },
+		{ "head -c 100 /dev/zero; exit 5", "exit code 5: it said nothing" },
+	};
+	struct error err;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		CLEANUP(buffer_done) struct buffer output = { 0 };
+		buffer_append_text(&output, "error: of another program\n");
+		assert_int_equal(shell(cases[i].script, "", NULL, &output, &err), STATUS_INTERNAL);
+		const char *told = strstr(err.message, "exit code");
+		assert_non_null(told);
+		assert_string_equal(told, cases[i].told);
+	}
+	/* Bounded, and never in the middle of a character. */
+	for (int shift = 0; shift < 3; shift++) {
+		CLEANUP(buffer_done) struct buffer output = { 0 };
+		CLEANUP(free_text)
+		char *script = xasprintf("printf 'error'; printf '%%.%ds' xx; for i in $(seq 1000); do "
+		                         "printf '\\342\\202\\254'; done; "
+		                         "exit 1",
+		        shift);
+		assert_int_equal(shell(script, "", NULL, &output, &err), STATUS_INTERNAL);
+		const char *told = strstr(err.message, "error");
+		assert_non_null(told);
+		size_t len = strlen(told), head = strlen("error") + (size_t)shift;
+		assert_in_range(len, 100, 300);
+		assert_int_equal((len - head) % 3, 0);
+	}
+	/* What is data may have any words; what went wrong comes after it. */
+	CLEANUP(buffer_done) struct buffer output = { 0 };
+	const char *const argv[] = { "/bin/sh", "-c",
+		"echo 'desc: MESSAGE error of a tenant'; echo 'pg_waldump: error: gone'; echo bye; exit 1",
+		NULL };
+	struct program program = { .argv = argv, .on_output = data_is_fine };
+	assert_int_equal(program_run(&program, &output, &err), STATUS_INTERNAL);
+	assert_non_null(strstr(err.message, "exit code 1: pg_waldump: error: gone"));
+}
+
 static void nothing_is_inherited(void **state)
 {
 	(void)state;
@@ -98,6 +157,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(input_and_output),
 		cmocka_unit_test(failures_say_what_the_program_said),
+		cmocka_unit_test(the_line_that_tells_most_is_told),
 		cmocka_unit_test(nothing_is_inherited),
 		cmocka_unit_test(much_output_is_cut),
 		cmocka_unit_test(rights_are_gone_for_good),
