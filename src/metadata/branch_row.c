@@ -94,10 +94,7 @@ status branch_row_insert(struct metadata *md, struct branch_row *row, struct err
 	if (code != STATUS_OK)
 		return code;
 	bind_columns(&st, row);
-	code = statement_next(&st, err);
-	if (code == STATUS_OK)
-		row->id = statement_integer(&st);
-	return code;
+	return statement_insert(&st, &row->id, err);
 }
 
 status branch_row_update(struct metadata *md, const struct branch_row *row, struct error *err)
@@ -114,12 +111,7 @@ status branch_row_update(struct metadata *md, const struct branch_row *row, stru
 
 status branch_row_remove(struct metadata *md, int64_t id, struct error *err)
 {
-	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = statement_open(md, "DELETE FROM branch WHERE id = ?", &st, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(&st, id);
-	return statement_run(&st, err);
+	return statement_do(md, "DELETE FROM branch WHERE id = ?", INTEGERS(id), err);
 }
 
 static status one(struct statement *st, struct branch_row *ret, struct error *err)
@@ -144,11 +136,8 @@ status branch_row_find(struct metadata *md, int64_t project, const char *branch_
 status branch_row_get(struct metadata *md, int64_t id, struct branch_row *ret, struct error *err)
 {
 	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = statement_open(md, SELECT "WHERE id = ?", &st, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(&st, id);
-	return one(&st, ret, err);
+	status code = statement_open_for(md, SELECT "WHERE id = ?", INTEGERS(id), &st, err);
+	return code == STATUS_OK ? one(&st, ret, err) : code;
 }
 
 status branch_row_find_uid(struct metadata *md, const char *uid, struct branch_row *ret, struct error *err)
@@ -175,26 +164,15 @@ status branch_row_find_volume(
 status branch_row_list(struct metadata *md, int64_t project, int64_t after_id, bool with_deleted,
         int64_t limit, struct statement *ret, struct error *err)
 {
-	status code = statement_open(md,
+	return statement_open_for(md,
 	        SELECT "WHERE project = ? AND id > ? AND is_purged = 0 AND (delete_usec IS NULL OR ?)"
 	               " ORDER BY id LIMIT ?",
-	        ret, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(ret, project);
-	statement_bind_integer(ret, after_id);
-	statement_bind_integer(ret, with_deleted);
-	statement_bind_integer(ret, limit);
-	return STATUS_OK;
+	        INTEGERS(project, after_id, with_deleted, limit), ret, err);
 }
 
 status branch_row_list_all(struct metadata *md, int64_t project, struct statement *ret, struct error *err)
 {
-	status code = statement_open(md, SELECT "WHERE project = ? ORDER BY id", ret, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(ret, project);
-	return STATUS_OK;
+	return statement_open_for(md, SELECT "WHERE project = ? ORDER BY id", INTEGERS(project), ret, err);
 }
 
 status branch_row_list_everywhere(struct metadata *md, struct statement *ret, struct error *err)
@@ -205,76 +183,46 @@ status branch_row_list_everywhere(struct metadata *md, struct statement *ret, st
 status branch_row_list_expired(
         struct metadata *md, int64_t now_usec, struct statement *ret, struct error *err)
 {
-	status code = statement_open(md,
+	return statement_open_for(md,
 	        SELECT "WHERE expire_usec <= ? AND delete_usec IS NULL AND is_purged = 0 AND " IN_LIVE_PROJECT
 	               " ORDER BY id",
-	        ret, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(ret, now_usec);
-	return STATUS_OK;
+	        INTEGERS(now_usec), ret, err);
 }
 
 status branch_row_list_due(struct metadata *md, int64_t now_usec, struct statement *ret, struct error *err)
 {
-	status code =
-	        statement_open(md, SELECT "WHERE purge_usec <= ? AND is_purged = 0 ORDER BY id", ret, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(ret, now_usec);
-	return STATUS_OK;
-}
-
-static status count(struct metadata *md, const char *sql, int64_t key, int64_t *ret, struct error *err)
-{
-	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = statement_open(md, sql, &st, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(&st, key);
-	code = statement_next(&st, err);
-	if (code == STATUS_OK)
-		*ret = statement_integer(&st);
-	return code;
+	return statement_open_for(md, SELECT "WHERE purge_usec <= ? AND is_purged = 0 ORDER BY id",
+	        INTEGERS(now_usec), ret, err);
 }
 
 status branch_row_count(struct metadata *md, int64_t project, int64_t *ret, struct error *err)
 {
-	return count(
-	        md, "SELECT count(*) FROM branch WHERE project = ? AND is_purged = 0", project, ret, err);
+	return statement_ask(md, "SELECT count(*) FROM branch WHERE project = ? AND is_purged = 0",
+	        INTEGERS(project), ret, err);
 }
 
 status branch_row_count_children(struct metadata *md, int64_t id, int64_t *ret, struct error *err)
 {
-	return count(md,
-	        "SELECT count(*) FROM branch WHERE source = ? AND is_purged = 0 AND delete_usec IS NULL", id,
-	        ret, err);
+	return statement_ask(md,
+	        "SELECT count(*) FROM branch WHERE source = ? AND is_purged = 0 AND delete_usec IS NULL",
+	        INTEGERS(id), ret, err);
 }
 
 status branch_row_count_protected(struct metadata *md, int64_t project, int64_t *ret, struct error *err)
 {
-	return count(md,
+	return statement_ask(md,
 	        "SELECT count(*) FROM branch WHERE project = ? AND is_protected = 1 AND is_purged = 0"
 	        " AND delete_usec IS NULL",
-	        project, ret, err);
+	        INTEGERS(project), ret, err);
 }
 
 status branch_row_note_space(
         struct metadata *md, int64_t id, const struct branch_space *space, struct error *err)
 {
-	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = statement_open(md,
+	return statement_do(md,
 	        "UPDATE branch SET (logical_size, own_bytes, shared_bytes, history_bytes) = (?, ?, ?, ?) "
 	        "WHERE id = ?",
-	        &st, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(&st, space->logical);
-	statement_bind_integer(&st, space->own);
-	statement_bind_integer(&st, space->shared);
-	statement_bind_integer(&st, space->history);
-	statement_bind_integer(&st, id);
-	return statement_run(&st, err);
+	        INTEGERS(space->logical, space->own, space->shared, space->history, id), err);
 }
 
 status metadata_next_due(struct metadata *md, int64_t *ret_usec, struct error *err)

@@ -32,10 +32,7 @@ status database_row_insert(struct metadata *md, struct database_row *row, struct
 	statement_bind_integer(&st, row->update_usec);
 	statement_bind_text(&st, row->postgres_database);
 	statement_bind_text(&st, row->role_id);
-	code = statement_next(&st, err);
-	if (code == STATUS_OK)
-		row->id = statement_integer(&st);
-	return code;
+	return statement_insert(&st, &row->id, err);
 }
 
 status database_row_find(struct metadata *md, int64_t branch, const char *database_id,
@@ -54,13 +51,8 @@ status database_row_find(struct metadata *md, int64_t branch, const char *databa
 status database_row_list(struct metadata *md, int64_t branch, int64_t after_id, int64_t limit,
         struct statement *ret, struct error *err)
 {
-	status code = statement_open(md, SELECT "WHERE branch = ? AND id > ? ORDER BY id LIMIT ?", ret, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(ret, branch);
-	statement_bind_integer(ret, after_id);
-	statement_bind_integer(ret, limit);
-	return STATUS_OK;
+	return statement_open_for(md, SELECT "WHERE branch = ? AND id > ? ORDER BY id LIMIT ?",
+	        INTEGERS(branch, after_id, limit), ret, err);
 }
 
 status database_row_inherit(

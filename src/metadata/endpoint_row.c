@@ -65,10 +65,7 @@ status endpoint_row_insert(struct metadata *md, struct endpoint_row *row, struct
 	if (code != STATUS_OK)
 		return code;
 	bind_columns(&st, row);
-	code = statement_next(&st, err);
-	if (code == STATUS_OK)
-		row->id = statement_integer(&st);
-	return code;
+	return statement_insert(&st, &row->id, err);
 }
 
 status endpoint_row_update(struct metadata *md, const struct endpoint_row *row, struct error *err)
@@ -121,11 +118,8 @@ static status find_by_number(
         struct metadata *md, const char *sql, int64_t number, struct endpoint_row *ret, struct error *err)
 {
 	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = statement_open(md, sql, &st, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(&st, number);
-	return one(&st, ret, err);
+	status code = statement_open_for(md, sql, INTEGERS(number), &st, err);
+	return code == STATUS_OK ? one(&st, ret, err) : code;
 }
 
 status endpoint_row_find(struct metadata *md, int64_t branch, const char *endpoint_id,
@@ -166,24 +160,16 @@ status endpoint_row_find_address(
 status endpoint_row_list(struct metadata *md, int64_t branch, int64_t after_id, int64_t limit,
         struct statement *ret, struct error *err)
 {
-	status code = statement_open(md, SELECT "WHERE branch = ? AND id > ? ORDER BY id LIMIT ?", ret, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(ret, branch);
-	statement_bind_integer(ret, after_id);
-	statement_bind_integer(ret, limit);
-	return STATUS_OK;
+	return statement_open_for(md, SELECT "WHERE branch = ? AND id > ? ORDER BY id LIMIT ?",
+	        INTEGERS(branch, after_id, limit), ret, err);
 }
 
 status endpoint_row_list_of_project(
         struct metadata *md, int64_t project, struct statement *ret, struct error *err)
 {
-	status code = statement_open(
-	        md, SELECT "WHERE branch IN (SELECT id FROM branch WHERE project = ?) ORDER BY id", ret, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(ret, project);
-	return STATUS_OK;
+	return statement_open_for(md,
+	        SELECT "WHERE branch IN (SELECT id FROM branch WHERE project = ?) ORDER BY id",
+	        INTEGERS(project), ret, err);
 }
 
 status endpoint_row_list_everywhere(struct metadata *md, struct statement *ret, struct error *err)

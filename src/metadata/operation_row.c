@@ -105,29 +105,16 @@ status operation_row_find(struct metadata *md, const char *id, struct operation_
 status operation_row_list_open(
         struct metadata *md, int64_t after_seq, struct statement *ret, struct error *err)
 {
-	status code =
-	        statement_open(md, SELECT "WHERE finish_usec IS NULL AND seq > ? ORDER BY seq", ret, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(ret, after_seq);
-	return STATUS_OK;
+	return statement_open_for(md, SELECT "WHERE finish_usec IS NULL AND seq > ? ORDER BY seq",
+	        INTEGERS(after_seq), ret, err);
 }
 
 status operation_row_count_newer_settings(
         struct metadata *md, const struct operation_row *row, int64_t *ret, struct error *err)
 {
-	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = statement_open(md,
-	        "SELECT count(*) FROM operation WHERE endpoint = ? AND seq > ? AND undo IS NOT NULL", &st,
-	        err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(&st, row->endpoint);
-	statement_bind_integer(&st, row->seq);
-	code = statement_next(&st, err);
-	if (code == STATUS_OK)
-		*ret = statement_integer(&st);
-	return code;
+	return statement_ask(md,
+	        "SELECT count(*) FROM operation WHERE endpoint = ? AND seq > ? AND undo IS NOT NULL",
+	        INTEGERS(row->endpoint, row->seq), ret, err);
 }
 
 status operation_row_plans_volume(struct metadata *md, const char *volume_id, bool *ret, struct error *err)
@@ -148,10 +135,5 @@ status operation_row_plans_volume(struct metadata *md, const char *volume_id, bo
 
 status operation_row_forget(struct metadata *md, int64_t before_usec, struct error *err)
 {
-	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = statement_open(md, "DELETE FROM operation WHERE finish_usec < ?", &st, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(&st, before_usec);
-	return statement_run(&st, err);
+	return statement_do(md, "DELETE FROM operation WHERE finish_usec < ?", INTEGERS(before_usec), err);
 }

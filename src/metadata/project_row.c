@@ -89,10 +89,7 @@ status project_row_insert(struct metadata *md, struct project_row *row, struct e
 	if (code != STATUS_OK)
 		return code;
 	bind_columns(&st, row);
-	code = statement_next(&st, err);
-	if (code == STATUS_OK)
-		row->id = statement_integer(&st);
-	return code;
+	return statement_insert(&st, &row->id, err);
 }
 
 status project_row_update(struct metadata *md, const struct project_row *row, struct error *err)
@@ -111,23 +108,13 @@ status project_row_update(struct metadata *md, const struct project_row *row, st
 
 status project_row_note_storage(struct metadata *md, int64_t id, int64_t bytes, struct error *err)
 {
-	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = statement_open(md, "UPDATE project SET storage_bytes = ? WHERE id = ?", &st, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(&st, bytes);
-	statement_bind_integer(&st, id);
-	return statement_run(&st, err);
+	return statement_do(
+	        md, "UPDATE project SET storage_bytes = ? WHERE id = ?", INTEGERS(bytes, id), err);
 }
 
 status project_row_remove(struct metadata *md, int64_t id, struct error *err)
 {
-	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = statement_open(md, "DELETE FROM project WHERE id = ?", &st, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(&st, id);
-	return statement_run(&st, err);
+	return statement_do(md, "DELETE FROM project WHERE id = ?", INTEGERS(id), err);
 }
 
 static status one(struct statement *st, struct project_row *ret, struct error *err)
@@ -150,35 +137,22 @@ status project_row_find(
 status project_row_get(struct metadata *md, int64_t id, struct project_row *ret, struct error *err)
 {
 	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = statement_open(md, SELECT "WHERE id = ?", &st, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(&st, id);
-	return one(&st, ret, err);
+	status code = statement_open_for(md, SELECT "WHERE id = ?", INTEGERS(id), &st, err);
+	return code == STATUS_OK ? one(&st, ret, err) : code;
 }
 
 status project_row_list(struct metadata *md, int64_t after_id, bool with_deleted, int64_t limit,
         struct statement *ret, struct error *err)
 {
-	status code = statement_open(md,
+	return statement_open_for(md,
 	        SELECT "WHERE id > ? AND is_purged = 0 AND (delete_usec IS NULL OR ?) ORDER BY id LIMIT ?",
-	        ret, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(ret, after_id);
-	statement_bind_integer(ret, with_deleted);
-	statement_bind_integer(ret, limit);
-	return STATUS_OK;
+	        INTEGERS(after_id, with_deleted, limit), ret, err);
 }
 
 status project_row_list_due(struct metadata *md, int64_t now_usec, struct statement *ret, struct error *err)
 {
-	status code =
-	        statement_open(md, SELECT "WHERE purge_usec <= ? AND is_purged = 0 ORDER BY id", ret, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(ret, now_usec);
-	return STATUS_OK;
+	return statement_open_for(md, SELECT "WHERE purge_usec <= ? AND is_purged = 0 ORDER BY id",
+	        INTEGERS(now_usec), ret, err);
 }
 
 status project_row_count(struct metadata *md, int64_t *ret, struct error *err)

@@ -45,10 +45,7 @@ status role_row_insert(struct metadata *md, struct role_row *row, struct error *
 	statement_bind_integer(&st, row->createrole);
 	statement_bind_integer(&st, row->bypassrls);
 	statement_bind_integer(&st, row->is_superuser_member);
-	code = statement_next(&st, err);
-	if (code == STATUS_OK)
-		row->id = statement_integer(&st);
-	return code;
+	return statement_insert(&st, &row->id, err);
 }
 
 status role_row_find(
@@ -67,13 +64,8 @@ status role_row_find(
 status role_row_list(struct metadata *md, int64_t branch, int64_t after_id, int64_t limit,
         struct statement *ret, struct error *err)
 {
-	status code = statement_open(md, SELECT "WHERE branch = ? AND id > ? ORDER BY id LIMIT ?", ret, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(ret, branch);
-	statement_bind_integer(ret, after_id);
-	statement_bind_integer(ret, limit);
-	return STATUS_OK;
+	return statement_open_for(md, SELECT "WHERE branch = ? AND id > ? ORDER BY id LIMIT ?",
+	        INTEGERS(branch, after_id, limit), ret, err);
 }
 
 status role_row_inherit(

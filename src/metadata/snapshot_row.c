@@ -61,10 +61,7 @@ status snapshot_row_insert(struct metadata *md, struct snapshot_row *row, struct
 	if (code != STATUS_OK)
 		return code;
 	bind_columns(&st, row);
-	code = statement_next(&st, err);
-	if (code == STATUS_OK)
-		row->id = statement_integer(&st);
-	return code;
+	return statement_insert(&st, &row->id, err);
 }
 
 status snapshot_row_update(struct metadata *md, const struct snapshot_row *row, struct error *err)
@@ -79,22 +76,9 @@ status snapshot_row_update(struct metadata *md, const struct snapshot_row *row, 
 	return statement_run(&st, err);
 }
 
-/* One statement with whole numbers for parameters. */
-static status run(
-        struct metadata *md, const char *sql, const int64_t *values, size_t count, struct error *err)
-{
-	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = statement_open(md, sql, &st, err);
-	if (code != STATUS_OK)
-		return code;
-	for (size_t i = 0; i < count; i++)
-		statement_bind_integer(&st, values[i]);
-	return statement_run(&st, err);
-}
-
 status snapshot_row_remove(struct metadata *md, int64_t id, struct error *err)
 {
-	return run(md, "DELETE FROM snapshot WHERE id = ?", &id, 1, err);
+	return statement_do(md, "DELETE FROM snapshot WHERE id = ?", INTEGERS(id), err);
 }
 
 static status one(struct statement *st, struct snapshot_row *ret, struct error *err)
@@ -119,67 +103,48 @@ status snapshot_row_find(struct metadata *md, int64_t project, const char *snaps
 status snapshot_row_get(struct metadata *md, int64_t id, struct snapshot_row *ret, struct error *err)
 {
 	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = statement_open(md, SELECT "WHERE id = ?", &st, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(&st, id);
-	return one(&st, ret, err);
+	status code = statement_open_for(md, SELECT "WHERE id = ?", INTEGERS(id), &st, err);
+	return code == STATUS_OK ? one(&st, ret, err) : code;
 }
 
 status snapshot_row_list(struct metadata *md, int64_t project, int64_t after_id, int64_t limit,
         struct statement *ret, struct error *err)
 {
-	status code = statement_open(
-	        md, SELECT "WHERE project = ? AND id > ? AND is_purged = 0 ORDER BY id LIMIT ?", ret, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(ret, project);
-	statement_bind_integer(ret, after_id);
-	statement_bind_integer(ret, limit);
-	return STATUS_OK;
+	return statement_open_for(md,
+	        SELECT "WHERE project = ? AND id > ? AND is_purged = 0 ORDER BY id LIMIT ?",
+	        INTEGERS(project, after_id, limit), ret, err);
 }
 
 status snapshot_row_list_expired(
         struct metadata *md, int64_t now_usec, struct statement *ret, struct error *err)
 {
-	status code = statement_open(md,
+	return statement_open_for(md,
 	        SELECT "WHERE expire_usec <= ? AND is_ready = 1 AND is_purged = 0 AND project IN"
 	               " (SELECT id FROM project WHERE delete_usec IS NULL AND is_purged = 0) ORDER BY id",
-	        ret, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(ret, now_usec);
-	return STATUS_OK;
+	        INTEGERS(now_usec), ret, err);
 }
 
 status snapshot_row_count_manual(struct metadata *md, int64_t project, int64_t *ret, struct error *err)
 {
-	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = statement_open(md,
-	        "SELECT count(*) FROM snapshot WHERE project = ? AND is_purged = 0 AND is_scheduled = 0", &st,
-	        err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(&st, project);
-	code = statement_next(&st, err);
-	if (code == STATUS_OK)
-		*ret = statement_integer(&st);
-	return code;
+	return statement_ask(md,
+	        "SELECT count(*) FROM snapshot WHERE project = ? AND is_purged = 0 AND is_scheduled = 0",
+	        INTEGERS(project), ret, err);
 }
 
 status snapshot_row_keep_roles(struct metadata *md, int64_t snapshot, int64_t branch, struct error *err)
 {
 	const int64_t values[] = { snapshot, branch };
-	status st = run(md, "DELETE FROM snapshot_role WHERE snapshot = ?", &snapshot, 1, err);
+	status st = statement_do(md, "DELETE FROM snapshot_role WHERE snapshot = ?", INTEGERS(snapshot), err);
 	if (st == STATUS_OK)
-		st = run(md, "DELETE FROM snapshot_database WHERE snapshot = ?", &snapshot, 1, err);
+		st = statement_do(
+		        md, "DELETE FROM snapshot_database WHERE snapshot = ?", INTEGERS(snapshot), err);
 	if (st == STATUS_OK)
-		st = run(md,
+		st = statement_do(md,
 		        "INSERT INTO snapshot_role(snapshot, " ROLE_COLUMNS ") SELECT ?, " ROLE_COLUMNS
 		        " FROM role WHERE branch = ? ORDER BY id",
 		        values, ARRAY_LEN(values), err);
 	if (st == STATUS_OK)
-		st = run(md,
+		st = statement_do(md,
 		        "INSERT INTO snapshot_database(snapshot, " DATABASE_COLUMNS
 		        ") SELECT ?, " DATABASE_COLUMNS " FROM database WHERE branch = ? ORDER BY id",
 		        values, ARRAY_LEN(values), err);
@@ -190,17 +155,17 @@ status snapshot_row_give_roles(
         struct metadata *md, int64_t snapshot, int64_t branch, int64_t now_usec, struct error *err)
 {
 	const int64_t values[] = { branch, now_usec, now_usec, snapshot };
-	status st = run(md, "DELETE FROM role WHERE branch = ?", &branch, 1, err);
+	status st = statement_do(md, "DELETE FROM role WHERE branch = ?", INTEGERS(branch), err);
 	if (st == STATUS_OK)
-		st = run(md, "DELETE FROM database WHERE branch = ?", &branch, 1, err);
+		st = statement_do(md, "DELETE FROM database WHERE branch = ?", INTEGERS(branch), err);
 	if (st == STATUS_OK)
-		st = run(md,
+		st = statement_do(md,
 		        "INSERT INTO role(branch, create_usec, update_usec, " ROLE_COLUMNS
 		        ") SELECT ?, ?, ?, " ROLE_COLUMNS
 		        " FROM snapshot_role WHERE snapshot = ? ORDER BY rowid",
 		        values, ARRAY_LEN(values), err);
 	if (st == STATUS_OK)
-		st = run(md,
+		st = statement_do(md,
 		        "INSERT INTO database(branch, create_usec, update_usec, " DATABASE_COLUMNS
 		        ") SELECT ?, ?, ?, " DATABASE_COLUMNS
 		        " FROM snapshot_database WHERE snapshot = ? ORDER BY rowid",

@@ -75,6 +75,43 @@ status statement_run(struct statement *st, struct error *err)
 	return code == STATUS_NOT_FOUND ? STATUS_OK : code;
 }
 
+status statement_open_for(struct metadata *md, const char *sql, const int64_t *values, size_t count,
+        struct statement *ret, struct error *err)
+{
+	status code = statement_open(md, sql, ret, err);
+	for (size_t i = 0; code == STATUS_OK && i < count; i++)
+		statement_bind_integer(ret, values[i]);
+	return code;
+}
+
+status statement_do(
+        struct metadata *md, const char *sql, const int64_t *values, size_t count, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open_for(md, sql, values, count, &st, err);
+	return code == STATUS_OK ? statement_run(&st, err) : code;
+}
+
+status statement_ask(struct metadata *md, const char *sql, const int64_t *values, size_t count, int64_t *ret,
+        struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open_for(md, sql, values, count, &st, err);
+	if (code == STATUS_OK)
+		code = statement_next(&st, err);
+	if (code == STATUS_OK)
+		*ret = statement_integer(&st);
+	return code;
+}
+
+status statement_insert(struct statement *st, int64_t *ret_id, struct error *err)
+{
+	status code = statement_next(st, err);
+	if (code == STATUS_OK)
+		*ret_id = statement_integer(st);
+	return code;
+}
+
 int64_t statement_integer(struct statement *st)
 {
 	return sqlite3_column_int64(st->handle, st->next_column++);

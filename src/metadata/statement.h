@@ -30,6 +30,19 @@ void statement_bind_null(struct statement *st);
 /* Zero stands for NULL: times and references that may be missing. */
 void statement_bind_optional(struct statement *st, int64_t value);
 
+/* The usual statement has whole numbers for its first parameters: INTEGERS(project, after_id). */
+#define INTEGERS(...) (const int64_t[]){ __VA_ARGS__ }, ARRAY_LEN(((const int64_t[]){ __VA_ARGS__ }))
+MUST_CHECK status statement_open_for(struct metadata *md, const char *sql, const int64_t *values,
+        size_t count, struct statement *ret, struct error *err);
+/* To its end at once. */
+MUST_CHECK status statement_do(
+        struct metadata *md, const char *sql, const int64_t *values, size_t count, struct error *err);
+/* The one number that it asks for. STATUS_NOT_FOUND as statement_next(). */
+MUST_CHECK status statement_ask(struct metadata *md, const char *sql, const int64_t *values, size_t count,
+        int64_t *ret, struct error *err);
+/* Of an open INSERT … RETURNING id, bound. */
+MUST_CHECK status statement_insert(struct statement *st, int64_t *ret_id, struct error *err);
+
 /* STATUS_OK with a row, STATUS_NOT_FOUND when there is none (any more); err is then not filled. */
 MUST_CHECK status statement_next(struct statement *st, struct error *err);
 /* For statements without rows. STATUS_EXISTS when a unique index refuses. */
