@@ -17,6 +17,9 @@
 #include "control_plane/operation.h"
 #include "control_plane/origin.h"
 #include "control_plane/services.h"
+#include "metadata/branch_row.h"
+#include "metadata/endpoint_row.h"
+#include "metadata/project_row.h"
 
 #define JOB_PHASE_FIRST  0
 #define JOB_PHASE_SOURCE 100 /* from here on: job_source.c */
@@ -58,6 +61,15 @@ struct job {
 	char (*volume_ids)[RESOURCE_ID_MAX + 1];
 	size_t endpoint_count, volume_count, suspending_count;
 };
+
+/* The rows that an operation on a branch works with: its endpoint is the one that the operation names, else the branch's READ_WRITE one. */
+struct job_rows {
+	struct project_row project;
+	struct branch_row branch;
+	struct endpoint_row endpoint;
+};
+void job_rows_done(struct job_rows *rows); /* for CLEANUP */
+MUST_CHECK status job_rows_load(const struct job *job, struct job_rows *ret, struct error *err);
 
 void job_go(struct job *job, int phase);
 void job_work(struct job *job, status (*fn)(struct job *job, struct error *err), int next_phase);

@@ -39,29 +39,6 @@ enum create_phase {
 	FINISH_FAILED,
 };
 
-struct create_rows {
-	struct project_row project;
-	struct branch_row branch;
-	struct endpoint_row endpoint;
-};
-
-static void create_rows_done(struct create_rows *rows)
-{
-	project_row_done(&rows->project);
-	endpoint_row_done(&rows->endpoint);
-}
-
-static status load_rows(const struct job *job, struct create_rows *ret, struct error *err)
-{
-	struct metadata *md = job->services->md;
-	status st = project_row_get(md, job->operation.project, &ret->project, err);
-	if (st == STATUS_OK)
-		st = branch_row_get(md, job->operation.branch, &ret->branch, err);
-	if (st == STATUS_OK)
-		st = endpoint_row_get(md, job->operation.endpoint, &ret->endpoint, err);
-	return st;
-}
-
 static bool is_branch(const struct job *job)
 {
 	return strcmp(job->operation.kind, "BRANCH_CREATE") == 0;
@@ -70,9 +47,9 @@ static bool is_branch(const struct job *job)
 static void load(struct job *job)
 {
 	struct error err;
-	CLEANUP(create_rows_done) struct create_rows rows = { 0 };
+	CLEANUP(job_rows_done) struct job_rows rows = { 0 };
 	job->failed_phase = CLEAN_COMPUTE;
-	status st = load_rows(job, &rows, &err);
+	status st = job_rows_load(job, &rows, &err);
 	if (st != STATUS_OK) {
 		job_fail(job, &err);
 		return;
@@ -198,12 +175,12 @@ static void open_compute(struct job *job)
 static status finish(struct job *job, struct error *err)
 {
 	struct metadata *md = job->services->md;
-	CLEANUP(create_rows_done) struct create_rows rows = { 0 };
+	CLEANUP(job_rows_done) struct job_rows rows = { 0 };
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	int64_t now = clock_wall_usec();
 	status st = transaction_begin(md, &tx, err);
 	if (st == STATUS_OK)
-		st = load_rows(job, &rows, err);
+		st = job_rows_load(job, &rows, err);
 	if (st != STATUS_OK)
 		return st;
 	rows.branch.is_ready = true;

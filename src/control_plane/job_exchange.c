@@ -53,29 +53,6 @@ enum exchange_phase {
 	FINISH_FAILED,
 };
 
-struct exchange_rows {
-	struct project_row project;
-	struct branch_row branch;
-	struct endpoint_row endpoint;
-};
-
-static void exchange_rows_done(struct exchange_rows *rows)
-{
-	project_row_done(&rows->project);
-	endpoint_row_done(&rows->endpoint);
-}
-
-static status load_rows(const struct job *job, struct exchange_rows *ret, struct error *err)
-{
-	struct metadata *md = job->services->md;
-	status st = project_row_get(md, job->operation.project, &ret->project, err);
-	if (st == STATUS_OK)
-		st = branch_row_get(md, job->operation.branch, &ret->branch, err);
-	if (st == STATUS_OK)
-		st = endpoint_row_find_writer(md, ret->branch.id, &ret->endpoint, err);
-	return st;
-}
-
 static bool is_reset(const struct job *job)
 {
 	return strcmp(job->operation.kind, "BRANCH_RESET") == 0;
@@ -89,11 +66,11 @@ static bool is_at_step(const struct job *job, const char *step)
 static void load(struct job *job)
 {
 	struct error err;
-	CLEANUP(exchange_rows_done) struct exchange_rows rows = { 0 };
+	CLEANUP(job_rows_done) struct job_rows rows = { 0 };
 	job->failed_phase = FINISH_FAILED;
 	status st = clone_plan_parse(job->operation.plan, &job->plan, &err);
 	if (st == STATUS_OK)
-		st = load_rows(job, &rows, &err);
+		st = job_rows_load(job, &rows, &err);
 	if (st == STATUS_OK) {
 		memcpy(job->endpoint_uid, rows.endpoint.uid, sizeof job->endpoint_uid);
 		memcpy(job->volume_id, job->plan.volume, sizeof job->volume_id);
@@ -161,7 +138,7 @@ static void begin_kept_row(
 	*ret = kept;
 }
 
-static status insert_kept(struct job *job, const struct exchange_rows *rows, struct branch_row *kept,
+static status insert_kept(struct job *job, const struct job_rows *rows, struct branch_row *kept,
         int64_t now_usec, struct error *err)
 {
 	struct metadata *md = job->services->md;
@@ -204,13 +181,13 @@ static status change_branch(struct job *job, struct branch_row *branch, int64_t 
 
 static status swap(struct job *job, struct error *err)
 {
-	CLEANUP(exchange_rows_done) struct exchange_rows rows = { 0 };
+	CLEANUP(job_rows_done) struct job_rows rows = { 0 };
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	struct branch_row kept;
 	int64_t now = clock_wall_usec();
 	status st = transaction_begin(job->services->md, &tx, err);
 	if (st == STATUS_OK)
-		st = load_rows(job, &rows, err);
+		st = job_rows_load(job, &rows, err);
 	if (st != STATUS_OK)
 		return st;
 	begin_kept_row(job, &rows.branch, now, &kept);
@@ -334,7 +311,7 @@ static void destroy_again(struct job *job, int phase, int give_up_phase)
 	job_go(job, give_up_phase);
 }
 
-static char *response_json(const struct exchange_rows *rows, const struct branch_row *kept)
+static char *response_json(const struct job_rows *rows, const struct branch_row *kept)
 {
 	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
 	yyjson_mut_val *root = branch_to_json(doc, &rows->project, &rows->branch);
@@ -362,13 +339,13 @@ static status finish_kept(struct job *job, struct branch_row *kept, struct error
 static status finish(struct job *job, struct error *err)
 {
 	struct metadata *md = job->services->md;
-	CLEANUP(exchange_rows_done) struct exchange_rows rows = { 0 };
+	CLEANUP(job_rows_done) struct job_rows rows = { 0 };
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	struct branch_row kept;
 	int64_t now = clock_wall_usec();
 	status st = transaction_begin(md, &tx, err);
 	if (st == STATUS_OK)
-		st = load_rows(job, &rows, err);
+		st = job_rows_load(job, &rows, err);
 	if (st != STATUS_OK)
 		return st;
 	rows.branch.is_resetting = false;
