@@ -20,75 +20,16 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "compute/template.h"
 #include "loop/line_channel.h"
-#include "page_store/volume.h"
 
 #define WAIT_LIMIT_MS 60000
 
-void must(status st, const struct error *err)
-{
-	if (st != STATUS_OK)
-		fail_msg("%s", err->message);
-}
-
-int fixture_set_up(void **state)
-{
-	struct fixture *f = xcalloc(1, sizeof *f);
-	struct error err;
-	if (installation_find(POSTGRES_MAJOR_DEFAULT, &f->installation, &err) != STATUS_OK) {
-		print_message("skipped: %s\n", err.message);
-		free(f);
-		*state = NULL;
-		return 0;
-	}
-	memcpy(f->path, "/tmp/tarn-unit-XXXXXX", 22);
-	if (!mkdtemp(f->path) || chmod(f->path, 0711) < 0)
-		return -1;
-	const struct settings no_changes = { 0 };
-	if (data_directory_initialise(f->path, &no_changes, &err) != STATUS_OK ||
-	        data_directory_open(f->path, &f->dd, &err) != STATUS_OK ||
-	        template_prepare(f->dd, &f->installation, f->template_store, &err) != STATUS_OK) {
-		print_error("%s\n", err.message);
-		return -1;
-	}
-	*state = f;
-	return 0;
-}
-
-int fixture_tear_down(void **state)
-{
-	struct fixture *f = *state;
-	if (!f)
-		return 0;
-	struct error err;
-	data_directory_free(f->dd);
-	int rc = tree_remove(f->path, &err) == STATUS_OK ? 0 : -1;
-	free(f);
-	return rc;
-}
-
-struct fixture *fixture_of(void **state)
-{
-	if (!*state)
-		skip();
-	return *state;
-}
-
-void fixture_make_volume(const struct fixture *f, const char *id)
-{
-	struct error err;
-	must(volume_create(f->dd, FIXTURE_STORE, id, f->template_store, f->installation.bin_dir,
-	             f->installation.major, &err),
-	        &err);
-}
-
-static char *compute_path(const struct fixture *f, const char *uid, const char *name)
+static char *compute_path(const struct cluster_fixture *f, const char *uid, const char *name)
 {
 	return data_directory_path(f->dd, "computes/%s%s%s", uid, *name ? "/" : "", name);
 }
 
-void spec_write(const struct fixture *f, const struct spec_text *spec)
+void spec_write(const struct cluster_fixture *f, const struct spec_text *spec)
 {
 	static const char usual[] =
 	        ",\"roles\":[{\"name\":\"admin@localhost\",\"login\":true,\"createdb\":true,\"createrole\":"
@@ -113,7 +54,7 @@ void spec_write(const struct fixture *f, const struct spec_text *spec)
 	must(file_replace_durably(path, buffer_slice(&text), 0600, &err), &err);
 }
 
-struct supervised supervised_start(const struct fixture *f, const char *uid)
+struct supervised supervised_start(const struct cluster_fixture *f, const char *uid)
 {
 	struct supervised s = { .fixture = f, .fd = -1 };
 	struct error err;

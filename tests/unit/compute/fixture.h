@@ -1,43 +1,17 @@
-/*
- * A data directory with a real Postgres template, and supervisors on it, for tests. Where there is no usable Postgres the tests
- * are skipped and say so. Every wait has a limit and ends by an event.
- */
+/* Supervisors on the cluster fixture. Every wait has a limit and ends by an event. */
 #pragma once
 
 #include <libpq-fe.h>
 #include <sys/types.h>
 
+#include "../page_store/cluster_fixture.h"
 #include "base/base.h"
 #include "base/buffer.h"
-#include "compute/installation.h"
-#include "data_directory/data_directory.h"
-#include "page_store/store.h"
 
-#define FIXTURE_STORE "prj-unit"
-
-struct fixture {
-	char path[40];
-	struct data_directory *dd;
-	struct installation installation;
-	char template_store[STORE_ID_MAX + 1];
-};
-
-/* cmocka group functions: *state is a struct fixture; NULL when there is no Postgres. */
-int fixture_set_up(void **state);
-int fixture_tear_down(void **state);
-/* At the start of each test. */
-struct fixture *fixture_of(void **state);
-
-/* Fails the test with the error's message unless st is STATUS_OK. */
-void must(status st, const struct error *err);
-
-/* A new volume from the template. */
-void fixture_make_volume(const struct fixture *f, const char *id);
-
-/* ---- supervisors ---- */
+#define must cluster_must
 
 struct supervised {
-	const struct fixture *fixture;
+	const struct cluster_fixture *fixture;
 	char uid[64];
 	pid_t pid;
 	int fd; /* its socket, connected */
@@ -54,9 +28,9 @@ struct spec_text {
 	        *more; /* more members of the spec, beginning with a comma; NULL: an admin and its database */
 };
 
-void spec_write(const struct fixture *f, const struct spec_text *spec);
+void spec_write(const struct cluster_fixture *f, const struct spec_text *spec);
 /* Starts `tarn compute` (its own program in TEST_SUPERVISOR) with a socket made before, and connects. */
-struct supervised supervised_start(const struct fixture *f, const char *uid);
+struct supervised supervised_start(const struct cluster_fixture *f, const char *uid);
 /* Reads state lines until one has this state, within 60 seconds; returns s->line. */
 const char *supervised_wait(struct supervised *s, const char *state);
 /* The next line, whatever it says; NULL when the connection was closed. */

@@ -21,7 +21,7 @@
 #include "page_store/volume.h"
 
 /* Starts endpoint and volume of one test, both named so; waits until it is ready. */
-static struct supervised start_ready(const struct fixture *f, const struct spec_text *spec)
+static struct supervised start_ready(const struct cluster_fixture *f, const struct spec_text *spec)
 {
 	spec_write(f, spec);
 	struct supervised s = supervised_start(f, spec->uid);
@@ -30,7 +30,7 @@ static struct supervised start_ready(const struct fixture *f, const struct spec_
 }
 
 /* The supervisor says "failed" with these words, durably, and exits with 1. */
-static void fails_with(const struct fixture *f, const char *uid, const char *words)
+static void fails_with(const struct cluster_fixture *f, const char *uid, const char *words)
 {
 	struct supervised s = supervised_start(f, uid);
 	const char *line = NULL;
@@ -52,8 +52,8 @@ static void fails_with(const struct fixture *f, const char *uid, const char *wor
 
 static void starts_serves_and_stops(void **state)
 {
-	struct fixture *f = fixture_of(state);
-	fixture_make_volume(f, "br-a");
+	struct cluster_fixture *f = cluster_of(state);
+	cluster_make_volume(f, "br-a");
 	struct supervised s = start_ready(f, &(struct spec_text){ .uid = "ep-a", .volume = "br-a" });
 	assert_non_null(strstr(s.line, "\"applied_revision\":1"));
 	PGconn *connection = supervised_connect(&s, "admin@localhost");
@@ -91,14 +91,14 @@ static void starts_serves_and_stops(void **state)
 
 static void what_cannot_start_says_why(void **state)
 {
-	struct fixture *f = fixture_of(state);
+	struct cluster_fixture *f = cluster_of(state);
 	struct error err;
 	CLEANUP(free_text) char *missing = data_directory_path(f->dd, "computes/ep-b");
 	must(folder_make(missing, 0711, &err), &err);
 	fails_with(f, "ep-b", "spec.json");
 	spec_write(f, &(struct spec_text){ .uid = "ep-b", .volume = "br-b" });
 	fails_with(f, "ep-b", "does not exist");
-	fixture_make_volume(f, "br-b");
+	cluster_make_volume(f, "br-b");
 	spec_write(f,
 	        &(struct spec_text){ .uid = "ep-b", .volume = "br-b", .settings = "\"work_mem\":\"lots\"" });
 	fails_with(f, "ep-b", "invalid value for parameter \\\"work_mem\\\": \\\"lots\\\"");
@@ -119,8 +119,8 @@ static void what_cannot_start_says_why(void **state)
 
 static void only_one_of_each(void **state)
 {
-	struct fixture *f = fixture_of(state);
-	fixture_make_volume(f, "br-c");
+	struct cluster_fixture *f = cluster_of(state);
+	cluster_make_volume(f, "br-c");
 	struct supervised s = start_ready(f, &(struct spec_text){ .uid = "ep-c", .volume = "br-c" });
 	/* Another endpoint on the same volume */
 	spec_write(f, &(struct spec_text){ .uid = "ep-d", .volume = "br-c" });
@@ -145,8 +145,8 @@ static void only_one_of_each(void **state)
 
 static void changes_are_applied_or_refused(void **state)
 {
-	struct fixture *f = fixture_of(state);
-	fixture_make_volume(f, "br-e");
+	struct cluster_fixture *f = cluster_of(state);
+	cluster_make_volume(f, "br-e");
 	struct supervised s = start_ready(f,
 	        &(struct spec_text){ .uid = "ep-e", .volume = "br-e", .settings = "\"work_mem\":\"7MB\"" });
 	/* Names with everything in them that could break out of a statement. */
@@ -191,8 +191,8 @@ static void changes_are_applied_or_refused(void **state)
 
 static void kills_lose_nothing(void **state)
 {
-	struct fixture *f = fixture_of(state);
-	fixture_make_volume(f, "br-k");
+	struct cluster_fixture *f = cluster_of(state);
+	cluster_make_volume(f, "br-k");
 	struct supervised s = start_ready(f, &(struct spec_text){ .uid = "ep-k", .volume = "br-k" });
 	PGconn *connection = supervised_connect(&s, "admin@localhost");
 	run(connection, "CREATE TABLE t (i int)");
@@ -249,8 +249,8 @@ static bool gives_an_answer(PGconn *connection)
 
 static void a_lost_mount_takes_its_postgres_along(void **state)
 {
-	struct fixture *f = fixture_of(state);
-	fixture_make_volume(f, "br-m");
+	struct cluster_fixture *f = cluster_of(state);
+	cluster_make_volume(f, "br-m");
 	struct supervised s = start_ready(f, &(struct spec_text){ .uid = "ep-m", .volume = "br-m" });
 	PGconn *connection = supervised_connect(&s, "admin@localhost");
 	run(connection, "CREATE TABLE t (i int)");
@@ -305,9 +305,9 @@ static void pause_ms(int ms)
 /* Whatever is going on in a start: the volume is let go of, and the exit is clean. */
 static void a_suspend_may_come_at_any_moment(void **state)
 {
-	struct fixture *f = fixture_of(state);
+	struct cluster_fixture *f = cluster_of(state);
 	const struct spec_text spec = { .uid = "ep-z", .volume = "br-z" };
-	fixture_make_volume(f, "br-z");
+	cluster_make_volume(f, "br-z");
 	spec_write(f, &spec);
 	for (int ms = 0; ms < 240; ms += 15) {
 		struct supervised s = supervised_start(f, "ep-z");
@@ -330,9 +330,9 @@ static void a_suspend_may_come_at_any_moment(void **state)
 /* The page file system is killed somewhere in a start: the start is completed all the same. */
 static void a_mount_may_be_lost_at_any_moment_of_a_start(void **state)
 {
-	struct fixture *f = fixture_of(state);
+	struct cluster_fixture *f = cluster_of(state);
 	const struct spec_text spec = { .uid = "ep-y", .volume = "br-y" };
-	fixture_make_volume(f, "br-y");
+	cluster_make_volume(f, "br-y");
 	spec_write(f, &spec);
 	for (int ms = 0; ms < 200; ms += 20) {
 		struct supervised s = supervised_start(f, "ep-y");
@@ -389,13 +389,13 @@ static uint64_t lsn_of(PGconn *connection, const char *statement)
 }
 
 /* The points of a volume: how many, and the newest. */
-static size_t newest_point(const struct fixture *f, const char *volume, struct restore_point *ret)
+static size_t newest_point(const struct cluster_fixture *f, const char *volume, struct restore_point *ret)
 {
 	CLEANUP(store_closep) struct store *store = NULL;
 	struct error err;
 	uint64_t *numbers;
 	size_t count;
-	must(store_open(f->dd, FIXTURE_STORE, &store, &err), &err);
+	must(store_open(f->dd, PROJECT, &store, &err), &err);
 	must(restore_point_list(store, volume, &numbers, &count, &err), &err);
 	must(restore_point_newest(store, volume, ret, &err), &err);
 	free(numbers);
@@ -404,8 +404,8 @@ static size_t newest_point(const struct fixture *f, const char *volume, struct r
 
 static void points_and_flushes_are_answered(void **state)
 {
-	struct fixture *f = fixture_of(state);
-	fixture_make_volume(f, "br-p");
+	struct cluster_fixture *f = cluster_of(state);
+	cluster_make_volume(f, "br-p");
 	struct supervised s = start_ready(f, &(struct spec_text){ .uid = "ep-p", .volume = "br-p" });
 	PGconn *connection = supervised_connect(&s, "admin@localhost");
 	run(connection, "SET synchronous_commit = off; CREATE TABLE t (i int); INSERT INTO t VALUES (1)");
@@ -460,9 +460,9 @@ static void points_and_flushes_are_answered(void **state)
 
 static void idle_suspends_do_not_pile_up(void **state)
 {
-	struct fixture *f = fixture_of(state);
+	struct cluster_fixture *f = cluster_of(state);
 	const struct spec_text spec = { .uid = "ep-i", .volume = "br-i" };
-	fixture_make_volume(f, "br-i");
+	cluster_make_volume(f, "br-i");
 	struct supervised s = start_ready(f, &spec);
 	PGconn *connection = supervised_connect(&s, "admin@localhost");
 	run(connection, "CREATE TABLE t (i int); INSERT INTO t VALUES (1)");
@@ -517,9 +517,9 @@ static void stays(struct supervised *s)
 
 static void sleeps_only_when_nobody_uses_it(void **state)
 {
-	struct fixture *f = fixture_of(state);
+	struct cluster_fixture *f = cluster_of(state);
 	const struct spec_text spec = { .uid = "ep-s", .volume = "br-s", .suspend_timeout_sec = 1 };
-	fixture_make_volume(f, "br-s");
+	cluster_make_volume(f, "br-s");
 	struct supervised s = start_ready(f, &spec);
 	double seconds = seconds_until_stopped(&s);
 	assert_true(seconds > 0.8 && seconds < 10);
@@ -564,12 +564,12 @@ static bool refuses(PGconn *connection, const char *statement)
 
 static void members_create_extensions_and_others_do_not(void **state)
 {
-	struct fixture *f = fixture_of(state);
+	struct cluster_fixture *f = cluster_of(state);
 	if (!f->installation.has_extension_whitelist) {
 		print_message("skipped: pgextwlist is not installed\n");
 		skip();
 	}
-	fixture_make_volume(f, "br-x");
+	cluster_make_volume(f, "br-x");
 	struct supervised s = start_ready(f, &(struct spec_text){ .uid = "ep-x", .volume = "br-x" });
 	PGconn *admin = supervised_connect(&s, "admin@localhost");
 	/* A function of the tenant's that superuser scripts would run, if they looked names up in his schema. */
@@ -628,5 +628,5 @@ int main(void)
 		cmocka_unit_test(sleeps_only_when_nobody_uses_it),
 		cmocka_unit_test(members_create_extensions_and_others_do_not),
 	};
-	return cmocka_run_group_tests(tests, fixture_set_up, fixture_tear_down);
+	return cmocka_run_group_tests(tests, cluster_set_up, cluster_tear_down);
 }

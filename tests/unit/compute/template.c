@@ -19,7 +19,7 @@
 
 static void a_template_is_made_once(void **state)
 {
-	struct fixture *f = fixture_of(state);
+	struct cluster_fixture *f = cluster_of(state);
 	struct error err;
 	char again[STORE_ID_MAX + 1];
 	struct stat before, after;
@@ -36,7 +36,7 @@ static void a_template_is_made_once(void **state)
 /* One without its point, as a crash leaves it, is made anew; whole ones are never touched. */
 static void a_half_made_one_is_made_anew(void **state)
 {
-	struct fixture *f = fixture_of(state);
+	struct cluster_fixture *f = cluster_of(state);
 	struct error err;
 	char store[STORE_ID_MAX + 1];
 	struct installation other = f->installation;
@@ -59,7 +59,7 @@ static void a_half_made_one_is_made_anew(void **state)
 
 static void a_failed_one_leaves_nothing(void **state)
 {
-	struct fixture *f = fixture_of(state);
+	struct cluster_fixture *f = cluster_of(state);
 	struct error err;
 	struct installation broken = f->installation;
 	char store[STORE_ID_MAX + 1] = "untouched";
@@ -119,7 +119,7 @@ static void installations_are_judged(void **state)
 /* The list that pgextwlist gets and the scripts it runs belong together: an extension without a guard is open to all. */
 static void every_allowed_extension_has_a_guard(void **state)
 {
-	struct fixture *f = fixture_of(state);
+	struct cluster_fixture *f = cluster_of(state);
 	struct error err;
 	CLEANUP(free_text) char *folder = NULL;
 	must(extensions_prepare_scripts(f->dd, &folder, &err), &err);
@@ -156,5 +156,5 @@ int main(void)
 		cmocka_unit_test(installations_are_judged),
 		cmocka_unit_test(every_allowed_extension_has_a_guard),
 	};
-	return cmocka_run_group_tests(tests, fixture_set_up, fixture_tear_down);
+	return cmocka_run_group_tests(tests, cluster_set_up, cluster_tear_down);
 }

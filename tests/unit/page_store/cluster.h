@@ -1,34 +1,18 @@
 /*
- * A data directory with a real Postgres template, volumes on it, and Postgres started on a volume without a mount: its image is copied out to where it
- * would be mounted (volumes/ID/data). What Postgres then changes there is not in the image; its WAL is the volume's. Where there is no
- * usable Postgres the tests skip, and say so.
+ * Volumes of the cluster fixture, and Postgres started on one without a mount: its image is copied out to where it would be mounted
+ * (volumes/ID/data). What Postgres then changes there is not in the image; its WAL is the volume's.
  */
 #pragma once
 
 #include <sys/types.h>
 
-#include "compute/installation.h"
-#include "data_directory/data_directory.h"
+#include "cluster_fixture.h"
 #include "page_store/control_file.h"
 #include "page_store/image.h"
 #include "page_store/restore_point.h"
 #include "page_store/store.h"
 #include "page_store/volume.h"
 
-struct cluster_fixture {
-	char path[64];
-	struct data_directory *dd;
-	struct installation installation;
-	char template_store[STORE_ID_MAX + 1];
-};
-
-int cluster_set_up(void **state);
-int cluster_tear_down(void **state);
-struct cluster_fixture *cluster_of(void **state); /* skips the test when there is no Postgres */
-
-void cluster_must(status st, const struct error *err);
-#define PROJECT "project-a" /* the store that tests use */
-void cluster_make_volume(const struct cluster_fixture *f, const char *id);
 char *cluster_volume_path(const struct cluster_fixture *f, const char *name); /* volumes/NAME */
 bool cluster_has(const struct cluster_fixture *f, const char *name);          /* is there volumes/NAME? */
 void cluster_destroy(const struct cluster_fixture *f, const char *id);
