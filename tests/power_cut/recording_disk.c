@@ -1,6 +1,5 @@
 /*
- * The functions of page_store/disk.h on real files, with a power switch. Linked in the place of disk.c it gives a `tarn` whose page store
- * loses power when its process gets SIGUSR2: every write that no sync has covered is kept, lost, or torn at a sector, by chance; files and
+ * What page_store/disk.c has, on real files, with a power switch. Linked in its place it gives a `tarn` whose page store loses power when its process gets SIGUSR2: every write that no sync has covered is kept, lost, or torn at a sector, by chance; files and
  * names that no folder's sync has covered are lost or kept; then the process is gone. What is on the real disk afterwards is what a power cut
  * could have left. TARN_POWER_SEED seeds the chance.
  *
@@ -12,7 +11,6 @@
  */
 #include "page_store/disk.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -20,8 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/queue.h>
 #include <unistd.h>
 
@@ -463,44 +459,4 @@ int disk_make_folder(int folder_fd, const char *name, mode_t mode)
 int disk_close(int fd)
 {
 	return close(fd);
-}
-
-/* Nothing below changes anything. */
-
-int disk_list(int folder_fd, disk_name_fn on_name, void *owner)
-{
-	int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *folder = fd < 0 ? NULL : fdopendir(fd);
-	if (!folder)
-		return -1;
-	errno = 0;
-	for (const struct dirent *entry; (entry = readdir(folder));) {
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-		        !on_name(owner, entry->d_name))
-			break;
-		errno = 0;
-	}
-	int failure = errno;
-	(void)closedir(folder);
-	errno = failure;
-	return failure ? -1 : 0;
-}
-
-int disk_lock(int fd, int operation)
-{
-	int rc;
-	do
-		rc = flock(fd, operation);
-	while (rc < 0 && errno == EINTR);
-	return rc;
-}
-
-void *disk_map(int fd, size_t len)
-{
-	return mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
-}
-
-void disk_unmap(void *bytes, size_t len)
-{
-	(void)munmap(bytes, len);
 }

@@ -18,6 +18,7 @@
 #define disk_map         real_disk_map
 #define disk_unmap       real_disk_unmap
 #include "page_store/disk.c" /* the declarations of disk.h with it, under these names */
+#include "page_store/disk_look.c"
 #undef disk_open
 #undef disk_read
 #undef disk_read_pieces
