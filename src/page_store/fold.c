@@ -133,6 +133,15 @@ static status begin(struct store *store, const char *volume_id, const struct lay
 	return STATUS_OK;
 }
 
+/* Asked when there is something to remove. */
+static bool are_references_durable(void *owner, const struct layer_ref *ref)
+{
+	const struct fold *fold = owner;
+	struct error ignored;
+	(void)ref;
+	return store_sync_references(fold->store, &ignored) == STATUS_OK;
+}
+
 /*
  * Without the store's lock: F2 was seen to hold, nobody else can make a version of the lower layer, and none of its others can become
  * named again. They are removed before a slot is written that one of them may name, unless somebody still reads one (*ret_is_busy).
@@ -144,7 +153,7 @@ static status open_both(struct fold *fold, bool *ret_is_busy, struct error *err)
 	if (s == STATUS_OK)
 		s = open_layer(fold->store, &fold->upper_ref, &fold->upper, err);
 	if (s == STATUS_OK && !fold->is_resumed)
-		s = layer_tidy_locked(fold->lower, NULL, NULL, &is_busy, err);
+		s = layer_tidy_locked(fold->lower, are_references_durable, fold, &is_busy, err);
 	if (s == STATUS_OK)
 		s = list_inodes(fold, err);
 	if (s != STATUS_OK)

@@ -256,6 +256,9 @@ static status remove_remains(const struct store *store, const char *layer_id, st
 	if (search.is_named)
 		return error_set(
 		        err, STATUS_EXISTS, 0, "layer \"%s\" of store \"%s\" exists", layer_id, store->id);
+	st = store_sync_references(store, err);
+	if (st != STATUS_OK)
+		return st;
 	CLEANUP(free_text) char *path = store_path(store, "layers/%s", layer_id);
 	return tree_remove(path, err);
 }
@@ -396,4 +399,29 @@ status store_each_reference(
 	if (st == STATUS_OK)
 		st = each_point(store, on_reference, owner, err);
 	return st == STATUS_OK ? each_snapshot(store, on_reference, owner, err) : st;
+}
+
+static status sync_folder(const struct store *store, const char *path, struct error *err)
+{
+	CLEANUP(close_fd) int fd = -1;
+	status st = open_folder(store->folder_fd, path, &fd, err);
+	if (st == STATUS_OK && disk_sync(fd) < 0)
+		st = error_set(err, STATUS_IO, errno, "could not sync folder \"%s\"", path);
+	return st;
+}
+
+status store_sync_references(const struct store *store, struct error *err)
+{
+	CLEANUP(names_done) struct names names = { 0 };
+	status st = list_folder(store, "points", &names, err);
+	for (size_t i = 0; st == STATUS_OK && i < names.count; i++) {
+		CLEANUP(free_text) char *path = xasprintf("points/%s", names.list[i]);
+		st = sync_folder(store, path, err);
+		if (st == STATUS_NOT_FOUND)
+			st = STATUS_OK; /* removed meanwhile; "points" comes after it */
+	}
+	static const char *const folders[] = { "points", "stacks", "snapshots" };
+	for (size_t i = 0; st == STATUS_OK && i < ARRAY_LEN(folders); i++)
+		st = sync_folder(store, folders[i], err);
+	return st == STATUS_OK ? st : error_prefix(err, "store \"%s\"", store->id);
 }

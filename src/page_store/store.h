@@ -15,6 +15,8 @@
  *   S2  a reference is made only from an existing reference, and references are made, removed and read for garbage only under the
  *       lock: what is needed cannot become garbage in between.
  *   S3  the reference goes first, the files later. A crash leaks, and the next sweep finds what leaked.
+ *       Who was killed may have made, replaced or removed a reference without making that durable, and a power loss can bring back what was
+ *       before. So what references do not name is removed only after store_sync_references().
  *   S4  layers of a template's store ("template-…") are named from all stores and are never garbage.
  *
  * Threads: every call blocks on the disk. The lock excludes other processes and other threads.
@@ -73,6 +75,11 @@ struct store_reference {
 typedef void (*store_reference_fn)(void *owner, const struct store_reference *reference);
 MUST_CHECK status store_each_reference(
         const struct store *store, store_reference_fn on_reference, void *owner, struct error *err);
+/*
+ * The references that are there are durable now, and those that are not there do not come back (S3). The lock is not needed by who has
+ * read them before: what none named then, none can name later (S2).
+ */
+MUST_CHECK status store_sync_references(const struct store *store, struct error *err);
 
 /*
  * Removes what nobody names: layers, old versions of manifests, slots that only old versions named (those are given back by punching).

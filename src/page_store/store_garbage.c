@@ -145,6 +145,8 @@ static status set_aside(struct collection *c, struct error *err)
 	st = list(c->store, "garbage", take_remains, c, err);
 	if (st == STATUS_OK)
 		st = list(c->store, "layers", take_unnamed, &unnamed, err);
+	if (st == STATUS_OK && unnamed.count)
+		st = store_sync_references(c->store, err);
 	for (size_t i = 0; st == STATUS_OK && i < unnamed.count; i++) {
 		CLEANUP(free_text) char *from = xasprintf("layers/%s", unnamed.ids[i]);
 		CLEANUP(free_text) char *to = xasprintf("garbage/%016" PRIx64, random_u64());
@@ -190,6 +192,8 @@ static bool is_only_version(void *owner, const struct layer_ref *ref)
 		return false;
 	status st = store_each_reference(c->store, note_reference, &now, &err);
 	store_unlock(c->store);
+	if (st == STATUS_OK)
+		st = store_sync_references(c->store, &err);
 	if (st != STATUS_OK)
 		return false;
 	sort_named(&now);

@@ -399,7 +399,10 @@ static void test_everything_shows_the_same(void **state)
 	assert_true(folds > 30);
 }
 
-/* Mode 0: the power goes at the nth call; 1: that call fails; 2: the same as a full disk. */
+/*
+ * Mode 0: the power goes at the nth call; 1: that call fails; 2: the same as a full disk; 3: the process is killed at that call, others
+ * go on with what it had not synced, and then the power goes.
+ */
 static void interrupt(int mode, uint64_t first_seed, uint64_t seeds, uint64_t step)
 {
 	/* Every call of many stores, for a long run: TARN_FOLD_ROUNDS=20. */
@@ -416,7 +419,7 @@ static void interrupt(int mode, uint64_t first_seed, uint64_t seeds, uint64_t st
 			random_state = seed * 1000 + nth;
 			struct error err;
 			bool is_done = false;
-			if (mode == 0)
+			if (mode == 0 || mode == 3)
 				faulty_disk_cut_power(nth);
 			else
 				faulty_disk_fail(nth, mode == 1 ? EIO : ENOSPC);
@@ -427,7 +430,15 @@ static void interrupt(int mode, uint64_t first_seed, uint64_t seeds, uint64_t st
 			assert_true(has_failed || s == STATUS_OK);
 			failures += s != STATUS_OK;
 			faulty_disk_fail(0, 0);
-			if (mode == 0 || dice(2)) {
+			if (mode == 3) {
+				faulty_disk_kill();
+				reopen_store(&f);
+				for (uint64_t folds = dice(4); folds > 0; folds--)
+					ok(fold_once(&f, &is_done, &err), &err);
+				if (dice(4))
+					ok(store_collect_garbage(f.store, NULL, &err), &err);
+			}
+			if (mode == 0 || mode == 3 || dice(2)) {
 				faulty_disk_crash();
 				reopen_store(&f);
 			}
@@ -452,6 +463,13 @@ static void test_power_goes_at_every_call(void **state)
 {
 	(void)state;
 	interrupt(0, 100, 6, 23);
+}
+
+/* A reference that the killed one had renamed, but not synced, may come back as it was: what it names has to be there. */
+static void test_power_goes_after_a_kill(void **state)
+{
+	(void)state;
+	interrupt(3, 100, 6, 5);
 }
 
 static void test_every_call_fails(void **state)
@@ -684,6 +702,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_everything_shows_the_same),
 		cmocka_unit_test(test_power_goes_at_every_call),
+		cmocka_unit_test(test_power_goes_after_a_kill),
 		cmocka_unit_test(test_every_call_fails),
 		cmocka_unit_test(test_a_new_reference_meanwhile),
 		cmocka_unit_test(test_readers_of_the_old_version),
