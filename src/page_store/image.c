@@ -542,6 +542,7 @@ status image_close(struct image *image, struct error *err)
 		        "could not sync the image of volume \"%s\"", image->volume_id);
 	else
 		image_do_removals(image);
+	journal_give_back(layer_journal(atomic_load(&image->open)->layer));
 	image_abandon(image);
 	return s;
 }

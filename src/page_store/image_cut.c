@@ -11,6 +11,7 @@
  * cut goes on from there.
  */
 #include <assert.h>
+#include <sched.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -187,6 +188,10 @@ static status prepare(struct image *image, struct layer **ret, struct error *err
 		        image->volume_id, stack.count);
 	if (s == STATUS_OK)
 		s = image_make_next_layer(image->store, image->volume_id, &stack, &layer, err);
+	int rc = s == STATUS_OK ? image_reserve_layer(image, layer) : 0;
+	if (rc < 0)
+		s = error_set(err, STATUS_IO, -rc, "could not reserve space for the journal of layer \"%s\"",
+		        layer_name(layer)->id);
 	/* Whatever becomes of it, its number is not used again: the stack on disk may name it. */
 	stack.next_layer++;
 	image->stack.next_layer = stack.next_layer;
@@ -213,6 +218,13 @@ static int64_t swap(struct image *image, struct layer *layer)
 	struct epoch *next = image_epoch_new(old->number + 1, layer, journal_end(layer_journal(layer)));
 	int64_t begin = clock_monotonic_usec();
 	(void)pthread_mutex_lock(&image->epoch_lock);
+	/* Rarely: more came to be owed since it was prepared. It is paid soon, here or by those who are at it. */
+	while (!journal_has_room(layer_journal(layer), atomic_load(&image->owed_bytes))) {
+		(void)pthread_mutex_unlock(&image->epoch_lock);
+		image_flush_times(image);
+		(void)sched_yield();
+		(void)pthread_mutex_lock(&image->epoch_lock);
+	}
 	assert(!image->sealing);
 	image->sealing = old;
 	atomic_store(&image->open, next);

@@ -32,7 +32,8 @@ struct epoch {
 	struct layer *layer;    /* unsealed; owned */
 	uint64_t begin;         /* of its journal, when it held nothing */
 	struct unsealed *first; /* what inodes changed in it; epoch_lock */
-	_Atomic uint64_t page_count, dirty_count;
+	_Atomic uint64_t page_count;
+	_Atomic uint64_t dirty_count; /* with those that are just being written (image_owe_pages) */
 };
 
 /* What one inode changed in one epoch. */
@@ -98,7 +99,8 @@ struct image {
 	uint32_t generation; /* of the indexes: maps of an older one are thrown away */
 
 	_Atomic int64_t logical_bytes;
-	_Atomic int broken_errno; /* I3: nothing will be synced any more */
+	_Atomic uint64_t owed_bytes; /* image_owe() */
+	_Atomic int broken_errno;    /* I3: nothing will be synced any more */
 	_Atomic uint64_t bad_pages;
 
 	pthread_mutex_t fold_lock; /* before cut_lock */
@@ -136,6 +138,33 @@ struct epoch *image_epoch_free(struct epoch *epoch); /* NULL is fine; always ret
 /* The folder and journal of the stack's next layer, durable; the stack is not changed. Under the store's lock. */
 MUST_CHECK status image_make_next_layer(struct store *store, const char *volume_id, const struct stack *stack,
         struct layer **ret, struct error *err);
+
+/*
+ * ---- image_room.c: a full disk refuses a change, and never breaks the image ----
+ *
+ * At any time the journal of an epoch has room (journal_reserve) for all that may still be appended to it:
+ *
+ *   for each dirty page of the epoch, one that is being written included: a record of its own, the dearest way to commit it;
+ *   in the open one, for each change of names or attributes under way: its record, and one for each folder whose times are new.
+ *
+ * Whoever adds to this counts it first, then asks the journal for room for the whole, and takes it back if there is none: of two who do
+ * so at the same time each sees both. What is appended counts twice until it is taken off. A cut takes over owed_bytes: the new journal
+ * has room for them before it becomes the open one.
+ */
+#define IMAGE_RECORD_MAX 2048u /* of any change of names or attributes but the target of a symbolic link */
+#define IMAGE_TIMES_MAX  128u  /* of image_flush_times(), for one folder */
+/* 0 or a negative errno, then nothing is owed. Blocks on the disk: without tree_lock and inode.lock. */
+MUST_CHECK int image_owe(struct image *image, uint64_t bytes);
+void image_pay(struct image *image, uint64_t bytes);
+/*
+ * Pages of the epoch are about to become dirty: dirty_count has them now. A truncation is one, until its record is appended; as it gives room, and
+ * not much is needed, it may take what is kept back for changes of names.
+ */
+MUST_CHECK int image_owe_pages(struct image *image, struct epoch *epoch, uint64_t count);
+MUST_CHECK int image_owe_truncation(struct image *image, struct epoch *epoch);
+void image_pay_pages(struct epoch *epoch, uint64_t count);
+/* A new layer may become the open one. */
+MUST_CHECK int image_reserve_layer(struct image *image, struct layer *layer);
 
 /* ---- image_sync.c ---- */
 /* Appends a record to the open layer's journal, which concerns these inodes (the second may be NULL); the caller has no epoch_lock. */

@@ -233,6 +233,7 @@ static void touch_folder(struct image *image, struct inode *folder, int64_t now)
 	inode->are_times_new = true;
 	image->new_times = xrealloc(image->new_times, (image->new_time_count + 1) * sizeof *image->new_times);
 	image->new_times[image->new_time_count++] = folder->number;
+	(void)atomic_fetch_add(&image->owed_bytes, IMAGE_TIMES_MAX); /* in what the change has asked for */
 }
 
 /* A file's names changed; that time is kept in memory, and comes into the journal with the file's next record. */
@@ -281,8 +282,12 @@ static int make(struct image *image, uint64_t parent, const char *name,
         const struct inode_attributes *attributes, const char *target, struct stat *ret)
 {
 	struct inode *folder = NULL;
+	uint64_t owed = IMAGE_RECORD_MAX + (target ? strlen(target) : 0);
+	int rc = image_owe(image, owed);
+	if (rc < 0)
+		return rc;
 	(void)pthread_rwlock_wrlock(&image->tree_lock);
-	int rc = find_place(image, parent, name, &folder);
+	rc = find_place(image, parent, name, &folder);
 	if (rc == 0) {
 		struct inode_attributes inherited = *attributes;
 		if (folder->attributes.mode & S_ISGID) {
@@ -302,6 +307,7 @@ static int make(struct image *image, uint64_t parent, const char *name,
 		stat_inode(inode, ret);
 	}
 	(void)pthread_rwlock_unlock(&image->tree_lock);
+	image_pay(image, owed);
 	return rc;
 }
 
@@ -349,9 +355,12 @@ int image_make_link(struct image *image, uint64_t parent, const char *name, cons
 int image_link(struct image *image, uint64_t number, uint64_t parent, const char *name, struct stat *ret)
 {
 	struct inode *folder = NULL;
+	int rc = image_owe(image, IMAGE_RECORD_MAX);
+	if (rc < 0)
+		return rc;
 	(void)pthread_rwlock_wrlock(&image->tree_lock);
 	struct inode *inode = file_tree_find(image->tree, number);
-	int rc = !inode ? -ESTALE : inode->folder ? -EPERM : find_place(image, parent, name, &folder);
+	rc = !inode ? -ESTALE : inode->folder ? -EPERM : find_place(image, parent, name, &folder);
 	if (rc == 0 && inode->name_count == 0)
 		rc = -ENOENT; /* its pages may be on their way out */
 	if (rc == 0 && inode->name_count >= LINKS_MAX)
@@ -367,6 +376,7 @@ int image_link(struct image *image, uint64_t number, uint64_t parent, const char
 		stat_inode(inode, ret);
 	}
 	(void)pthread_rwlock_unlock(&image->tree_lock);
+	image_pay(image, IMAGE_RECORD_MAX);
 	return rc;
 }
 
@@ -390,6 +400,8 @@ static int remove_entry(struct image *image, uint64_t parent, const char *name, 
 	int rc = check_name(name);
 	if (rc == 0 && is_dots(name))
 		rc = strcmp(name, ".") == 0 ? -EINVAL : is_folder ? -ENOTEMPTY : -EISDIR;
+	if (rc == 0)
+		rc = image_owe(image, IMAGE_RECORD_MAX);
 	if (rc < 0)
 		return rc;
 	(void)pthread_rwlock_wrlock(&image->tree_lock);
@@ -411,6 +423,7 @@ static int remove_entry(struct image *image, uint64_t parent, const char *name, 
 		lose_name(image, inode, now);
 	}
 	(void)pthread_rwlock_unlock(&image->tree_lock);
+	image_pay(image, IMAGE_RECORD_MAX);
 	return rc;
 }
 
@@ -533,6 +546,8 @@ int image_rename(struct image *image, uint64_t parent, const char *name, uint64_
 		rc = check_name(new_name);
 	if (rc == 0 && (is_dots(name) || is_dots(new_name)))
 		rc = -EBUSY;
+	if (rc == 0)
+		rc = image_owe(image, IMAGE_RECORD_MAX);
 	if (rc < 0)
 		return rc;
 	struct rename rename = { .name = name, .new_name = new_name };
@@ -551,6 +566,7 @@ int image_rename(struct image *image, uint64_t parent, const char *name, uint64_
 		note_folders(image, &rename);
 	}
 	(void)pthread_rwlock_unlock(&image->tree_lock);
+	image_pay(image, IMAGE_RECORD_MAX);
 	return rc;
 }
 
@@ -576,9 +592,13 @@ int image_set(
 	struct image_inode *inode = image_take(image, number);
 	if (!inode)
 		return -ESTALE;
-	int rc = 0;
+	uint64_t owed = 0;
 	(void)pthread_mutex_lock(&inode->io);
-	if (set & IMAGE_SET_SIZE) {
+	/* A target is in the record, too. */
+	int rc = image_owe(image, IMAGE_RECORD_MAX + CHANGE_TARGET_MAX);
+	if (rc == 0)
+		owed = IMAGE_RECORD_MAX + CHANGE_TARGET_MAX;
+	if (rc == 0 && set & IMAGE_SET_SIZE) {
 		if (!S_ISREG(inode->base.attributes.mode))
 			rc = inode->base.folder ? -EISDIR : -EINVAL;
 		else if (attributes->st_size < 0)
@@ -596,6 +616,7 @@ int image_set(
 		(void)pthread_mutex_unlock(&inode->lock);
 	}
 	(void)pthread_mutex_unlock(&inode->io);
+	image_pay(image, owed);
 	if (rc == 0) {
 		/* The count of links is the tree's. */
 		(void)pthread_rwlock_rdlock(&image->tree_lock);

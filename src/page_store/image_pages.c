@@ -60,8 +60,27 @@ static int find_slot(struct image *image, struct image_inode *inode, const struc
 }
 
 /*
+ * A write of several pages failed: how many, from the first on, were written nevertheless. Some may be in place: their content was replaced by
+ * what is new, which counts then.
+ */
+static uint32_t count_written(struct layer *layer, const struct image_inode *inode, uint32_t block,
+        uint32_t count, uint32_t slot, const uint32_t *checksums)
+{
+	uint8_t page[PAGE_BYTES];
+	uint32_t written = 0;
+	while (written < count) {
+		struct image_location location = { .layer = layer, .slot = slot, .crc = checksums[written] };
+		if (layer_read_page(layer, inode->base.number, block + written, slot, page) < 0 ||
+		        !image_page_fits(inode, &location, block + written, page))
+			break;
+		written++;
+	}
+	return written;
+}
+
+/*
  * With io: some of at most WRITE_PAGES_MAX whole pages, from the first on, in one call to the disk; how many. After a failure none of them
- * is written.
+ * is written. On a disk that gets full it may be the first ones.
  */
 static int write_pages(struct image *image, struct image_inode *inode, struct unsealed *open, uint32_t block,
         uint32_t max, const uint8_t *pages)
@@ -71,14 +90,21 @@ static int write_pages(struct image *image, struct image_inode *inode, struct un
 	int slot = find_slot(image, inode, open, block, max, &count);
 	if (slot < 0)
 		return -EIO;
+	int rc = image_owe_pages(image, open->epoch, count);
+	if (rc < 0)
+		return rc;
 	for (uint32_t i = 0; i < count; i++)
 		checksums[i] = page_checksum(
 		        layer_tag(layer), inode->base.number, block + i, pages + (size_t)i * PAGE_BYTES);
-	int rc = layer_write_pages(layer, inode->base.number, block, count, (uint32_t)slot, pages);
+	rc = layer_write_pages(layer, inode->base.number, block, count, (uint32_t)slot, pages);
 	if (rc < 0) {
-		for (uint32_t i = 0; i < count; i++)
+		uint32_t written = count_written(layer, inode, block, count, (uint32_t)slot, checksums);
+		for (uint32_t i = written; i < count; i++)
 			check_failed_write(image, inode, open, block + i);
-		return rc;
+		image_pay_pages(open->epoch, count - written);
+		if (written == 0)
+			return rc;
+		count = written;
 	}
 	(void)pthread_mutex_lock(&inode->lock);
 	uint64_t had = open->map.page_count, dirty = open->map.dirty_count;
@@ -87,7 +113,8 @@ static int write_pages(struct image *image, struct image_inode *inode, struct un
 		open_map_set_written(&open->map, &entry);
 	}
 	(void)atomic_fetch_add(&open->epoch->page_count, open->map.page_count - had);
-	(void)atomic_fetch_add(&open->epoch->dirty_count, open->map.dirty_count - dirty);
+	image_pay_pages(
+	        open->epoch, count - (open->map.dirty_count - dirty)); /* those that were dirty already */
 	(void)pthread_mutex_unlock(&inode->lock);
 	return (int)count;
 }
@@ -232,11 +259,15 @@ int image_truncate(struct image *image, struct image_inode *inode, uint64_t size
 
 	/* Either end may be in mid-page: what is behind it then must be zeros when it shows. */
 	int rc = size == old ? 0 : clear_tail(image, inode, open, size < old ? size : old);
+	if (rc == 0)
+		rc = size < old ? image_owe_truncation(image, open->epoch)
+		                : image_owe(image, IMAGE_RECORD_MAX);
 	if (rc < 0)
 		return rc;
 	(void)pthread_mutex_lock(&inode->lock);
 	if (size < old && !wait_for_sync(image, inode)) {
 		(void)pthread_mutex_unlock(&inode->lock);
+		image_pay_pages(open->epoch, 1);
 		return -EIO;
 	}
 	image_set_size(image, inode, size);
@@ -246,6 +277,10 @@ int image_truncate(struct image *image, struct image_inode *inode, uint64_t size
 	else
 		image_append_attributes(image, inode);
 	(void)pthread_mutex_unlock(&inode->lock);
+	if (size < old)
+		image_pay_pages(open->epoch, 1);
+	else
+		image_pay(image, IMAGE_RECORD_MAX);
 	return 0;
 }
 

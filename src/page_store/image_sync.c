@@ -435,6 +435,7 @@ void image_flush_times(struct image *image)
 		}
 		(void)pthread_mutex_unlock(&inode->lock);
 	}
+	image_pay(image, image->new_time_count * IMAGE_TIMES_MAX);
 	image->new_time_count = 0;
 	(void)pthread_rwlock_unlock(&image->tree_lock);
 }

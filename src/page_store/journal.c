@@ -27,7 +27,9 @@
 #define RECORD_HEADER  32u
 #define FORMAT_VERSION 1
 /* More than this waiting for a sync is written at once, so that it does not stay in memory. */
-#define PENDING_MAX (4u << 20)
+#define PENDING_MAX  (4u << 20)
+#define RESERVE_STEP (UINT64_C(256) << 10)
+#define RESERVE_UNIT UINT64_C(4096) /* a block of the disk, mostly */
 
 static const char magic[8] = "TARNJRNL";
 
@@ -43,6 +45,8 @@ struct journal {
 	struct buffer pending;  /* appended, not yet written: [end - pending.len, end) */
 	struct buffer writing;  /* the leader's: what it took from pending */
 	uint64_t end, written, synced;
+	uint64_t reserved; /* J4: up to here; UINT64_MAX: nothing can be reserved here */
+	bool is_reserving; /* somebody is at it, with the lock released; is_free tells, too */
 };
 
 static void journal_check(const struct journal *journal)
@@ -251,7 +255,13 @@ static struct journal *journal_new(int fd, const char *layer_id, uint64_t tag, u
 {
 	struct journal *journal = xcalloc(1, sizeof *journal);
 	*journal = (struct journal){
-		.fd = fd, .tag = tag, .layer_id = xstrdup(layer_id), .end = end, .written = end, .synced = end
+		.fd = fd,
+		.tag = tag,
+		.layer_id = xstrdup(layer_id),
+		.end = end,
+		.written = end,
+		.synced = end,
+		.reserved = end /* what a process before reserved costs nothing to reserve again */
 	};
 	(void)pthread_mutex_init(&journal->lock, NULL);
 	(void)pthread_cond_init(&journal->is_free, NULL);
@@ -360,6 +370,72 @@ static void go_to_disk(struct journal *journal, bool with_sync)
 			journal->synced = to;
 	}
 	(void)pthread_cond_broadcast(&journal->is_free);
+}
+
+/* ---- room ---- */
+
+static int allocate(const struct journal *journal, uint64_t from, uint64_t to)
+{
+	return disk_allocate(journal->fd, from, to - from) < 0 ? (errno ? errno : EIO) : 0;
+}
+
+/* With the lock, nobody else being at it: up to `needed` at least. 0 or an errno. */
+static int reserve(struct journal *journal, uint64_t needed)
+{
+	uint64_t from = journal->reserved;
+	uint64_t to = (needed + RESERVE_STEP - 1) / RESERVE_STEP * RESERVE_STEP;
+	journal->is_reserving = true;
+	(void)pthread_mutex_unlock(&journal->lock);
+	int failure = allocate(journal, from, to);
+	if (failure == ENOSPC) {
+		to = (needed + RESERVE_UNIT - 1) / RESERVE_UNIT * RESERVE_UNIT;
+		failure = allocate(journal, from, to);
+	}
+	if (failure == EOPNOTSUPP || failure == ENOSYS) {
+		to = UINT64_MAX;
+		failure = 0;
+	}
+	(void)pthread_mutex_lock(&journal->lock);
+	journal->is_reserving = false;
+	if (!failure)
+		journal->reserved = to;
+	(void)pthread_cond_broadcast(&journal->is_free);
+	return failure;
+}
+
+int journal_reserve(struct journal *journal, uint64_t bytes)
+{
+	int failure = 0;
+	(void)pthread_mutex_lock(&journal->lock);
+	while (!failure && journal->end + bytes > journal->reserved) {
+		if (journal->is_reserving)
+			(void)pthread_cond_wait(&journal->is_free, &journal->lock);
+		else
+			failure = reserve(journal, journal->end + bytes);
+	}
+	(void)pthread_mutex_unlock(&journal->lock);
+	return -failure;
+}
+
+bool journal_has_room(const struct journal *journal, uint64_t bytes)
+{
+	struct journal *mutable = (struct journal *)journal;
+	(void)pthread_mutex_lock(&mutable->lock);
+	bool has = journal->end + bytes <= journal->reserved;
+	(void)pthread_mutex_unlock(&mutable->lock);
+	return has;
+}
+
+void journal_give_back(struct journal *journal)
+{
+	(void)pthread_mutex_lock(&journal->lock);
+	uint64_t from = (journal->end + RESERVE_UNIT - 1) / RESERVE_UNIT * RESERVE_UNIT;
+	if (journal->reserved != UINT64_MAX && journal->reserved > from && !journal->is_reserving) {
+		/* If it fails, the file keeps some blocks that nobody needs. */
+		(void)!disk_punch(journal->fd, from, journal->reserved - from);
+		journal->reserved = journal->end;
+	}
+	(void)pthread_mutex_unlock(&journal->lock);
 }
 
 uint64_t journal_append(struct journal *journal, struct slice changes)

@@ -7,8 +7,10 @@
  *       STATUS_CORRUPT instead, and nothing is cut.
  *   J2  records are on disk in the order they were appended: syncing one syncs all before it.
  *   J3  after a failed write or sync nothing is ever acknowledged again: the journal is broken (fsync may not be retried, T11).
+ *   J4  what journal_reserve() has said yes to can be appended and written on a full disk: its blocks are the file's already, behind its end
+ *       (the length is still that of what was written). A disk that knows no such thing has none (EOPNOTSUPP): there a full disk breaks.
  *
- * Threads: append, sync and end may be called from any; syncs that wait together are one.
+ * Threads: append, reserve, sync and end may be called from any; syncs that wait together are one.
  */
 #pragma once
 
@@ -37,6 +39,14 @@ struct journal *journal_close(struct journal *journal); /* NULL is fine; always 
  * Returns its end, to give to journal_sync(). After a failure (J3) it goes nowhere, and the sync will tell.
  */
 uint64_t journal_append(struct journal *journal, struct slice changes);
+/*
+ * Makes sure that `bytes` can be appended behind what is appended now (J4); 0, or a negative errno: there is no room. It keeps no account of who asked
+ * for what: the caller asks for all that it may still append, and appends no more. Mostly only a comparison.
+ */
+MUST_CHECK int journal_reserve(struct journal *journal, uint64_t bytes);
+bool journal_has_room(
+        const struct journal *journal, uint64_t bytes); /* as journal_reserve(), without the disk */
+void journal_give_back(struct journal *journal);        /* what is reserved and not written */
 /* Blocks until everything up to `position` is durable. */
 MUST_CHECK status journal_sync(struct journal *journal, uint64_t position, struct error *err);
 uint64_t journal_end(const struct journal *journal);    /* position behind the last appended record */

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "faulty_disk.h"
 #include "page_store/image.h"
 
 struct fixture {
@@ -693,6 +694,73 @@ static void test_usage(void **state)
 	assert_int_equal(image_statfs(f->image, &st), 0);
 }
 
+/*
+ * On a full disk a change is refused, and everything that was not refused can be synced, whatever runs out first: the pages' space or
+ * the journal's, which pages that have their space use up here. What the last of it is kept for still goes.
+ */
+static void test_full_disk(void **state)
+{
+	struct fixture *f = *state;
+	struct image_usage usage;
+	uint64_t file = make_file(f, "file");
+	for (unsigned round = 0; round < 3; round++) { /* both slots of the pages */
+		for (uint32_t block = 0; block < 8; block++)
+			write_page(f, file, block, round);
+		assert_int_equal(image_sync(f->image, file), 0);
+	}
+	for (unsigned i = 0; i < 20; i++) {
+		char name[8];
+		(void)snprintf(name, sizeof name, "f%u", i);
+		(void)make_file(f, name);
+	}
+	faulty_disk_set_room(0);
+	unsigned seed[8] = { 2, 2, 2, 2, 2, 2, 2, 2 }, syncs = 0;
+	ssize_t n = PAGE_BYTES;
+	for (unsigned i = 0; n == PAGE_BYTES && i < 100000; i++) {
+		uint8_t page[PAGE_BYTES];
+		fill(page, i);
+		n = image_write(f->image, file, page, sizeof page, (uint64_t)(i % 8) * PAGE_BYTES);
+		if (n == PAGE_BYTES)
+			seed[i % 8] = i;
+		if (i % 3 == 0) {
+			assert_int_equal(image_sync(f->image, file), 0);
+			syncs++;
+		}
+	}
+	assert_int_equal(n, -ENOSPC);
+	assert_true(syncs > 100);
+	assert_int_equal(image_sync_all(f->image), 0);
+	image_look(f->image, &usage);
+	assert_int_equal(usage.broken_errno, 0);
+	/* Pages that do not have their space, and many names. */
+	uint8_t pages[4 * PAGE_BYTES] = { 0 };
+	assert_int_equal(image_write(f->image, file, pages, sizeof pages, 100 * PAGE_BYTES), -ENOSPC);
+	for (unsigned i = 0; i < 20; i++) {
+		char name[8];
+		(void)snprintf(name, sizeof name, "f%u", i);
+		assert_int_equal(image_unlink(f->image, IMAGE_ROOT, name), 0);
+	}
+	int rc = 0;
+	for (unsigned i = 0; rc == 0 && i < 100000; i++) {
+		rc = image_rename(f->image, IMAGE_ROOT, i % 2 ? "file2" : "file", IMAGE_ROOT,
+		        i % 2 ? "file" : "file2", 0);
+		assert_int_equal(image_sync(f->image, IMAGE_ROOT), 0);
+	}
+	assert_int_equal(rc, -ENOSPC);
+	struct image_cut cut;
+	assert_int_equal(image_cut(f->image, &cut, &f->err), STATUS_NO_SPACE);
+	assert_int_equal(image_sync_all(f->image), 0);
+	faulty_disk_set_room(UINT64_MAX);
+	for (uint32_t block = 0; block < 8; block++)
+		check_page(f, file, block, seed[block]);
+	write_page(f, file, 100, 7);
+	just_cut(f);
+	crash(f);
+	check_page(f, file, 100, 7);
+	for (uint32_t block = 0; block < 8; block++)
+		check_page(f, file, block, seed[block]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -712,6 +780,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_synced_survives, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_usage, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -294,6 +294,55 @@ static void test_full_disk_is_told(void **state)
 	(void)journal_close(journal);
 }
 
+/* What was reserved can be written on a full disk; more cannot be reserved, and that breaks nothing. */
+static void test_reserved_room(void **state)
+{
+	(void)state;
+	faulty_disk_reset(2);
+	struct journal *journal = create();
+	struct error err;
+	uint64_t number = 0, found = 0;
+	assert_int_equal(journal_reserve(journal, 100000), 0);
+	uint64_t limit = journal_end(journal) + 100000;
+	faulty_disk_set_room(0);
+	while (journal_end(journal) + 1000 < limit) {
+		(void)append(journal, number++);
+		if (number % 7 == 0)
+			assert_int_equal(journal_sync(journal, journal_end(journal), &err), STATUS_OK);
+	}
+	assert_true(number > 100);
+	assert_int_equal(journal_sync(journal, journal_end(journal), &err), STATUS_OK);
+	assert_int_equal(journal_reserve(journal, 1 << 20), -ENOSPC);
+	assert_false(journal_has_room(journal, 1 << 20));
+	assert_true(journal_has_room(journal, 100));
+	(void)append(journal, number++);
+	assert_int_equal(journal_sync(journal, journal_end(journal), &err), STATUS_OK);
+	(void)journal_close(journal);
+	faulty_disk_crash();
+	faulty_disk_set_room(UINT64_MAX);
+	assert_int_equal(reopen(&journal, &found, &err), STATUS_OK);
+	assert_int_equal(found, number);
+	/* Nothing can be reserved here: not known to be full. */
+	faulty_disk_fail(1, EOPNOTSUPP);
+	assert_int_equal(journal_reserve(journal, 1 << 20), 0);
+	assert_true(journal_has_room(journal, UINT64_C(1) << 40));
+	journal_give_back(journal);
+	(void)journal_close(journal);
+	/* Another failure is told, and is of this call only. */
+	assert_int_equal(reopen(&journal, &found, &err), STATUS_OK);
+	faulty_disk_fail(1, EIO);
+	assert_int_equal(journal_reserve(journal, 1 << 20), -EIO);
+	assert_int_equal(journal_reserve(journal, 1 << 20), 0);
+	journal_give_back(journal);
+	assert_false(journal_has_room(journal, 8192));
+	(void)append(journal, number++);
+	assert_int_equal(journal_sync(journal, journal_end(journal), &err), STATUS_OK);
+	(void)journal_close(journal);
+	assert_int_equal(reopen(&journal, &found, &err), STATUS_OK);
+	assert_int_equal(found, number);
+	(void)journal_close(journal);
+}
+
 /* Every call of creating and opening fails once: an error, and nothing leaks; the next attempt finds everything. */
 static void test_failures_of_opening(void **state)
 {
@@ -431,6 +480,7 @@ int main(void)
 		cmocka_unit_test(test_another_layers_journal_is_refused),
 		cmocka_unit_test(test_failed_sync_breaks_for_ever),
 		cmocka_unit_test(test_full_disk_is_told),
+		cmocka_unit_test(test_reserved_room),
 		cmocka_unit_test(test_failures_of_opening),
 		cmocka_unit_test(test_big_records_and_long_waits),
 		cmocka_unit_test(test_threads),

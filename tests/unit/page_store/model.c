@@ -82,6 +82,7 @@ static struct {
 	size_t history_count;
 	struct saved_cut cuts[CUTS];
 	bool is_faulty; /* calls may fail */
+	bool is_full;   /* the disk: nothing that was acknowledged fails for that */
 	bool is_broken; /* a sync has failed */
 	bool must_crash;
 	uint64_t crashes, syncs, cut_count, fold_count, failures;
@@ -515,11 +516,21 @@ static void crash(bool is_power)
 	resolve_names();
 	for (struct file *file = model.files; file; file = file->next)
 		resolve_file(file);
-	model.is_faulty = model.is_broken = model.must_crash = false;
+	model.is_faulty = model.is_full = model.is_broken = model.must_crash = false;
 	model.crashes++;
 }
 
 /* ---- operations ---- */
+
+/* A change of names fails only for want of room in the journal, and then nothing has changed. */
+static bool is_refused(int rc, const char *what)
+{
+	if (rc < 0 && !model.is_faulty && !model.is_broken)
+		wrong("%s: %d", what, rc);
+	if (rc < 0)
+		note("%s gives %d", what, rc);
+	return rc < 0;
+}
 
 static void make_file(void)
 {
@@ -529,8 +540,8 @@ static void make_file(void)
 	struct stat st;
 	int rc = image_make(model.image, parent_of((unsigned)name), text_of((unsigned)name), S_IFREG | 0600,
 	        0, 1, 1, &st);
-	if (rc < 0)
-		wrong("could not make a file: %d", rc);
+	if (is_refused(rc, "make"))
+		return;
 	struct file *file = file_new(st.st_ino);
 	change_names(file, NULL)->of[name] = file;
 	note("make %d: inode %llu", name, (unsigned long long)file->inode);
@@ -556,8 +567,12 @@ static void unlink_file(void)
 	if (is_held)
 		image_hold(model.image, file->inode);
 	note("unlink %d: inode %llu%s", name, (unsigned long long)file->inode, is_held ? ", held" : "");
-	if (image_unlink(model.image, parent_of((unsigned)name), text_of((unsigned)name)) < 0)
-		wrong("could not unlink");
+	if (is_refused(image_unlink(model.image, parent_of((unsigned)name), text_of((unsigned)name)),
+	            "unlink")) {
+		if (is_held)
+			image_let_go(model.image, file->inode, 1);
+		return;
+	}
 	change_names(file, NULL)->of[name] = NULL;
 	lose_name(file, is_held);
 	if (is_held && !file->is_held) /* it has another name */
@@ -583,8 +598,10 @@ static void link_file(void)
 		return;
 	struct file *file = names_now()->of[from];
 	note("link %d: inode %llu", to, (unsigned long long)file->inode);
-	if (image_link(model.image, file->inode, parent_of((unsigned)to), text_of((unsigned)to), &st) < 0)
-		wrong("could not link");
+	if (is_refused(
+	            image_link(model.image, file->inode, parent_of((unsigned)to), text_of((unsigned)to), &st),
+	            "link"))
+		return;
 	change_names(file, NULL)->of[to] = file;
 }
 
@@ -597,9 +614,10 @@ static void rename_file(void)
 	unsigned flags = target && dice(3) == 0 ? RENAME_EXCHANGE : 0;
 	note("rename %d to %d: inode %llu%s", from, to, (unsigned long long)file->inode,
 	        flags ? ", exchange" : "");
-	if (image_rename(model.image, parent_of((unsigned)from), text_of((unsigned)from),
-	            parent_of((unsigned)to), text_of((unsigned)to), flags) < 0)
-		wrong("could not rename");
+	if (is_refused(image_rename(model.image, parent_of((unsigned)from), text_of((unsigned)from),
+	                       parent_of((unsigned)to), text_of((unsigned)to), flags),
+	            "rename"))
+		return;
 	if (target == file)
 		return;
 	struct names *names = change_names(file, target);
@@ -752,6 +770,8 @@ static bool sync_result(int rc)
 		return true;
 	}
 	note("the sync gives %d", rc);
+	if (model.is_full)
+		wrong("a sync returns %d on a full disk", rc);
 	if (!model.is_faulty && !model.is_broken)
 		wrong("a sync returns %d", rc);
 	model.is_broken = true;
@@ -964,7 +984,7 @@ static void remount(void)
 	note("remount");
 	status s = image_close(model.image, &err);
 	model.image = NULL;
-	if (s != STATUS_OK && !model.is_faulty && !model.is_broken)
+	if (s != STATUS_OK && ((!model.is_faulty && !model.is_broken) || model.is_full))
 		wrong("%s", err.message);
 	if (s == STATUS_OK && model.is_broken)
 		wrong("an image closes well after a failed sync");
@@ -980,7 +1000,7 @@ static void remount(void)
 		resolve_names();
 		for (struct file *file = model.files; file; file = file->next)
 			resolve_file(file);
-		model.is_faulty = model.is_broken = false;
+		model.is_faulty = model.is_full = model.is_broken = false;
 		return;
 	}
 	all_synced();
@@ -992,7 +1012,7 @@ static void remount(void)
 		faulty_disk_crash();
 		faulty_disk_set_room(UINT64_MAX);
 		open_store();
-		model.is_faulty = false;
+		model.is_faulty = model.is_full = false;
 	}
 	open_image();
 	check_all();
@@ -1009,6 +1029,7 @@ static void plan_fault(void)
 		break;
 	case 1:
 		note("the disk gets full");
+		model.is_full = true;
 		faulty_disk_set_room(dice(200000));
 		break;
 	default:
@@ -1082,7 +1103,7 @@ static void step(void)
 		return;
 	}
 	if (model.is_faulty || model.is_broken) {
-		if (dice(20) == 0 || (model.is_broken && dice(3) == 0))
+		if (dice(model.is_full ? 80 : 20) == 0 || (model.is_broken && dice(3) == 0))
 			crash(dice(3) > 0);
 		else if (dice(60) == 0)
 			remount();
