@@ -169,7 +169,7 @@ static void channel_closed(void *owner, struct line_channel *channel, const char
 	if (process->watch && process->has_error && !process->is_mounted) {
 		process->silent_since = clock_monotonic_usec(); /* it tidies up; not for ever */
 	} else if (process->watch && !process->is_unmounting) {
-		if (process->is_mounted)
+		if (process->is_mounted && !process->is_lost)
 			log_error("the page file system has closed its channel: %s", reason);
 		lose(process);
 		page_process_kill(process);
@@ -319,9 +319,14 @@ static bool take_answer(struct page_process *process, struct request *request, y
 
 static bool take_state(struct page_process *process, const char *state, yyjson_val *root)
 {
-	if (strcmp(state, "failed") == 0 && !process->is_mounted) {
+	if (strcmp(state, "failed") == 0 && !process->has_error) {
 		process->has_error = true;
 		read_error(yyjson_obj_get(root, "error"), &process->error);
+		/* Long after the mount: nothing becomes durable any more. What it still does by itself is not waited for. */
+		if (process->is_mounted && !process->is_unmounting) {
+			lose(process);
+			page_process_kill(process);
+		}
 		return true;
 	}
 	if (strcmp(state, "mounted") != 0 || process->is_mounted || process->has_error)

@@ -35,6 +35,8 @@ void process_setup(bool dies_with_parent)
 	if (dies_with_parent)
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(
+	        SIGXFSZ, SIG_IGN); /* a limit of file sizes is an error of the write, as a full disk is */
 	/* The working folder could be below the mount point. */
 	(void)!chdir("/");
 	raise_descriptors();

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import threading
 import time
@@ -16,6 +17,13 @@ from harness.store import disk_usage
 from harness.waiting import wait_until
 
 # ---- pagefs killed ------------------------------------------------------------------------------------------------------------
+
+
+def count_rows(platform, endpoint):
+    try:
+        return platform.sql(endpoint, "select count(*) from t")[0]
+    except psycopg.Error:
+        return None
 
 
 class Session(threading.Thread):
@@ -120,6 +128,31 @@ def test_killed_while_it_starts_and_while_it_stops(platform, project, primary):
         assert platform.sql(primary, "select count(*) from t") == [(1000,)]
     platform.sleep(project)
     wait_until(lambda: not mounts.below(platform.volume(primary)), "nothing is mounted while it sleeps")
+
+
+def test_a_volume_that_cannot_be_written_any_more_is_mounted_anew(platform, project, primary):
+    """Long after the mount a write of the journal fails: nothing becomes durable any more, and pagefs says so with its reason."""
+    platform.sql(primary, "create table t (i int primary key)")
+    for round_ in range(2):
+        pagefs, postgres = platform.pagefs_pid(primary), platform.postmaster_pid(platform.branch_uid(project))
+        platform.sql(primary, "insert into t select generate_series(%s::int, %s::int)", (round_ * 1000, round_ * 1000 + 499))
+        with platform.direct(primary) as connection:
+            connection.execute("checkpoint")
+        platform.sql(primary, "insert into t select generate_series(%s::int, %s::int)", (round_ * 1000 + 500, round_ * 1000 + 999))
+        # No file of it can grow, or be written behind its first byte.
+        resource.prlimit(pagefs, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        with pytest.raises(psycopg.Error):
+            with platform.connect(primary) as connection:
+                for i in range(10000):
+                    connection.execute(f"create table lost_{round_}_{i} (i int)")
+        wait_until(lambda: not processes.is_alive(postgres), "its Postgres is dead")  # noqa: B023
+        wait_until(lambda: platform.pagefs_pid(primary) not in (None, pagefs), "another pagefs")  # noqa: B023
+        (count,) = wait_until(lambda: count_rows(platform, primary), "it answers again", 60)
+        assert count == (round_ + 1) * 1000
+    log = platform.directory / "computes" / primary["uid"] / "supervisor.log"
+    assert log.read_text().count("could not write volume") >= 2, "the reason is told"
+    assert "makes no sense" not in log.read_text()
+    platform.sql(primary, "insert into t values (-1)")
 
 
 def test_temporary_files_are_outside_the_volume(platform, project, primary):

@@ -218,6 +218,17 @@ static void a_dead_one_is_lost_at_once(void **state)
 	assert_non_null(strstr(heard.error.message, "signal 9"));
 }
 
+/* It is lost when it says so, not when it has ended; and why is known. */
+static void one_that_breaks_is_lost_and_says_why(void **state)
+{
+	(void)state;
+	struct heard heard = { .when_mounted = ask_for_cut };
+	hear(&heard, "breaks");
+	assert_string_equal(heard.order, "mounted, lost, refused, refused, no cut, failed");
+	assert_int_equal(heard.error.code, STATUS_IO);
+	assert_string_equal(heard.error.message, "no disk");
+}
+
 static void kill_it(struct heard *heard)
 {
 	page_process_kill(heard->process);
@@ -289,6 +300,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cuts_and_unmounts), cmocka_unit_test(looks),
 		cmocka_unit_test(a_failed_mount_says_why), cmocka_unit_test(a_dead_one_is_lost_at_once),
+		cmocka_unit_test(one_that_breaks_is_lost_and_says_why),
 		cmocka_unit_test(one_that_is_killed_is_lost),
 		cmocka_unit_test(a_silent_one_is_told_of_and_killed), cmocka_unit_test(nonsense_ends_it),
 		cmocka_unit_test(refusals_are_handed_on),

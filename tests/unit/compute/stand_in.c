@@ -21,6 +21,10 @@ static void answer(const char *mode, long id, const char *action)
 	bool is_cut = strcmp(action, "cut") == 0, is_look = strcmp(action, "look") == 0;
 	if (strcmp(mode, "silent") == 0)
 		return;
+	if (strcmp(mode, "breaks") == 0) {
+		say("{\"state\":\"failed\",\"error\":{\"code\":\"IO\",\"message\":\"no disk\"}}");
+		(void)pause(); /* whatever it does then */
+	}
 	if (strcmp(mode, "dies") == 0)
 		(void)raise(SIGKILL);
 	if (strcmp(mode, "nonsense") == 0)
