@@ -94,6 +94,45 @@ def test_reset_of_a_sleeping_branch_of_a_sleeping_parent(platform, project, prim
     assert values(platform, child) == ["newer", "parent"]
 
 
+def test_a_branch_of_a_branch_that_was_reset_and_never_woke(platform, project, primary, child):
+    """Its content has never been run: the branch begins where the reset did."""
+    platform.sql(primary, "insert into t values ('newer')")
+    platform.sleep(project, "dev")
+    platform.rest.reset_branch(project, "dev")
+    assert platform.is_asleep(child)
+    platform.sql(primary, "insert into t values ('too late')")
+    platform.rest.create_branch(project, "leaf", source_branch=f"projects/{project}/branches/dev")
+    leaf = platform.rest.endpoint(project, "leaf")
+    assert values(platform, leaf) == ["newer", "parent"]
+    platform.sql(leaf, "insert into t values ('leaf')")
+    assert values(platform, child) == ["newer", "parent"]
+    platform.sql(child, "insert into t values ('again')")
+    assert values(platform, leaf) == ["leaf", "newer", "parent"]
+    assert values(platform, primary) == ["newer", "parent", "too late"]
+
+
+@pytest.mark.parametrize("has_run", [False, True])
+def test_a_branch_of_a_branch_whose_endpoint_is_disabled(platform, project, primary, has_run):
+    """Nobody may connect to it; branching from it needs nobody to."""
+    platform.sql(primary, "create table t (v text)")
+    platform.sql(primary, "insert into t values ('parent')")
+    platform.rest.create_branch(project, "dev")
+    child = platform.rest.endpoint(project, "dev")
+    if has_run:
+        platform.sql(child, "insert into t values ('child')")
+    platform.rest.update_endpoint(project, "dev", "spec.disabled", {"disabled": True})
+    platform.wait_asleep(child)
+    platform.rest.create_branch(project, "leaf", source_branch=f"projects/{project}/branches/dev")
+    leaf = platform.rest.endpoint(project, "leaf")
+    expected = ["child", "parent"] if has_run else ["parent"]
+    assert values(platform, leaf) == expected
+    with pytest.raises(psycopg.OperationalError, match="disabled"):
+        platform.connect(child)
+    platform.sql(leaf, "insert into t values ('leaf')")
+    platform.rest.update_endpoint(project, "dev", "spec.disabled", {"disabled": False})
+    assert values(platform, child) == expected
+
+
 def test_what_cannot_be_reset(platform, project, child):
     rest = platform.rest
     for branch in ("production",):
