@@ -7,6 +7,8 @@ import time
 import pytest
 
 from harness import load, processes
+from harness.rest import OperationFailed
+from harness.wal import insert_lsn, lsn_text
 from harness.waiting import wait_until
 
 
@@ -178,3 +180,86 @@ def test_control_dies_while_it_creates_and_deletes(own_platform):
         for folder in ("volumes", "computes"):
             assert len(list((platform.directory / folder).iterdir())) == 1, (moment, folder)
     assert platform.sql(rest.endpoint("first"), "select 1") == [(1,)]
+
+
+def outcome(rest, operation):
+    """True: done. False: it failed, with a reason."""
+    try:
+        rest.finish(operation)
+    except OperationFailed as failure:
+        assert failure.error["message"], failure
+        return False
+    return True
+
+
+def check_volumes(platform, endpoints):
+    """Those that the endpoints run on, and nothing that was begun."""
+    expected = {platform.volume_id(endpoint) for endpoint in endpoints}
+    present = lambda: {p.name for p in (platform.directory / "volumes").iterdir()}  # noqa: E731
+    wait_until(lambda: present() == expected, f"only the volumes in use are there: {expected}", 60)
+
+
+MOMENTS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.25, 0.4, 0.8)
+
+
+def test_control_dies_while_it_resets(own_platform):
+    """Whenever it dies, the branch is what it was or what its parent is, and what is not used any more goes."""
+    platform = own_platform()
+    rest = platform.rest
+    rest.create_project("p")
+    primary = rest.endpoint("p")
+    platform.sql(primary, "create table t (v text)")
+    rest.create_branch("p", "dev")
+    child = rest.endpoint("p", "dev")
+    values = lambda endpoint: [v for (v,) in platform.sql(endpoint, "select v from t order by v")]  # noqa: E731
+    done = 0
+    for number, moment in enumerate(MOMENTS):
+        platform.sql(primary, "insert into t values (%s)", (f"parent {number}",))
+        platform.sql(child, "insert into t values (%s)", (f"child {number}",))
+        before, after = values(child), values(primary)
+        operation = rest.call("POST", "projects/p/branches/dev/reset", {})
+        time.sleep(moment)  # not a wait for anything: the moment of the crash is what varies
+        kill_control(platform)
+        is_done = outcome(rest, operation)
+        done += is_done
+        assert values(child) == (after if is_done else before), moment
+        assert values(primary) == after
+        check_volumes(platform, (primary, child))
+    assert done > 0
+    platform.sql(child, "insert into t values ('x')")
+
+
+def test_control_dies_while_it_restores(own_platform):
+    """Either the branch is back at the moment and what it was is kept as another branch, or nothing has changed."""
+    platform = own_platform()
+    rest = platform.rest
+    rest.create_project("p")
+    primary = rest.endpoint("p")
+    platform.sql(primary, "create table t (v text)")
+    values = lambda endpoint: [v for (v,) in platform.sql(endpoint, "select v from t order by v")]  # noqa: E731
+    done = 0
+    for number, moment in enumerate(MOMENTS):
+        with platform.connect(primary) as connection:
+            connection.execute("insert into t values (%s)", (f"{number} kept",))
+            lsn = insert_lsn(connection)
+            connection.execute("insert into t values (%s)", (f"{number} undone",))
+        before = values(primary)
+        body = {"source_branch_lsn": lsn_text(lsn), "preserve_under_branch_id": "old"}
+        operation = rest.call("POST", "projects/p/branches/production/restore", body)
+        time.sleep(moment)  # not a wait for anything: the moment of the crash is what varies
+        kill_control(platform)
+        is_done = outcome(rest, operation)
+        done += is_done
+        if not is_done:
+            assert values(primary) == before, moment
+            assert rest.refused("GET", "projects/p/branches/old").status == 404
+            check_volumes(platform, (primary,))
+            continue
+        assert values(primary) == [v for v in before if v != f"{number} undone"], moment
+        old = rest.endpoint("p", "old")
+        assert values(old) == before, moment
+        check_volumes(platform, (primary, old))
+        rest.delete_branch("p", "old")
+        check_volumes(platform, (primary,))
+    assert done > 0
+    platform.sql(primary, "insert into t values ('x')")
