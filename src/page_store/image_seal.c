@@ -119,6 +119,9 @@ status image_seal_layer(struct store *store, const struct layer_ref *ref, struct
 	manifest_writer_add_tree(writer, buffer_slice(&changes));
 	add_files(tree, writer, is_needed, owner, &sealed);
 	s = manifest_writer_publish(writer, layer_folder(unsealed), ref, err);
+	/* It may stay for long until somebody removes it. */
+	if (s == STATUS_OK)
+		journal_give_back(layer_journal(unsealed));
 	if (s == STATUS_OK)
 		s = image_open_layer(store, ref, &sealed.layer, err);
 	if (s != STATUS_OK)

@@ -429,10 +429,14 @@ bool journal_has_room(const struct journal *journal, uint64_t bytes)
 void journal_give_back(struct journal *journal)
 {
 	(void)pthread_mutex_lock(&journal->lock);
-	uint64_t from = (journal->end + RESERVE_UNIT - 1) / RESERVE_UNIT * RESERVE_UNIT;
-	if (journal->reserved != UINT64_MAX && journal->reserved > from && !journal->is_reserving) {
-		/* If it fails, the file keeps some blocks that nobody needs. */
-		(void)!disk_punch(journal->fd, from, journal->reserved - from);
+	bool is_quiet = !journal->is_busy && !journal->is_reserving && !journal->broken_errno &&
+	                journal->synced == journal->end;
+	if (is_quiet && journal->reserved != UINT64_MAX) {
+		/*
+		 * To the length that it has, whoever reserved what is behind. Punching does nothing there on ext4. If it fails, the file keeps
+		 * some blocks that nobody needs.
+		 */
+		(void)!disk_truncate(journal->fd, journal->end);
 		journal->reserved = journal->end;
 	}
 	(void)pthread_mutex_unlock(&journal->lock);

@@ -46,7 +46,7 @@ uint64_t journal_append(struct journal *journal, struct slice changes);
 MUST_CHECK int journal_reserve(struct journal *journal, uint64_t bytes);
 bool journal_has_room(
         const struct journal *journal, uint64_t bytes); /* as journal_reserve(), without the disk */
-void journal_give_back(struct journal *journal);        /* what is reserved and not written */
+void journal_give_back(struct journal *journal); /* what is reserved, when all that was appended is durable */
 /* Blocks until everything up to `position` is durable. */
 MUST_CHECK status journal_sync(struct journal *journal, uint64_t position, struct error *err);
 uint64_t journal_end(const struct journal *journal);    /* position behind the last appended record */

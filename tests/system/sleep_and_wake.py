@@ -1,5 +1,7 @@
 """Scale to zero: an endpoint that nobody uses sleeps, one that is used does not, and any connection wakes it."""
 
+import os
+import signal
 import threading
 import time
 
@@ -198,3 +200,26 @@ def test_a_sleeping_endpoint_has_no_process_and_no_descriptor(platform, project,
     volume = platform.directory / "volumes" / platform.branch_uid(project)
     assert not processes.of_directory(folder)
     assert not processes.of_directory(volume)
+
+
+def test_a_sleeping_endpoint_keeps_no_space_in_reserve(own_platform):
+    """What an awake one, or one that was killed, has reserved for its journal is given back."""
+    platform = own_platform()
+    platform.rest.create_project("p")
+    endpoint = platform.rest.endpoint("p")
+    journals = lambda: [path.stat() for path in platform.directory.glob("stores/*/layers/*/journal")]  # noqa: E731
+    reserved = lambda: sum(max(0, st.st_blocks * 512 - st.st_size) for st in journals())  # noqa: E731
+    platform.sql(endpoint, "create table t (i int)")
+    assert reserved() > 100_000, "room for what is to come"
+    os.kill(platform.pagefs_pid(endpoint), signal.SIGKILL)
+    wait_until(lambda: answers(platform, endpoint), "it answers again", 60)
+    platform.sleep("p")
+    assert journals() and reserved() <= 8192 * len(journals())
+    assert platform.sql(endpoint, "select count(*) from t") == [(0,)]
+
+
+def answers(platform, endpoint):
+    try:
+        return platform.sql(endpoint, "select 1")
+    except psycopg.Error:
+        return None
