@@ -80,5 +80,6 @@ int main(int argc, char **argv)
 	while (in && fgets(line, sizeof line, in))
 		if (sscanf(line, "{\"id\":%ld,\"do\":\"%31[a-z]\"}", &id, action) == 2)
 			answer(mode, id, action);
-	return 0;
+	/* Not through exit(): a leak checker that is at work there would keep the killed one from being waited for. */
+	_exit(0);
 }
