@@ -68,6 +68,7 @@ static void add_storage(yyjson_mut_doc *doc, yyjson_mut_val *root, const struct 
 		yyjson_mut_obj_add_strcpy(doc, object, "newest_lsn", text);
 	}
 	yyjson_mut_obj_add_int(doc, object, "replay_estimate_ms", storage->replay_estimate_usec / 1000);
+	yyjson_mut_obj_add_int(doc, object, "point_cost_ms", storage->point_cost_usec / 1000);
 	yyjson_mut_obj_add_int(doc, object, "replay_speed_mb_s", (int64_t)storage->replay_speed_mb_s);
 	yyjson_mut_obj_add_int(doc, object, "depth", storage->depth);
 	yyjson_mut_obj_add_int(doc, object, "open_pages", storage->open_pages);

@@ -19,6 +19,7 @@ struct storage_report {
 	int64_t points; /* -1: not known, then only the alarm is told */
 	uint64_t newest_lsn;
 	int64_t replay_estimate_usec;
+	int64_t point_cost_usec; /* of the last one that was made; 0: not known */
 	double replay_speed_mb_s;
 	int64_t depth, open_pages, logical_bytes;
 	char alarm[384];

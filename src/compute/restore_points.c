@@ -233,8 +233,10 @@ static void end_making(struct restore_points *points, const struct error *err)
 		log_error("could not make a restore point: %s", err->message);
 		note_problem(points, err);
 	}
-	if (!err && !making->is_old)
+	if (!err && !making->is_old) {
 		take_made(points);
+		points->status.cost_usec = cost;
+	}
 	if (!err)
 		note_problem(points, NULL);
 	bool was_shutdown = making->is_shutdown;

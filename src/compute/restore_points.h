@@ -50,6 +50,7 @@ struct restore_points_status {
 	int64_t count; /* -1: not known yet */
 	uint64_t newest_lsn;
 	int64_t estimate_usec;
+	int64_t cost_usec; /* what the last one took, its checkpoint included; 0: none was made since the start */
 	double speed_mb_s;
 	char problem[256]; /* empty, or why the last one could not be made */
 };

@@ -375,6 +375,7 @@ void storage_describe(const struct storage *storage, struct storage_report *ret)
 		.points = points->count,
 		.newest_lsn = points->newest_lsn,
 		.replay_estimate_usec = points->estimate_usec,
+		.point_cost_usec = points->cost_usec,
 		.replay_speed_mb_s = points->speed_mb_s,
 		.depth = look->depth,
 		.open_pages = (int64_t)look->open_pages,

@@ -187,6 +187,8 @@ static status read_storage(yyjson_val *root, struct fleet_storage *ret, struct e
 	if (st == STATUS_OK)
 		st = read_number(object, "replay_estimate_ms", STORAGE_MAX, &storage.replay_estimate_ms, err);
 	if (st == STATUS_OK)
+		st = read_number(object, "point_cost_ms", STORAGE_MAX, &storage.point_cost_ms, err);
+	if (st == STATUS_OK)
 		st = read_number(object, "replay_speed_mb_s", STORAGE_MAX, &storage.replay_speed_mb_s, err);
 	if (st == STATUS_OK)
 		st = read_text(object, "alarm", storage.alarm, err);

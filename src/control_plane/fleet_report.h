@@ -25,6 +25,7 @@ struct fleet_storage {
 	int64_t points;                               /* restore points */
 	uint64_t newest_lsn;                          /* of the newest one */
 	double replay_estimate_ms, replay_speed_mb_s; /* what a crash would cost now */
+	double point_cost_ms;                         /* what the last restore point took; 0: not known */
 	int64_t depth, open_pages, logical_bytes;
 	char alarm[FLEET_REASON_MAX]; /* for a person, printable; may be empty */
 };

@@ -15,7 +15,8 @@
 #include "metadata/endpoint_row.h"
 #include "metadata/snapshot_row.h"
 
-#define WAKES_MAX 3
+#define WAKES_MAX         3
+#define POINT_COST_MIN_MS 100.0 /* of a restore point when nothing else is going on */
 
 enum source_phase { ASK = JOB_PHASE_SOURCE, LOOK, LOOKED, SETTLE };
 
@@ -109,14 +110,30 @@ static void settle(struct job *job)
 		job_go(job, job->after_settling);
 }
 
+/*
+ * Is WAL all that is needed of a compute that runs? For a moment of the past it is. At the head a restore point has its price, a checkpoint, which
+ * under load is many times what it takes to replay what was written since the last one. A snapshot always gets a point: it is opened often.
+ */
+static bool needs_only_wal(const struct job *job)
+{
+	if (job->origin.moment.kind != MOMENT_HEAD)
+		return true;
+	const struct fleet_member *member = fleet_look(job->services->fleet, job->source_endpoint_uid);
+	if (!member || !member->storage.is_known || member->storage.points == 0 ||
+	        job->plan.volume[0] == '\0')
+		return false;
+	double cost_ms = member->storage.point_cost_ms;
+	return member->storage.replay_estimate_ms <=
+	       (cost_ms > POINT_COST_MIN_MS ? cost_ms : POINT_COST_MIN_MS);
+}
+
 void job_source_step(struct job *job)
 {
-	bool is_head = job->origin.moment.kind == MOMENT_HEAD;
 	switch ((enum source_phase)job->phase) {
 	case ASK:
 		/* Also when it runs: another job that woke it must not let it sleep now. */
 		job->needed_uid = job->source_endpoint_uid;
-		job_point(job, job->source_endpoint_uid, !is_head, LOOK, job->after_source);
+		job_point(job, job->source_endpoint_uid, needs_only_wal(job), LOOK, job->after_source);
 		break;
 	case LOOK:
 		job_work(job, look, LOOKED);

@@ -14,48 +14,6 @@ int disk_open(int folder_fd, const char *name, int flags, mode_t mode)
 	return fd;
 }
 
-ssize_t disk_read(int fd, void *bytes, size_t len, uint64_t at)
-{
-	size_t done = 0;
-	while (done < len) {
-		ssize_t n = pread(fd, (char *)bytes + done, len - done, (off_t)(at + done));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		if (n == 0)
-			break;
-		done += (size_t)n;
-	}
-	return (ssize_t)done;
-}
-
-ssize_t disk_read_pieces(int fd, const struct iovec *pieces, int count, uint64_t at)
-{
-	ssize_t n;
-	do
-		n = preadv(fd, pieces, count, (off_t)at);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -1;
-	size_t done = 0, read = (size_t)n;
-	for (int i = 0; i < count; i++) {
-		size_t has = read - done < pieces[i].iov_len ? read - done : pieces[i].iov_len;
-		if (has < pieces[i].iov_len) { /* a short transfer, which is rare: the rest one by one */
-			n = disk_read(fd, (char *)pieces[i].iov_base + has, pieces[i].iov_len - has,
-			        at + done + has);
-			if (n < 0)
-				return -1;
-			has += (size_t)n;
-			read = done + has;
-		}
-		done += has;
-		if (has < pieces[i].iov_len)
-			break;
-	}
-	return (ssize_t)done;
-}
-
 ssize_t disk_write(int fd, const void *bytes, size_t len, uint64_t at)
 {
 	for (size_t done = 0; done < len;) {

@@ -304,36 +304,6 @@ int disk_open(int folder_fd, const char *name, int flags, mode_t mode)
 	return fd;
 }
 
-ssize_t disk_read(int fd, void *bytes, size_t len, uint64_t at)
-{
-	size_t done = 0;
-	while (done < len) {
-		ssize_t n = pread(fd, (uint8_t *)bytes + done, len - done, (off_t)(at + done));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		if (n == 0)
-			break;
-		done += (size_t)n;
-	}
-	return (ssize_t)done;
-}
-
-ssize_t disk_read_pieces(int fd, const struct iovec *pieces, int count, uint64_t at)
-{
-	size_t done = 0;
-	for (int i = 0; i < count; i++) {
-		ssize_t n = disk_read(fd, pieces[i].iov_base, pieces[i].iov_len, at + done);
-		if (n < 0)
-			return -1;
-		done += (size_t)n;
-		if ((size_t)n < pieces[i].iov_len)
-			break;
-	}
-	return (ssize_t)done;
-}
-
 ssize_t disk_write(int fd, const void *bytes, size_t len, uint64_t at)
 {
 	power_on();

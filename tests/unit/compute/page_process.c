@@ -224,7 +224,7 @@ static void one_that_breaks_is_lost_and_says_why(void **state)
 	(void)state;
 	struct heard heard = { .when_mounted = ask_for_cut };
 	hear(&heard, "breaks");
-	assert_string_equal(heard.order, "mounted, lost, refused, refused, no cut, failed");
+	assert_string_equal(heard.order, "mounted, lost, refused, refused, refused, no cut, failed");
 	assert_int_equal(heard.error.code, STATUS_IO);
 	assert_string_equal(heard.error.message, "no disk");
 }

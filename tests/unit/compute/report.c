@@ -25,6 +25,7 @@ static void the_state_is_a_line(void **state)
 		.storage = { .points = 12,
 		        .newest_lsn = 0x1A2B3C8,
 		        .replay_estimate_usec = 120999,
+		        .point_cost_usec = 80999,
 		        .replay_speed_mb_s = 140.7,
 		        .depth = 5,
 		        .open_pages = 1200,
@@ -34,7 +35,8 @@ static void the_state_is_a_line(void **state)
 	compute_report_format(&report, &line);
 	assert_non_null(strstr(line.data, "\"pagefs_pid\":13"));
 	assert_non_null(strstr(line.data,
-	        "\"storage\":{\"points\":12,\"newest_lsn\":\"0/1A2B3C8\",\"replay_estimate_ms\":120,"
+	        "\"storage\":{\"points\":12,\"newest_lsn\":\"0/"
+	        "1A2B3C8\",\"replay_estimate_ms\":120,\"point_cost_ms\":80,"
 	        "\"replay_speed_mb_s\":140,\"depth\":5,\"open_pages\":1200,\"logical_bytes\":99,"
 	        "\"alarm\":\"the disk is \\\"full\\\"\"}"));
 	/* Nothing is known: nothing is told. */

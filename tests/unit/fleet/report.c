@@ -37,15 +37,16 @@ static void reads_storage(void **state)
 	(void)state;
 	struct fleet_report report;
 	struct error err;
-	const char *line =
-	        "{\"state\":\"ready\",\"storage\":{\"points\":12,\"newest_lsn\":\"0/1A2B3C8\","
-	        "\"replay_estimate_ms\":120.5,\"replay_speed_mb_s\":140,\"depth\":5,\"open_pages\":1200,"
-	        "\"logical_bytes\":4096,\"alarm\":\"the archive\\nis stuck\",\"new\":[]}}";
+	const char *line = "{\"state\":\"ready\",\"storage\":{\"points\":12,\"newest_lsn\":\"0/1A2B3C8\","
+	                   "\"replay_estimate_ms\":120.5,\"point_cost_ms\":80,\"replay_speed_mb_s\":140,"
+	                   "\"depth\":5,\"open_pages\":1200,"
+	                   "\"logical_bytes\":4096,\"alarm\":\"the archive\\nis stuck\",\"new\":[]}}";
 	assert_int_equal(fleet_report_parse(slice_from_text(line), &report, &err), STATUS_OK);
 	assert_true(report.storage.is_known);
 	assert_int_equal(report.storage.points, 12);
 	assert_int_equal(report.storage.newest_lsn, 0x1A2B3C8);
 	assert_true(report.storage.replay_estimate_ms == 120.5 && report.storage.replay_speed_mb_s == 140);
+	assert_true(report.storage.point_cost_ms == 80);
 	assert_int_equal(
 	        report.storage.depth + report.storage.open_pages + report.storage.logical_bytes, 5301);
 	assert_string_equal(report.storage.alarm, "the archive?is stuck");
