@@ -8,6 +8,7 @@
 
 #define FIRST_PAUSE_USEC   10000
 #define LONGEST_PAUSE_USEC 500000
+#define PAUSE_SHARE        20 /* of what it has taken so far: nobody waits much longer than it takes */
 #define SILENCE_USEC       (300 * 1000)        /* no progress line for what is done sooner */
 #define OUTAGE_MAX_USEC    (30 * USEC_PER_SEC) /* a control that restarts is back within seconds */
 
@@ -56,8 +57,7 @@ status operation_wait(struct rest *rest, yyjson_doc *operation, int64_t timeout_
 	const int64_t start = clock_monotonic_usec();
 	int64_t last_answer = start;
 
-	for (int64_t pause = FIRST_PAUSE_USEC;;
-	        pause = pause * 3 / 2 < LONGEST_PAUSE_USEC ? pause * 3 / 2 : LONGEST_PAUSE_USEC) {
+	for (;;) {
 		if (yyjson_is_true(yyjson_obj_get(yyjson_doc_get_root(doc), "done")))
 			break;
 		if (*name == '\0')
@@ -70,6 +70,11 @@ status operation_wait(struct rest *rest, yyjson_doc *operation, int64_t timeout_
 			error_hint(err, "Look at it with: tarn postgres get-operation %s", name);
 			return st;
 		}
+		int64_t pause = elapsed / PAUSE_SHARE;
+		if (pause < FIRST_PAUSE_USEC)
+			pause = FIRST_PAUSE_USEC;
+		if (pause > LONGEST_PAUSE_USEC)
+			pause = LONGEST_PAUSE_USEC;
 		if (timeout_usec > 0 && pause > timeout_usec - elapsed)
 			pause = timeout_usec - elapsed;
 		if (is_terminal && elapsed >= SILENCE_USEC) {

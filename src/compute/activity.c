@@ -83,7 +83,8 @@ static const char look[] =
         "   THEN (extract(epoch FROM greatest(state_change, backend_start)) * 1000000)::int8 END), 0),"
         " (SELECT coalesce(sum(sessions), 0)::int8 FROM pg_stat_database),"
         " count(*) FILTER (WHERE backend_type = 'client backend'"
-        "   AND NOT (application_name = $1 AND usename = 'cloud_admin'))"
+        "   AND NOT (application_name = $1 AND usename = 'cloud_admin')),"
+        " EXISTS (SELECT FROM pg_subscription WHERE subenabled)"
         " FROM pg_stat_activity WHERE pid <> pg_backend_pid()";
 
 static int64_t number_at(const PGresult *row, int column)
@@ -115,6 +116,7 @@ static status look_once(struct activity_monitor *monitor, struct activity_sight 
 		.last_change_usec = number_at(row, 1),
 		.sessions_begun = number_at(row, 2) - monitor->own_sessions,
 		.clients = number_at(row, 3),
+		.has_subscriptions = PQgetvalue(row, 0, 4)[0] == 't',
 	};
 	return STATUS_OK;
 }

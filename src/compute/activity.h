@@ -16,6 +16,7 @@ struct activity_sight {
 	int64_t last_change_usec; /* wall clock: newest start or end of anything of a client that is here; 0: none is */
 	int64_t sessions_begun; /* ever, those of the looks not counted; grows also when one left again */
 	int64_t clients;        /* connected now, ours not counted */
+	bool has_subscriptions; /* that are enabled */
 };
 
 /* What is remembered between looks. */

@@ -151,7 +151,7 @@ static void add_recovery(const struct configuration *c, struct buffer *out)
 		add_number(out, "recovery_target_timeline", c->start->recovery_timeline);
 		add(out, "hot_standby", "off");
 	}
-	if (c->start->is_quiet)
+	if (c->start->has_no_replication_workers)
 		add_number(out, "max_logical_replication_workers", 0);
 	if (c->start->min_prepared_transactions > 0) {
 		const char *own = setting_of(c->spec, "max_prepared_transactions");
@@ -187,7 +187,7 @@ void configuration_format_settings(const struct configuration *c, struct buffer 
 	add(out, "recovery_init_sync_method", "syncfs");
 	/*
 	 * So a postmaster must not start over by itself. Nor may it in the middle of a promotion: it would do crash recovery on the
-	 * parent's timeline (recovery.signal is removed before the end-of-recovery checkpoint, xlog.c), where
+	 * parent's timeline (standby.signal is removed before the end of recovery is in pg_control, xlog.c), where
 	 * volume_plan_start() arms the recovery again.
 	 */
 	add(out, "restart_after_crash", "off");

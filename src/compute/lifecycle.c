@@ -97,7 +97,8 @@ static void everybody_told(void *owner)
 {
 	struct lifecycle *lc = lifecycle_of(owner);
 	uv_handle_t *const handles[] = { (uv_handle_t *)&lc->pid_file, (uv_handle_t *)&lc->look,
-		(uv_handle_t *)&lc->deadline, (uv_handle_t *)&lc->restart, (uv_handle_t *)&lc->news };
+		(uv_handle_t *)&lc->deadline, (uv_handle_t *)&lc->restart, (uv_handle_t *)&lc->news,
+		(uv_handle_t *)&lc->promote };
 	for (size_t i = 0; i < ARRAY_LEN(handles); i++)
 		uv_close(handles[i], handle_closed);
 }
@@ -224,7 +225,7 @@ static status work_reconcile(void *input, struct error *err)
 static status work_hygiene(void *input, struct error *err)
 {
 	struct lifecycle *lc = lifecycle_of(input);
-	status st = reconcile_clone(lc->socket_folder, err);
+	status st = reconcile_clone(lc->socket_folder, &lc->was_clean, err);
 	return st == STATUS_OK ? volume_set_hygiene_done(storage_volume(lc->storage), err) : st;
 }
 
@@ -279,6 +280,17 @@ static void hygiene_done(void *owner, void *input, const struct error *err)
 	if (err) {
 		give_up(lc, err);
 		return;
+	}
+	if (lc->was_clean) {
+		/* All that it lacks are the workers of subscriptions, of which it has none: see look_done(). */
+		lc->start.is_quiet = false;
+		struct error problem;
+		if (lifecycle_write_configuration(lc, &problem) == STATUS_OK) {
+			lifecycle_signal(lc, SIGHUP);
+			lifecycle_step(lc);
+			return;
+		}
+		log_warning("%s", problem.message);
 	}
 	log_info("the branch is separated from its parent; starting it anew");
 	lc->is_restarting = true;
@@ -473,6 +485,15 @@ static void take_order(void *owner, enum report_order order, uint64_t ticket)
 
 /* ---- inactivity ---- */
 
+static void start_anew(struct lifecycle *lc, const char *reason)
+{
+	log_info("%s", reason);
+	lifecycle_set_state(lc, COMPUTE_STARTING, reason);
+	lifecycle_tell(lc);
+	lc->is_restarting = true;
+	shut_down_postgres(lc);
+}
+
 static void look_done(void *owner, void *input, const struct error *err)
 {
 	struct lifecycle *lc = lifecycle_of(owner);
@@ -490,6 +511,10 @@ static void look_done(void *owner, void *input, const struct error *err)
 		lc->report.last_active_usec = lc->activity.last_active_usec;
 		if (verdict == ACTIVITY_SUSPEND && !lc->must_apply) {
 			suspend(lc, "inactive");
+			return;
+		}
+		if (lc->sight.has_subscriptions && lc->start.has_no_replication_workers) {
+			start_anew(lc, "a subscription was created, whose workers need a new start");
 			return;
 		}
 		if (lc->report.last_active_usec - lc->told_active_usec >= ACTIVE_NEWS_USEC)
@@ -585,7 +610,8 @@ status lifecycle_start(
 	lc->user_name = name_of_user();
 	lc->report.state = COMPUTE_STARTING;
 	lc->report.storage.points = -1;
-	lc->pid_file.data = lc->look.data = lc->deadline.data = lc->restart.data = lc->news.data = lc;
+	lc->pid_file.data = lc->look.data = lc->deadline.data = lc->restart.data = lc->news.data =
+	        lc->promote.data = lc;
 
 	CLEANUP(free_text) char *socket_path = xasprintf("%s/supervisor.sock", lc->folder);
 	status st = report_hub_open(loop, socket_path, &lc->report, &events, lc, &lc->hub, err);
@@ -598,7 +624,8 @@ status lifecycle_start(
 	(void)uv_timer_init(loop, &lc->deadline);
 	(void)uv_timer_init(loop, &lc->restart);
 	(void)uv_timer_init(loop, &lc->news);
-	lc->open_handles = 5;
+	(void)uv_timer_init(loop, &lc->promote);
+	lc->open_handles = 6;
 	*ret = lc;
 
 	/* What an earlier run said last is not true any more. */

@@ -37,17 +37,20 @@ struct lifecycle {
 	bool is_reading, must_read;  /* the pid file, by a job: nothing on the mount may hold up the loop */
 	enum postmaster_state read_state;
 	pid_t read_pid;
+	bool read_to_promote; /* and ask for its promotion */
 	char *read_path;
 	bool is_up;         /* it accepts connections */
+	bool was_clean;     /* a clone that had nothing of its parent's to be rid of */
 	bool is_restarting; /* asked to stop only to be started again */
 	off_t log_start;    /* size of the log when it was started */
 	int64_t started_usec, ready_usec;
 	int crashes;
 
 	uv_timer_t look, deadline, restart, news;
-	bool is_settling; /* storage_settle() or storage_suspend() */
-	bool is_failing;  /* as soon as it is settled that the mount is there; lost_reason says why */
-	bool is_lost;     /* the mount is gone: wait for storage_down() */
+	uv_timer_t promote; /* while a clone recovers */
+	bool is_settling;   /* storage_settle() or storage_suspend() */
+	bool is_failing;    /* as soon as it is settled that the mount is there; lost_reason says why */
+	bool is_lost;       /* the mount is gone: wait for storage_down() */
 	bool must_recover;
 	bool is_concluding; /* the storage closes, then comes the end */
 	enum compute_state last_state;

@@ -14,6 +14,7 @@
 #define CRASHES_MAX       8                   /* in a row; then it has failed */
 #define CRASH_FORGET_USEC (20 * USEC_PER_SEC) /* ready that long: a crash is a new one */
 #define CRASH_DELAY_MS    300                 /* times the crashes before in a row */
+#define PROMOTE_MS        20                  /* between two requests for a promotion */
 #define STORAGE_NEWS_MS   2000                /* nor what changes all the time about the storage */
 
 static void recover(struct lifecycle *lc);
@@ -24,21 +25,29 @@ static void read_pid_file(struct lifecycle *lc);
 static status work_read(void *input, struct error *err)
 {
 	struct lifecycle *lc = lifecycle_of(input);
-	(void)err;
 	lc->read_state = postmaster_file_read(lc->read_path, lc->read_pid);
-	return STATUS_OK;
+	if (!lc->read_to_promote ||
+	        (lc->read_state != POSTMASTER_STARTING && lc->read_state != POSTMASTER_RECOVERING))
+		return STATUS_OK;
+	return postmaster_file_ask_promotion(lc->read_path, err);
 }
 
 static void pid_file_read(void *owner, void *input, const struct error *err)
 {
 	struct lifecycle *lc = lifecycle_of(owner);
-	(void)input, (void)err;
+	(void)input;
 	lc->is_reading = false;
+	if (err)
+		log_warning("%s", err->message); /* asked again soon */
+	else if (lc->read_to_promote && lc->watch && !lc->is_up && lc->read_pid == lc->report.postgres_pid &&
+	         (lc->read_state == POSTMASTER_STARTING || lc->read_state == POSTMASTER_RECOVERING))
+		lifecycle_signal(lc, SIGUSR1);
 	if (lc->must_read && lc->watch && !lc->is_up)
 		read_pid_file(lc);
 	if (lc->read_state == POSTMASTER_READY && lc->watch && !lc->is_up &&
 	        lc->read_pid == lc->report.postgres_pid) {
 		(void)uv_fs_event_stop(&lc->pid_file);
+		(void)uv_timer_stop(&lc->promote);
 		lc->is_up = true;
 		lc->report.postgres_ms = lifecycle_elapsed_ms(lc->started_usec);
 		lifecycle_step(lc);
@@ -55,6 +64,7 @@ static void read_pid_file(struct lifecycle *lc)
 	lc->is_reading = true;
 	lc->open_handles++; /* lives until it has come back, be the mount dead */
 	lc->read_pid = lc->report.postgres_pid;
+	lc->read_to_promote = lc->start.recovery_timeline != 0;
 	job_start(lc->loop, work_read, lc, pid_file_read, lc);
 }
 
@@ -67,6 +77,13 @@ static void pid_file_changed(uv_fs_event_t *handle, const char *name, int events
 	read_pid_file(lc);
 }
 
+static void promotion_due(uv_timer_t *timer)
+{
+	struct lifecycle *lc = lifecycle_of(timer->data);
+	if (lc->watch && !lc->is_up)
+		read_pid_file(lc);
+}
+
 static void postgres_ended(void *owner, pid_t pid, int exit_status)
 {
 	struct lifecycle *lc = lifecycle_of(owner);
@@ -77,6 +94,7 @@ static void postgres_ended(void *owner, pid_t pid, int exit_status)
 	lc->exit_status = exit_status;
 	(void)uv_timer_stop(&lc->look);
 	(void)uv_timer_stop(&lc->deadline);
+	(void)uv_timer_stop(&lc->promote);
 	(void)uv_fs_event_stop(&lc->pid_file);
 	storage_stop(lc->storage);
 	if (lc->is_job_running)
@@ -140,6 +158,9 @@ static void start_postgres(struct lifecycle *lc)
 		lifecycle_fail(lc, err.message);
 		return;
 	}
+	/* Promoted, it can be used before what it has replayed is all written: its first checkpoint comes with its first restore point. */
+	if (lc->start.recovery_timeline != 0)
+		(void)uv_timer_start(&lc->promote, promotion_due, PROMOTE_MS, PROMOTE_MS);
 	if (lc->report.prepare_ms == 0) /* up to the start of Postgres, where postgres_ms begins */
 		lc->report.prepare_ms = (double)((lc->started_usec - lc->options.begun_usec) / 10) / 100;
 	lifecycle_tell(lc);

@@ -1,5 +1,8 @@
 #include "compute/postmaster_file.h"
 
+#include <errno.h>
+#include <fcntl.h>
+
 #include "base/number.h"
 #include "page_store/file_copy.h"
 
@@ -56,4 +59,16 @@ enum postmaster_state postmaster_file_read(const char *data_path, pid_t pid)
 	        file_read_at(folder, POSTMASTER_FILE, FILE_MAX_BYTES, &text, &err) != STATUS_OK)
 		return POSTMASTER_UNKNOWN;
 	return postmaster_file_parse(buffer_slice(&text), pid);
+}
+
+status postmaster_file_ask_promotion(const char *data_path, struct error *err)
+{
+	CLEANUP(close_fd) int folder = -1;
+	status st = folder_open(data_path, &folder, err);
+	if (st != STATUS_OK)
+		return st;
+	/* Postgres only looks whether it is there, and removes it: its folder is its own. */
+	CLEANUP(close_fd)
+	int fd = openat(folder, "promote", O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return fd >= 0 ? STATUS_OK : error_set(err, STATUS_IO, errno, "could not create file \"promote\"");
 }

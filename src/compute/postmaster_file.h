@@ -21,3 +21,9 @@ enum postmaster_state {
 /* What does the text say about the postmaster with this process id? Bytes that make no sense mean UNKNOWN. */
 enum postmaster_state postmaster_file_parse(struct slice text, pid_t pid);
 enum postmaster_state postmaster_file_read(const char *data_path, pid_t pid);
+
+/*
+ * Asks a standby to become a primary when it has replayed all the WAL there is: CheckPromoteSignal() in Postgres' xlogrecovery.c. The postmaster
+ * wants SIGUSR1 after it; before it has started its start-up process it removes the file, so both are to be repeated.
+ */
+MUST_CHECK status postmaster_file_ask_promotion(const char *data_path, struct error *err);

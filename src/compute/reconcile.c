@@ -145,30 +145,35 @@ static status roll_back_prepared(PGconn *connection, const char *name, struct er
 	return admin_query(connection, statement, NULL, err);
 }
 
-static status clean_all(
-        const char *socket_folder, PGconn *connection, const char *list, clean_fn clean, struct error *err)
+static status clean_all(const char *socket_folder, PGconn *connection, const char *list, clean_fn clean,
+        bool *is_clean, struct error *err)
 {
 	CLEANUP(admin_clear) PGresult *rows = NULL;
 	status st = admin_query(connection, list, &rows, err);
-	for (int i = 0; st == STATUS_OK && i < PQntuples(rows); i++)
+	for (int i = 0; st == STATUS_OK && i < PQntuples(rows); i++) {
+		*is_clean = false;
 		st = clean_in(socket_folder, PQgetvalue(rows, i, 0), PQgetvalue(rows, i, 1), clean, err);
+	}
 	return st;
 }
 
-status reconcile_clone(const char *socket_folder, struct error *err)
+status reconcile_clone(const char *socket_folder, bool *ret_was_clean, struct error *err)
 {
 	CLEANUP(admin_disconnect) PGconn *connection = NULL;
+	bool is_clean = true;
 	status st = admin_connect(socket_folder, "postgres", ADMIN_APPLICATION, &connection, err);
 	if (st == STATUS_OK)
 		st = clean_all(socket_folder, connection, "SELECT database, gid FROM pg_prepared_xacts",
-		        roll_back_prepared, err);
+		        roll_back_prepared, &is_clean, err);
 	if (st == STATUS_OK)
 		st = clean_all(socket_folder, connection,
 		        "SELECT datname, subname FROM pg_subscription JOIN pg_database d ON subdbid = d.oid"
 		        " WHERE subenabled OR subslotname IS NOT NULL",
-		        cut_subscription, err);
-	return st == STATUS_OK ? STATUS_OK
-	                       : error_prefix(err, "could not separate the branch from its parent");
+		        cut_subscription, &is_clean, err);
+	if (st != STATUS_OK)
+		return error_prefix(err, "could not separate the branch from its parent");
+	*ret_was_clean = is_clean;
+	return STATUS_OK;
 }
 
 status reconcile_check_settings(const char *socket_folder, struct error *err)

@@ -15,7 +15,7 @@ MUST_CHECK status reconcile(const char *socket_folder, const struct spec *spec, 
  * Rids a fresh clone of what would act on the outside in its parent's name (T15, T17): subscriptions are disabled and cut off
  * from their slots, prepared transactions are rolled back. The server must have been started quietly (volume.h).
  */
-MUST_CHECK status reconcile_clone(const char *socket_folder, struct error *err);
+MUST_CHECK status reconcile_clone(const char *socket_folder, bool *ret_was_clean, struct error *err);
 
 /* What Postgres will not accept of the configuration on disk; STATUS_INVALID with the first complaint. */
 MUST_CHECK status reconcile_check_settings(const char *socket_folder, struct error *err);

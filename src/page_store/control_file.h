@@ -71,7 +71,7 @@ MUST_CHECK status control_file_set_system_identifier(
  */
 MUST_CHECK status control_file_set_wal_level_logical(uint8_t bytes[CONTROL_FILE_BYTES], struct error *err);
 /*
- * Makes the next start, which must find a recovery.signal, an archive recovery that has to come at least to `lsn`, which is on `timeline`
+ * Makes the next start, which must find a standby.signal, an archive recovery that has to come at least to `lsn`, which is on `timeline`
  * (InitWalRecovery() in Postgres' xlogrecovery.c: archive recovery is entered at once, without crash recovery first, when
  * minRecoveryPoint is set). For an image that was cut while Postgres ran and for one that was shut down.
  */

@@ -190,7 +190,7 @@ static status remove_timeline(const char *path, uint32_t timeline, struct error 
 }
 
 /*
- * Postgres removes recovery.signal before the promotion is complete in pg_control. A crash between the two would make the
+ * Postgres removes standby.signal before the promotion is complete in pg_control. A crash between the two would make the
  * next start a crash recovery that goes on in the parent's timeline, which rule 3 forbids (T4). What the archive took of the timeline that
  * did not come to be would get in the way of the one that will (W1).
  */
@@ -200,22 +200,36 @@ static status arm_recovery(const struct volume *volume, int data_fd, bool has_si
 	status st = remove_timeline(volume->wal_path, timeline, err);
 	if (st == STATUS_OK)
 		st = remove_timeline(volume->archive_path, timeline, err);
+	/* A clone of an older Tarn has that one; the other one wins, and this would stay for ever. */
+	if (st == STATUS_OK && unlinkat(data_fd, "recovery.signal", 0) < 0 && errno != ENOENT)
+		st = error_set(err, STATUS_IO, errno, "could not remove file \"recovery.signal\"");
 	if (st != STATUS_OK || has_signal)
 		return st;
 	CLEANUP(close_fd)
-	int fd = openat(
-	        data_fd, "recovery.signal", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int fd =
+	        openat(data_fd, "standby.signal", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0 || fchown(fd, volume->user.uid, volume->user.gid) < 0 || fsync(fd) < 0 ||
 	        fsync(data_fd) < 0)
-		return error_set(err, STATUS_IO, errno, "could not create file \"recovery.signal\"");
+		return error_set(err, STATUS_IO, errno, "could not create file \"standby.signal\"");
 	return STATUS_OK;
+}
+
+/*
+ * CreateEndOfRecoveryRecord() in Postgres' xlog.c makes the new timeline that of the minimum recovery point, durably, before anybody can write; the
+ * first checkpoint on it comes later and takes that away. From then on a crash is followed by crash recovery, on the timeline that is ours.
+ */
+static bool is_promoted(const struct control_file *control, uint32_t recovery_timeline)
+{
+	return control->checkpoint_timeline > recovery_timeline ||
+	       control->min_recovery_timeline > recovery_timeline;
 }
 
 status volume_plan_start(struct volume *volume, struct volume_start *ret, struct error *err)
 {
 	const struct volume_record *record = &volume->record;
 	if (record->recovery_timeline == 0) {
-		*ret = (struct volume_start){ .is_quiet = record->needs_hygiene };
+		*ret = (struct volume_start){ .is_quiet = record->needs_hygiene,
+			.has_no_replication_workers = record->needs_hygiene };
 		return STATUS_OK;
 	}
 	CLEANUP(close_fd) int data_fd = -1;
@@ -226,18 +240,21 @@ status volume_plan_start(struct volume *volume, struct volume_start *ret, struct
 	if (st != STATUS_OK)
 		return error_prefix(err, "volume \"%s\"", record->id);
 	struct stat signal_st;
-	bool has_signal = fstatat(data_fd, "recovery.signal", &signal_st, AT_SYMLINK_NOFOLLOW) == 0;
-	bool is_promoted = control.checkpoint_timeline > record->recovery_timeline;
-	if (!is_promoted)
+	bool has_signal = fstatat(data_fd, "standby.signal", &signal_st, AT_SYMLINK_NOFOLLOW) == 0;
+	bool has_promoted = is_promoted(&control, record->recovery_timeline);
+	if (!has_promoted)
 		st = arm_recovery(volume, data_fd, has_signal, err);
 	if (st != STATUS_OK)
 		return error_prefix(err, "volume \"%s\"", record->id);
-	*ret = (struct volume_start){ .recovery_timeline = is_promoted ? 0 : record->recovery_timeline,
-		.is_quiet = record->needs_hygiene };
-	if (!is_promoted || record->needs_hygiene)
+	*ret = (struct volume_start){ .recovery_timeline = has_promoted ? 0 : record->recovery_timeline,
+		.is_quiet = record->needs_hygiene,
+		.has_no_replication_workers = record->needs_hygiene };
+	/* Until its own first checkpoint a crash is followed by a replay of the source's WAL, too. */
+	bool has_checkpoint = control.checkpoint_timeline > record->recovery_timeline;
+	if (!has_checkpoint || record->needs_hygiene)
 		ret->min_prepared_transactions = control.max_prepared_transactions;
 	/* The source may have raised its setting, and prepared more, between the point and the moment that is recovered to. */
-	if (!is_promoted && record->needs_hygiene && ret->min_prepared_transactions < RECOVERY_PREPARED_MIN)
+	if (!has_promoted && record->needs_hygiene && ret->min_prepared_transactions < RECOVERY_PREPARED_MIN)
 		ret->min_prepared_transactions = RECOVERY_PREPARED_MIN;
 	return STATUS_OK;
 }

@@ -44,7 +44,7 @@ MUST_CHECK status volume_create(const struct data_directory *dd, const char *sto
 /*
  * A clone of a volume as it was at an LSN, from a restore point of it (or a snapshot's): a new stack over the point's layers, prepared for archive
  * recovery as rule 8 and architecture.md 3.3 say (pg_control "in archive recovery" with minRecoveryPoint = point->end_lsn; pg_replslot and the like
- * emptied; the timeline's history file; recovery.signal), and its WAL [redo_lsn, lsn). Nothing of the data is copied.
+ * emptied; the timeline's history file; standby.signal), and its WAL [redo_lsn, lsn). Nothing of the data is copied.
  * STATUS_EXISTS: there and complete. On failure nothing is left. STATUS_UNSUPPORTED: there is a tablespace.
  */
 struct volume_clone {
@@ -85,7 +85,8 @@ MUST_CHECK status volume_find_store(
 struct volume_start {
 	uint32_t recovery_timeline; /* to give as recovery_target_timeline; 0: an ordinary start */
 	bool is_quiet;              /* V5: no logical replication worker may start, no client may come in */
-	int min_prepared_transactions; /* a lower max_prepared_transactions ends recovery in FATAL (T15) */
+	bool has_no_replication_workers; /* true when is_quiet; stays so until Postgres is started anew */
+	int min_prepared_transactions;   /* a lower max_prepared_transactions ends recovery in FATAL (T15) */
 };
 
 /* To be asked before every start, with the image mounted, while no Postgres runs on the volume. Repairs a cut-off promotion (V4). */

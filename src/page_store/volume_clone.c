@@ -137,7 +137,7 @@ static status remove_what_is_the_sources(const struct cloning *c, struct error *
 {
 	static const char *const removed[] = { "postmaster.pid", "postmaster.opts", "backup_label",
 		"backup_label.old", "tablespace_map", "tablespace_map.old", "backup_manifest",
-		"standby.signal", "recovery.signal" };
+		"standby.signal", "recovery.signal", "promote" };
 	static const char *const emptied[] = { "pg_replslot", "pg_dynshmem", "pg_notify", "pg_serial",
 		"pg_snapshots", "pg_subtrans", "pg_stat_tmp" };
 	status st = STATUS_OK;
@@ -156,7 +156,7 @@ static status prepare_image(const struct cloning *c, struct control_file *ret, s
 	if (st == STATUS_OK)
 		st = remove_what_is_the_sources(c, err);
 	if (st == STATUS_OK)
-		st = volume_tree_write(c->image, "recovery.signal", (struct slice){ 0 }, c->folder.user.uid,
+		st = volume_tree_write(c->image, "standby.signal", (struct slice){ 0 }, c->folder.user.uid,
 		        c->folder.user.gid, err);
 	return st;
 }

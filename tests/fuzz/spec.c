@@ -66,9 +66,10 @@ static size_t check_lines(const struct buffer *text)
 
 static size_t lines_of(const struct spec *spec)
 {
-	const struct volume_start start = {
-		.recovery_timeline = 2, .is_quiet = true, .min_prepared_transactions = 1
-	};
+	const struct volume_start start = { .recovery_timeline = 2,
+		.is_quiet = true,
+		.has_no_replication_workers = true,
+		.min_prepared_transactions = 1 };
 	const struct write_brake brake = { .level = BRAKE_HARD, .commit_delay_usec = 100000 };
 	const struct configuration configuration = { .spec = spec,
 		.start = &start,

@@ -86,9 +86,10 @@ static void ours_come_last(void **state)
 static void a_clone_recovers_without_asking_around(void **state)
 {
 	(void)state;
-	const struct volume_start start = {
-		.recovery_timeline = 6, .is_quiet = true, .min_prepared_transactions = 5
-	};
+	const struct volume_start start = { .recovery_timeline = 6,
+		.is_quiet = true,
+		.has_no_replication_workers = true,
+		.min_prepared_transactions = 5 };
 	CLEANUP(free_text) char *text = settings_text("", &start);
 	assert_non_null(strstr(text, "restore_command = 'false'\n"));
 	assert_non_null(strstr(text, "recovery_target_timeline = 6\n"));
@@ -120,7 +121,7 @@ static void only_one_system_user_gets_in(void **state)
 	configuration_format_hba(&configuration, &hba);
 	assert_non_null(strstr(hba.data, "local all all peer map=tarn\n"));
 	assert_null(strstr(hba.data, "host"));
-	start.is_quiet = true;
+	start.is_quiet = start.has_no_replication_workers = true;
 	CLEANUP(buffer_done) struct buffer quiet = { 0 };
 	configuration_format_hba(&configuration, &quiet);
 	assert_non_null(strstr(quiet.data, "local all cloud_admin peer map=tarn\n"));

@@ -87,6 +87,23 @@ static void run_postgres(const struct cluster_fixture *f, const char *id, const 
 
 static bool accepts(const struct postgres *postgres);
 
+/* As the supervisor does it: a clone recovers as a standby that is promoted when it has replayed all there is. */
+static void promote(const struct postgres *postgres)
+{
+	CLEANUP(free_text)
+	char *pid_file = data_directory_path(postgres->f->dd, "volumes/%s/data/postmaster.pid", postgres->id);
+	CLEANUP(free_text)
+	char *signal_file = data_directory_path(postgres->f->dd, "volumes/%s/data/promote", postgres->id);
+	CLEANUP(buffer_done) struct buffer text = { 0 };
+	struct error err;
+	if (file_read(pid_file, 4096, &text, &err) != STATUS_OK || !text.data ||
+	        (!strstr(text.data, "starting") && !strstr(text.data, "standby")))
+		return;
+	int fd = open(signal_file, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0 && close(fd) == 0);
+	assert_int_equal(kill(postgres->pid, SIGUSR1), 0);
+}
+
 void postgres_start(const struct cluster_fixture *f, const char *id, struct postgres *ret)
 {
 	struct volume *volume = NULL;
@@ -118,6 +135,8 @@ void postgres_start(const struct cluster_fixture *f, const char *id, struct post
 			(void)fputs(text.data ? text.data : "", stderr);
 			fail_msg("Postgres did not start on \"%s\"", id);
 		}
+		if (start.recovery_timeline != 0)
+			promote(ret);
 		struct timespec pause_time = { .tv_nsec = 20000000 }; /* there is no event to wait for */
 		(void)nanosleep(&pause_time, NULL);
 	}

@@ -51,8 +51,9 @@ static void a_volume_that_never_ran_can_be_branched(void **state)
 	cluster_export(f, "br-b");
 	postgres_start(f, "br-b", &postgres);
 	CLEANUP(free_text)
-	char *timeline = postgres_ask(&postgres, "SELECT timeline_id FROM pg_control_checkpoint();");
-	assert_string_equal(timeline, "3");
+	char *timeline =
+	        postgres_ask(&postgres, "SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8);");
+	assert_string_equal(timeline, "00000003");
 	postgres_do(&postgres, "CREATE TABLE t AS SELECT generate_series(1, 100) AS i;");
 	postgres_stop(&postgres);
 	cluster_destroy(f, "br-a"); /* the clone does not need it */
@@ -158,15 +159,61 @@ static void a_position_is_opened_as_it_was(void **state)
 		CLEANUP(free_text) char *count = postgres_ask(&postgres, "SELECT count(*) FROM t;");
 		assert_string_equal(count, counts[i]);
 		CLEANUP(free_text)
-		char *now = postgres_ask(&postgres, "SELECT timeline_id FROM pg_control_checkpoint();");
+		char *now = postgres_ask(
+		        &postgres, "SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8);");
 		char expected[16];
-		(void)snprintf(expected, sizeof expected, "%u", timeline + 3);
+		(void)snprintf(expected, sizeof expected, "%08X", timeline + 3);
 		assert_string_equal(now, expected);
 		postgres_kill(&postgres);
 		cluster_destroy(f, "br-c");
 	}
 	restore_point_done(&point);
 	cluster_destroy(f, "br-b");
+}
+
+/*
+ * A clone is promoted before what it has replayed is written: until its first checkpoint, pg_control names one of its source. A crash then is not a
+ * promotion that was cut off: what was committed since is in the clone's own timeline, and is kept. As often as it happens.
+ */
+static void what_a_clone_commits_before_its_first_checkpoint_is_kept(void **state)
+{
+	struct cluster_fixture *f = cluster_of(state);
+	struct error err;
+	struct postgres postgres;
+	cluster_make_volume(f, "br-a");
+	cluster_export(f, "br-a");
+	postgres_start(f, "br-a", &postgres);
+	postgres_do(&postgres, "CREATE TABLE t AS SELECT generate_series(1, 1000) i;");
+	postgres_do(&postgres, "BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'prepared';");
+	uint64_t lsn = postgres_flushed(&postgres);
+	postgres_kill(&postgres);
+	struct restore_point point = cluster_newest_point(f, "br-a");
+	point.needs_hygiene = true;
+	must(cluster_clone(f, "br-a", "br-b", &point, lsn, 1, 2, &err), &err);
+	restore_point_done(&point);
+	cluster_export(f, "br-b");
+	for (int i = 0; i < 3; i++) {
+		postgres_start(f, "br-b", &postgres);
+		CLEANUP(free_text) char *count = postgres_ask(&postgres, "SELECT count(*) FROM t;");
+		char expected[16];
+		(void)snprintf(expected, sizeof expected, "%d", 1000 + i);
+		assert_string_equal(count, expected);
+		postgres_do(&postgres, "INSERT INTO t VALUES (1);");
+		if (i == 0)
+			postgres_do(&postgres, "ROLLBACK PREPARED 'prepared';");
+		CLEANUP(free_text)
+		char *checkpointed =
+		        postgres_ask(&postgres, "SELECT timeline_id FROM pg_control_checkpoint();");
+		if (i == 0)
+			assert_string_equal(checkpointed, "1"); /* or this shows nothing */
+		CLEANUP(free_text)
+		char *now = postgres_ask(
+		        &postgres, "SELECT left(pg_walfile_name(pg_current_wal_insert_lsn()), 8);");
+		assert_string_equal(now, "00000003");
+		postgres_kill(&postgres);
+	}
+	cluster_destroy(f, "br-b");
+	cluster_destroy(f, "br-a");
 }
 
 /* ---- what a clone refuses and repairs ---- */
@@ -205,7 +252,7 @@ static void a_promotion_cut_off_is_repaired(void **state)
 		size_t linked = 0;
 		must(wal_archive_update(wal, archive, &linked, &err), &err);
 		assert_int_equal(linked, 2);
-		CLEANUP(free_text) char *signal_path = cluster_volume_path(f, "br-b/data/recovery.signal");
+		CLEANUP(free_text) char *signal_path = cluster_volume_path(f, "br-b/data/standby.signal");
 		if (!has_signal)
 			assert_int_equal(unlink(signal_path), 0);
 
@@ -327,7 +374,7 @@ static void add_remains(struct image *image, const struct system_user *user)
 {
 	struct error err;
 	struct stat st;
-	static const char *const files[] = { "postmaster.pid", "postmaster.opts", "standby.signal",
+	static const char *const files[] = { "postmaster.pid", "postmaster.opts", "recovery.signal",
 		"backup_label", "tablespace_map", "pg_replslot/slot/state", "pg_notify/0000",
 		"pg_stat_tmp/global.tmp", "pg_snapshots/1", "pg_stat/kept" };
 	assert_int_equal(image_resolve(image, "pg_replslot", &st), 0);
@@ -347,10 +394,10 @@ static void a_clone_has_nothing_of_its_sources_life(void **state)
 	must(cluster_clone(f, "br-a", "br-b", &point, point.end_lsn, 1, 2, &err), &err);
 	restore_point_done(&point);
 	cluster_export(f, "br-b");
-	static const char *const gone[] = { "postmaster.pid", "postmaster.opts", "standby.signal",
+	static const char *const gone[] = { "postmaster.pid", "postmaster.opts", "recovery.signal",
 		"backup_label", "tablespace_map", "pg_replslot/slot", "pg_notify/0000",
 		"pg_stat_tmp/global.tmp", "pg_snapshots/1" };
-	static const char *const there[] = { "recovery.signal", "pg_stat/kept", "pg_replslot", "pg_notify",
+	static const char *const there[] = { "standby.signal", "pg_stat/kept", "pg_replslot", "pg_notify",
 		"PG_VERSION", "pg_wal/00000002.history", "base/pgsql_tmp/." };
 	for (size_t i = 0; i < ARRAY_LEN(gone); i++) {
 		CLEANUP(free_text) char *path = xasprintf("br-b/data/%s", gone[i]);
@@ -371,6 +418,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_volume_that_never_ran_can_be_branched),
 		cmocka_unit_test(a_position_is_opened_as_it_was),
+		cmocka_unit_test(what_a_clone_commits_before_its_first_checkpoint_is_kept),
 		cmocka_unit_test(a_promotion_cut_off_is_repaired),
 		cmocka_unit_test(what_cannot_be_branched_leaves_nothing),
 		cmocka_unit_test(a_clone_has_nothing_of_its_sources_life),
