@@ -38,6 +38,7 @@ def arguments():
     parser.add_argument("--history", type=int, default=120, help="seconds of load whose moments are branched (default 120)")
     parser.add_argument("--branches", type=int, default=20, help="branches at random LSNs of that history (default 20)")
     parser.add_argument("--json", default="bench-storage.json", help="where the result goes (default %(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of tarn up, such as polling_requests_per_sec=1000000000")
     parser.add_argument("--tarn", help="the binary (default build/tarn)")
     options = parser.parse_args()
     unknown = set(options.sections) - set(SECTIONS)
@@ -454,7 +455,7 @@ def main():
     options = arguments()
     if not shutil.which("pgbench"):
         sys.exit("pgbench is missing: run tools/setup")
-    with Tarn(options.tarn, settings=["suspend_timeout_min_sec=1"]) as tarn:
+    with Tarn(options.tarn, settings=["suspend_timeout_min_sec=1", *options.set]) as tarn:
         bench = Bench(options, tarn)
         bench.prepare()
         if set(options.sections) - {"size"}:

@@ -67,8 +67,8 @@ status postmaster_file_ask_promotion(const char *data_path, struct error *err)
 	status st = folder_open(data_path, &folder, err);
 	if (st != STATUS_OK)
 		return st;
-	/* Postgres only looks whether it is there, and removes it: its folder is its own. */
+	/* Postgres only looks whether it is there, and removes it (its folder is its own); a base backup reads it. */
 	CLEANUP(close_fd)
-	int fd = openat(folder, "promote", O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int fd = openat(folder, "promote", O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
 	return fd >= 0 ? STATUS_OK : error_set(err, STATUS_IO, errno, "could not create file \"promote\"");
 }

@@ -18,7 +18,7 @@ from harness.waiting import wait_until
 
 def identity(platform, endpoint):
     ((system, timeline),) = platform.sql(
-        endpoint, "select (select system_identifier from pg_control_system()), (select timeline_id from pg_control_checkpoint())")
+        endpoint, "select (select system_identifier from pg_control_system()), ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int")
     return system, timeline
 
 
@@ -182,6 +182,27 @@ def test_subscriptions_are_cut_off_before_anybody_uses_the_branch(platform, proj
         assert admin.execute("select subname, subenabled, subslotname from pg_subscription").fetchall() == [("s", False, None)]
     log = (platform.directory / "computes" / child["uid"] / "postgres.log").read_text(errors="replace")
     assert "logical replication apply worker" not in log, "it never tried to reach the parent's publisher"
+
+
+def test_a_subscription_on_a_branch_that_was_clean_works(platform, project, primary):
+    """Such a branch is not started a second time, and so has no workers for subscriptions until it needs them."""
+    platform.sql(primary, "create table t as select 1 v")
+    platform.sql(primary, "insert into t values (2)")
+    ((lsn,),) = platform.sql(primary, "select pg_current_wal_flush_lsn()")
+    platform.rest.create_branch(project, "dev", source_branch_lsn=lsn)
+    child = platform.rest.endpoint(project, "dev")
+    log = platform.directory / "computes" / child["uid"] / "postgres.log"
+    assert platform.sql(child, "select count(*) from t") == [(2,)]
+    assert log.read_text(errors="replace").count("starting PostgreSQL") == 1
+    with platform.direct(child) as admin:
+        admin.execute("create subscription s connection 'host=127.0.0.1 port=1' publication p with (connect = false, slot_name = none)")
+        admin.execute("alter subscription s set (slot_name = 'remote_slot')")
+        admin.execute("alter subscription s enable")
+    wait_until(lambda: 'worker for subscription "s" has started' in log.read_text(errors="replace"), "its worker runs", 90)
+    platform.wake(child)
+    assert platform.sql(child, "select count(*) from t") == [(2,)]
+    with platform.direct(child) as admin:
+        admin.execute("alter subscription s disable")
 
 
 def test_unlogged_tables_are_empty_in_a_branch_and_kept_by_a_suspend(platform, project, primary):

@@ -75,7 +75,7 @@ def test_the_effective_position_and_time_are_shown(platform, project, primary):
             commits.append((xid, insert_lsn(connection)))
             if i == 3:  # a long way without a commit
                 connection.execute("select count(pg_logical_emit_message(false, 'long', repeat('x', 9000))) from generate_series(1, 100)")
-        (timeline,) = connection.execute("select timeline_id from pg_control_checkpoint()").fetchone()
+        (timeline,) = connection.execute("select ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int").fetchone()
         connection.execute("insert into t values (100)")
         last = insert_lsn(connection)
     times = wal.commit_times(platform.volume(primary) / "wal", timeline, first, last)
@@ -188,7 +188,7 @@ def test_several_commits_within_a_second(platform, project, primary):
             with connection.transaction():
                 connection.execute("insert into t values (%s)", (i,))
                 xids.append(int(connection.execute("select pg_current_xact_id()::text").fetchone()[0]))
-        (timeline,) = connection.execute("select timeline_id from pg_control_checkpoint()").fetchone()
+        (timeline,) = connection.execute("select ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int").fetchone()
         last = insert_lsn(connection)
     times = wal.commit_times(platform.volume(primary) / "wal", timeline, first, last)
     moments = [times[xid] for xid in xids]
@@ -244,7 +244,7 @@ def test_a_chain_of_six_and_a_past_in_each(platform, project, primary):
     timelines = set()
     for branch in platform.rest.get(f"projects/{project}/branches")["branches"]:
         endpoint = platform.rest.endpoint(project, branch["branch_id"])
-        ((timeline,),) = platform.sql(endpoint, "select timeline_id from pg_control_checkpoint()")
+        ((timeline,),) = platform.sql(endpoint, "select ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int")
         assert timeline not in timelines
         timelines.add(timeline)
     assert len(timelines) == 13
