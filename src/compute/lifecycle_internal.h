@@ -38,6 +38,7 @@ struct lifecycle {
 	enum postmaster_state read_state;
 	pid_t read_pid;
 	bool read_to_promote; /* and ask for its promotion */
+	bool has_promotion_failed;
 	char *read_path;
 	bool is_up;         /* it accepts connections */
 	bool was_clean;     /* a clone that had nothing of its parent's to be rid of */

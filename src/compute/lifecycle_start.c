@@ -26,6 +26,8 @@ static status work_read(void *input, struct error *err)
 {
 	struct lifecycle *lc = lifecycle_of(input);
 	lc->read_state = postmaster_file_read(lc->read_path, lc->read_pid);
+	if (lc->read_to_promote && lc->read_state == POSTMASTER_READY)
+		postmaster_file_forget_promotion(lc->read_path);
 	if (!lc->read_to_promote ||
 	        (lc->read_state != POSTMASTER_STARTING && lc->read_state != POSTMASTER_RECOVERING))
 		return STATUS_OK;
@@ -37,10 +39,12 @@ static void pid_file_read(void *owner, void *input, const struct error *err)
 	struct lifecycle *lc = lifecycle_of(owner);
 	(void)input;
 	lc->is_reading = false;
-	if (err)
+	if (err && !lc->has_promotion_failed)
 		log_warning("%s", err->message); /* asked again soon */
-	else if (lc->read_to_promote && lc->watch && !lc->is_up && lc->read_pid == lc->report.postgres_pid &&
-	         (lc->read_state == POSTMASTER_STARTING || lc->read_state == POSTMASTER_RECOVERING))
+	lc->has_promotion_failed = err != NULL;
+	if (!err && lc->read_to_promote && lc->watch && !lc->is_up &&
+	        lc->read_pid == lc->report.postgres_pid &&
+	        (lc->read_state == POSTMASTER_STARTING || lc->read_state == POSTMASTER_RECOVERING))
 		lifecycle_signal(lc, SIGUSR1);
 	if (lc->must_read && lc->watch && !lc->is_up)
 		read_pid_file(lc);

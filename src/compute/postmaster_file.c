@@ -2,12 +2,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/number.h"
 #include "page_store/file_copy.h"
 
 #define STATUS_LINE    8
 #define FILE_MAX_BYTES 16384
+#define PROMOTE_FILE   "promote"
 
 /* The n-th line (from 1) without its newline; only lines that end in one count, the rest may still be written. */
 static bool find_line(struct slice text, int n, struct slice *ret)
@@ -69,6 +72,16 @@ status postmaster_file_ask_promotion(const char *data_path, struct error *err)
 		return st;
 	/* Postgres only looks whether it is there, and removes it (its folder is its own); a base backup reads it. */
 	CLEANUP(close_fd)
-	int fd = openat(folder, "promote", O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
-	return fd >= 0 ? STATUS_OK : error_set(err, STATUS_IO, errno, "could not create file \"promote\"");
+	int fd = openat(folder, PROMOTE_FILE, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (fd < 0 || fchmod(fd, 0644) < 0)
+		return error_set(err, STATUS_IO, errno, "could not create file \"" PROMOTE_FILE "\"");
+	return STATUS_OK;
+}
+
+void postmaster_file_forget_promotion(const char *data_path)
+{
+	CLEANUP(close_fd) int folder = -1;
+	struct error ignored;
+	if (folder_open(data_path, &folder, &ignored) == STATUS_OK)
+		(void)unlinkat(folder, PROMOTE_FILE, 0);
 }

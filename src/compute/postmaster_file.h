@@ -27,3 +27,4 @@ enum postmaster_state postmaster_file_read(const char *data_path, pid_t pid);
  * wants SIGUSR1 after it; before it has started its start-up process it removes the file, so both are to be repeated.
  */
 MUST_CHECK status postmaster_file_ask_promotion(const char *data_path, struct error *err);
+void postmaster_file_forget_promotion(const char *data_path); /* when it is promoted; best effort */

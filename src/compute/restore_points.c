@@ -19,6 +19,7 @@
 #include "page_store/control_file.h"
 #include "page_store/file_copy.h"
 #include "page_store/restore_point.h"
+#include "page_store/volume.h"
 #include "wal_store/wal_file.h"
 
 #define POINTS_MAGIC 0x706f696eu
@@ -417,17 +418,7 @@ static bool may_need_hygiene(int data_fd)
 	struct stat st;
 	if (fstatat(data_fd, "global/6100", &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_size != 0)
 		return true;
-	CLEANUP(close_fd)
-	int fd = openat(data_fd, "pg_twophase", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	DIR *folder = fd < 0 ? NULL : fdopendir(fd);
-	if (!folder)
-		return true;
-	(void)TAKE_FD(fd);
-	bool is_empty = true;
-	for (struct dirent *item; (item = readdir(folder));)
-		is_empty = is_empty && item->d_name[0] == '.';
-	(void)closedir(folder);
-	return !is_empty;
+	return volume_may_have_prepared(data_fd);
 }
 
 /* Steps 1 and 2 after a clean shutdown: the last checkpoint is where WAL ends. */
@@ -572,8 +563,8 @@ static void take_catch_up(struct restore_points *points)
 	points->is_wanted = points->has_recovered || !points->has_newest;
 	if (points->has_newest && points->last.number < points->newest.number)
 		remember_last(points, &points->newest);
-	/* After a clean start recovery would begin where the last point is; after a recovery a new point comes at once. */
-	if (points->has_newest && !points->has_recovered && points->base_lsn == 0)
+	/* Recovery would begin where the last point is, also after a recovery: until a new point has come, which it does at once. */
+	if (points->has_newest && points->base_lsn == 0)
 		points->base_lsn = points->newest.end_lsn;
 	points->status.speed_mb_s = points->speed.mb_s;
 	restore_point_done(&points->newest);

@@ -224,6 +224,20 @@ static bool is_promoted(const struct control_file *control, uint32_t recovery_ti
 	       control->min_recovery_timeline > recovery_timeline;
 }
 
+bool volume_may_have_prepared(int data_fd)
+{
+	CLEANUP(close_fd)
+	int fd = openat(data_fd, "pg_twophase", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	CLEANUP(close_folder) DIR *folder = fd < 0 ? NULL : fdopendir(fd);
+	if (!folder)
+		return true;
+	(void)TAKE_FD(fd); /* closedir() closes it */
+	bool is_empty = true;
+	for (struct dirent *item; (item = readdir(folder));)
+		is_empty = is_empty && item->d_name[0] == '.';
+	return !is_empty;
+}
+
 status volume_plan_start(struct volume *volume, struct volume_start *ret, struct error *err)
 {
 	const struct volume_record *record = &volume->record;
@@ -249,9 +263,13 @@ status volume_plan_start(struct volume *volume, struct volume_start *ret, struct
 	*ret = (struct volume_start){ .recovery_timeline = has_promoted ? 0 : record->recovery_timeline,
 		.is_quiet = record->needs_hygiene,
 		.has_no_replication_workers = record->needs_hygiene };
-	/* Until its own first checkpoint a crash is followed by a replay of the source's WAL, too. */
+	/*
+	 * Until its own first checkpoint a crash is followed by a replay of the source's WAL, too. And clients may have prepared
+	 * transactions on the clone's first start, whose setting is the source's: what is there must find its place (T15).
+	 */
 	bool has_checkpoint = control.checkpoint_timeline > record->recovery_timeline;
-	if (!has_checkpoint || record->needs_hygiene)
+	if (!has_checkpoint || record->needs_hygiene || control.state != CONTROL_SHUT_DOWN ||
+	        volume_may_have_prepared(data_fd))
 		ret->min_prepared_transactions = control.max_prepared_transactions;
 	/* The source may have raised its setting, and prepared more, between the point and the moment that is recovered to. */
 	if (!has_promoted && record->needs_hygiene && ret->min_prepared_transactions < RECOVERY_PREPARED_MIN)

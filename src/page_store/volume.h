@@ -91,6 +91,8 @@ struct volume_start {
 
 /* To be asked before every start, with the image mounted, while no Postgres runs on the volume. Repairs a cut-off promotion (V4). */
 MUST_CHECK status volume_plan_start(struct volume *volume, struct volume_start *ret, struct error *err);
+/* Of a PGDATA whose Postgres does not run: are there prepared transactions on disk? True when nobody can tell. */
+bool volume_may_have_prepared(int data_fd);
 MUST_CHECK status volume_set_hygiene_done(struct volume *volume, struct error *err);
 
 /* Revision of the last spec whose roles and databases were applied; kept durably in the volume. */

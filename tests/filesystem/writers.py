@@ -95,6 +95,7 @@ class PageWriter(Writer):
     def sync(self):
         sizes = self.size
         (os.fsync if self.dice.random() < 0.5 else os.fdatasync)(self.fd)
+        self.syncs += 1  # odd while the lists are begun anew
         for block in range(self.blocks):
             self.possible[block] = [digest(self.now[block])]
         self.synced_size = sizes

@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -203,6 +204,32 @@ def test_a_subscription_on_a_branch_that_was_clean_works(platform, project, prim
     assert platform.sql(child, "select count(*) from t") == [(2,)]
     with platform.direct(child) as admin:
         admin.execute("alter subscription s disable")
+
+
+@pytest.mark.parametrize("how", ["suspend", "kill"])
+def test_what_is_prepared_on_the_first_start_of_a_branch_is_kept(platform, project, primary, how):
+    """That start has room for prepared transactions, because its source could have had some; the next ones must have it as long as there are any."""
+    platform.sql(primary, "create table t as select 1 v")
+    platform.sql(primary, "insert into t values (2)")
+    ((lsn,),) = platform.sql(primary, "select pg_current_wal_flush_lsn()")
+    platform.rest.create_branch(project, "dev", source_branch_lsn=lsn)
+    child = platform.rest.endpoint(project, "dev")
+    with platform.connect(child) as client:
+        client.execute("begin")
+        client.execute("insert into t values (3)")
+        client.execute("prepare transaction 'p'")
+    if how == "suspend":
+        platform.sleep(project, "dev")
+    else:
+        log = platform.directory / "computes" / child["uid"] / "supervisor.log"
+        wait_until(lambda: "restore point 2 at" in log.read_text(errors="replace"), "a checkpoint of its own")
+        os.kill(platform.postmaster_pid(platform.rest.get(f"projects/{project}/branches/dev")["uid"]), signal.SIGKILL)
+    wait_until(lambda: platform.sql(child, "select count(*) from pg_prepared_xacts") == [(1,)], "it is there", 60)
+    with platform.connect(child) as client:
+        client.execute("commit prepared 'p'")
+    assert platform.sql(child, "select count(*) from t") == [(3,)]
+    platform.sleep(project, "dev")
+    assert platform.sql(child, "show max_prepared_transactions") == [("0",)]
 
 
 def test_unlogged_tables_are_empty_in_a_branch_and_kept_by_a_suspend(platform, project, primary):
