@@ -54,6 +54,14 @@ static void hold(struct idle_states *states)
 	close_fd(&states->fd);
 }
 
+void idle_states_begin(struct idle_states *states, int64_t now_usec)
+{
+	(void)pthread_mutex_lock(&states->mutex);
+	states->busy_until_usec = now_usec + HOLD_USEC;
+	hold(states);
+	(void)pthread_mutex_unlock(&states->mutex);
+}
+
 void idle_states_note(struct idle_states *states, int64_t now_usec)
 {
 	(void)pthread_mutex_lock(&states->mutex);

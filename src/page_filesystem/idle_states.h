@@ -21,6 +21,8 @@ struct idle_states;
 struct idle_states *idle_states_new(int64_t requests_per_sec);
 struct idle_states *idle_states_free(struct idle_states *states); /* NULL is fine; always returns NULL */
 
+/* Somebody waits for what begins now, a wake: as if there had been many requests. */
+void idle_states_begin(struct idle_states *states, int64_t now_usec);
 /* IDLE_STATES_BATCH requests more have come. `now_usec`: clock_monotonic_usec(). */
 void idle_states_note(struct idle_states *states, int64_t now_usec);
 /* Lets go when there was little to do for half a second; to be called now and then. */

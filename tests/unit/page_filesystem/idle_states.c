@@ -39,6 +39,10 @@ static void held_while_there_is_much_to_do(void **state)
 	assert_false(idle_states_are_held(states));
 	idle_states_note(states, now + 2 * USEC_PER_SEC + 1000);
 	assert_int_equal(idle_states_are_held(states), is_allowed());
+	idle_states_begin(states, now + 5 * USEC_PER_SEC);
+	assert_int_equal(idle_states_are_held(states), is_allowed());
+	idle_states_look(states, now + 6 * USEC_PER_SEC);
+	assert_false(idle_states_are_held(states));
 	assert_null(idle_states_free(states));
 }
 
