@@ -1,7 +1,6 @@
 #include "compute/restore_points.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>

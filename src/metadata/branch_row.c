@@ -94,7 +94,7 @@ status branch_row_insert(struct metadata *md, struct branch_row *row, struct err
 	if (code != STATUS_OK)
 		return code;
 	bind_columns(&st, row);
-	return statement_insert(&st, &row->id, err);
+	return statement_next_integer(&st, &row->id, err);
 }
 
 status branch_row_update(struct metadata *md, const struct branch_row *row, struct error *err)

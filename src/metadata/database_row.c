@@ -32,7 +32,7 @@ status database_row_insert(struct metadata *md, struct database_row *row, struct
 	statement_bind_integer(&st, row->update_usec);
 	statement_bind_text(&st, row->postgres_database);
 	statement_bind_text(&st, row->role_id);
-	return statement_insert(&st, &row->id, err);
+	return statement_next_integer(&st, &row->id, err);
 }
 
 status database_row_find(struct metadata *md, int64_t branch, const char *database_id,

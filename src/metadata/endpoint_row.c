@@ -65,7 +65,7 @@ status endpoint_row_insert(struct metadata *md, struct endpoint_row *row, struct
 	if (code != STATUS_OK)
 		return code;
 	bind_columns(&st, row);
-	return statement_insert(&st, &row->id, err);
+	return statement_next_integer(&st, &row->id, err);
 }
 
 status endpoint_row_update(struct metadata *md, const struct endpoint_row *row, struct error *err)

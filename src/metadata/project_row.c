@@ -89,7 +89,7 @@ status project_row_insert(struct metadata *md, struct project_row *row, struct e
 	if (code != STATUS_OK)
 		return code;
 	bind_columns(&st, row);
-	return statement_insert(&st, &row->id, err);
+	return statement_next_integer(&st, &row->id, err);
 }
 
 status project_row_update(struct metadata *md, const struct project_row *row, struct error *err)

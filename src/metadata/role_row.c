@@ -45,7 +45,7 @@ status role_row_insert(struct metadata *md, struct role_row *row, struct error *
 	statement_bind_integer(&st, row->createrole);
 	statement_bind_integer(&st, row->bypassrls);
 	statement_bind_integer(&st, row->is_superuser_member);
-	return statement_insert(&st, &row->id, err);
+	return statement_next_integer(&st, &row->id, err);
 }
 
 status role_row_find(

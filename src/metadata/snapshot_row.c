@@ -61,7 +61,7 @@ status snapshot_row_insert(struct metadata *md, struct snapshot_row *row, struct
 	if (code != STATUS_OK)
 		return code;
 	bind_columns(&st, row);
-	return statement_insert(&st, &row->id, err);
+	return statement_next_integer(&st, &row->id, err);
 }
 
 status snapshot_row_update(struct metadata *md, const struct snapshot_row *row, struct error *err)

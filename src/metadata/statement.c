@@ -92,24 +92,20 @@ status statement_do(
 	return code == STATUS_OK ? statement_run(&st, err) : code;
 }
 
-status statement_ask(struct metadata *md, const char *sql, const int64_t *values, size_t count, int64_t *ret,
-        struct error *err)
-{
-	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = statement_open_for(md, sql, values, count, &st, err);
-	if (code == STATUS_OK)
-		code = statement_next(&st, err);
-	if (code == STATUS_OK)
-		*ret = statement_integer(&st);
-	return code;
-}
-
-status statement_insert(struct statement *st, int64_t *ret_id, struct error *err)
+status statement_next_integer(struct statement *st, int64_t *ret_id, struct error *err)
 {
 	status code = statement_next(st, err);
 	if (code == STATUS_OK)
 		*ret_id = statement_integer(st);
 	return code;
+}
+
+status statement_ask(struct metadata *md, const char *sql, const int64_t *values, size_t count, int64_t *ret,
+        struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open_for(md, sql, values, count, &st, err);
+	return code == STATUS_OK ? statement_next_integer(&st, ret, err) : code;
 }
 
 int64_t statement_integer(struct statement *st)

@@ -41,7 +41,7 @@ MUST_CHECK status statement_do(
 MUST_CHECK status statement_ask(struct metadata *md, const char *sql, const int64_t *values, size_t count,
         int64_t *ret, struct error *err);
 /* Of an open INSERT … RETURNING id, bound. */
-MUST_CHECK status statement_insert(struct statement *st, int64_t *ret_id, struct error *err);
+MUST_CHECK status statement_next_integer(struct statement *st, int64_t *ret_id, struct error *err);
 
 /* STATUS_OK with a row, STATUS_NOT_FOUND when there is none (any more); err is then not filled. */
 MUST_CHECK status statement_next(struct statement *st, struct error *err);

@@ -13,7 +13,7 @@
 #define HOLD_USEC (USEC_PER_SEC / 2)
 
 struct idle_states {
-	int64_t requests_per_sec;
+	int64_t batch_usec;    /* a batch in so little time is much to do; 0: nothing ever is */
 	pthread_mutex_t mutex; /* for what follows */
 	int64_t last_usec;     /* when the last batch was full */
 	int64_t busy_until_usec;
@@ -24,7 +24,7 @@ struct idle_states {
 struct idle_states *idle_states_new(int64_t requests_per_sec)
 {
 	struct idle_states *states = xcalloc(1, sizeof *states);
-	states->requests_per_sec = requests_per_sec;
+	states->batch_usec = IDLE_STATES_BATCH * USEC_PER_SEC / requests_per_sec;
 	states->fd = -1;
 	(void)pthread_mutex_init(&states->mutex, NULL);
 	return states;
@@ -41,9 +41,10 @@ struct idle_states *idle_states_free(struct idle_states *states)
 }
 
 /* With the mutex. */
-static void hold(struct idle_states *states)
+static void hold(struct idle_states *states, int64_t now_usec)
 {
-	if (states->fd >= 0 || states->is_forbidden)
+	states->busy_until_usec = now_usec + HOLD_USEC;
+	if (states->fd >= 0 || states->is_forbidden || states->batch_usec == 0)
 		return;
 	int32_t latency_usec = 0;
 	states->fd = open(DEVICE, O_WRONLY | O_CLOEXEC);
@@ -57,8 +58,7 @@ static void hold(struct idle_states *states)
 void idle_states_begin(struct idle_states *states, int64_t now_usec)
 {
 	(void)pthread_mutex_lock(&states->mutex);
-	states->busy_until_usec = now_usec + HOLD_USEC;
-	hold(states);
+	hold(states, now_usec);
 	(void)pthread_mutex_unlock(&states->mutex);
 }
 
@@ -67,10 +67,8 @@ void idle_states_note(struct idle_states *states, int64_t now_usec)
 	(void)pthread_mutex_lock(&states->mutex);
 	int64_t took_usec = now_usec - states->last_usec;
 	states->last_usec = now_usec;
-	if (took_usec * states->requests_per_sec <= IDLE_STATES_BATCH * USEC_PER_SEC) {
-		states->busy_until_usec = now_usec + HOLD_USEC;
-		hold(states);
-	}
+	if (took_usec <= states->batch_usec)
+		hold(states, now_usec);
 	(void)pthread_mutex_unlock(&states->mutex);
 }
 

@@ -17,7 +17,7 @@
 
 struct idle_states;
 
-/* requests_per_sec: from so many on processors are kept awake. */
+/* requests_per_sec, at least 1: from so many on processors are kept awake; more than a processor could serve means never. */
 struct idle_states *idle_states_new(int64_t requests_per_sec);
 struct idle_states *idle_states_free(struct idle_states *states); /* NULL is fine; always returns NULL */
 

@@ -20,8 +20,7 @@
 /* Background requests are read-ahead: enough to keep a disk busy, and to leave workers for others. */
 #define BACKGROUND_MAX       64
 #define BACKGROUND_CONGESTED 48
-#define POLLING_NEVER        1000000000 /* the setting's largest value */
-#define ENTRY_BYTES_MIN      128        /* of readdirplus; fewer than that none takes */
+#define ENTRY_BYTES_MIN      128 /* of readdirplus; fewer than that none takes */
 
 /* Counters on lines of their own: workers of several cores add to them all the time. */
 struct counter {
@@ -71,8 +70,7 @@ struct operations *operations_new(struct image *image, int64_t polling_requests_
 	operations->image = image;
 	operations->buffers = buffer_pool_new(OPERATIONS_BYTES_MAX);
 	operations->idle_states = idle_states_new(polling_requests_per_sec);
-	if (polling_requests_per_sec < POLLING_NEVER)
-		idle_states_begin(operations->idle_states, clock_monotonic_usec());
+	idle_states_begin(operations->idle_states, clock_monotonic_usec());
 	return operations;
 }
 

@@ -199,6 +199,14 @@ def check_volumes(platform, endpoints):
     wait_until(lambda: present() == expected, f"only the volumes in use are there: {expected}", 60)
 
 
+def dies_during(platform, moment, path, body):
+    """Control is killed so long after the request; whether its operation was done in the end."""
+    operation = platform.rest.call("POST", path, body)
+    time.sleep(moment)  # not a wait for anything: the moment of the crash is what varies
+    kill_control(platform)
+    return outcome(platform.rest, operation)
+
+
 MOMENTS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.25, 0.4, 0.8)
 
 
@@ -217,10 +225,7 @@ def test_control_dies_while_it_resets(own_platform):
         platform.sql(primary, "insert into t values (%s)", (f"parent {number}",))
         platform.sql(child, "insert into t values (%s)", (f"child {number}",))
         before, after = values(child), values(primary)
-        operation = rest.call("POST", "projects/p/branches/dev/reset", {})
-        time.sleep(moment)  # not a wait for anything: the moment of the crash is what varies
-        kill_control(platform)
-        is_done = outcome(rest, operation)
+        is_done = dies_during(platform, moment, "projects/p/branches/dev/reset", {})
         done += is_done
         assert values(child) == (after if is_done else before), moment
         assert values(primary) == after
@@ -245,10 +250,7 @@ def test_control_dies_while_it_restores(own_platform):
             connection.execute("insert into t values (%s)", (f"{number} undone",))
         before = values(primary)
         body = {"source_branch_lsn": lsn_text(lsn), "preserve_under_branch_id": "old"}
-        operation = rest.call("POST", "projects/p/branches/production/restore", body)
-        time.sleep(moment)  # not a wait for anything: the moment of the crash is what varies
-        kill_control(platform)
-        is_done = outcome(rest, operation)
+        is_done = dies_during(platform, moment, "projects/p/branches/production/restore", body)
         done += is_done
         if not is_done:
             assert values(primary) == before, moment

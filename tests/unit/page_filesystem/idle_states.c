@@ -50,6 +50,8 @@ static void never(void **state)
 {
 	(void)state;
 	struct idle_states *states = idle_states_new(1000000000);
+	idle_states_begin(states, USEC_PER_SEC);
+	assert_false(idle_states_are_held(states));
 	for (int64_t now = USEC_PER_SEC; now < USEC_PER_SEC + 1000; now += 10)
 		idle_states_note(states, now);
 	assert_false(idle_states_are_held(states));

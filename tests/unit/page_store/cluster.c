@@ -142,6 +142,13 @@ void postgres_start(const struct cluster_fixture *f, const char *id, struct post
 	}
 }
 
+void cluster_start_volume(const struct cluster_fixture *f, const char *id, struct postgres *ret)
+{
+	cluster_make_volume(f, id);
+	cluster_export(f, id);
+	postgres_start(f, id, ret);
+}
+
 void postgres_stop(struct postgres *postgres)
 {
 	assert_int_equal(kill(postgres->pid, SIGINT), 0);
@@ -269,16 +276,21 @@ struct control_file cluster_control(const struct cluster_fixture *f, const char 
 }
 
 /* How many layers there are, the template's left out. */
+size_t cluster_number(const char *command)
+{
+	FILE *output = popen(command, "r");
+	size_t number = 0;
+	assert_non_null(output);
+	assert_int_equal(fscanf(output, "%zu", &number), 1);
+	(void)pclose(output);
+	return number;
+}
+
 size_t cluster_count(const struct cluster_fixture *f, const char *folder)
 {
 	CLEANUP(free_text) char *path = data_directory_path(f->dd, "stores/" PROJECT "/%s", folder);
 	CLEANUP(free_text) char *command = xasprintf("ls -A %s 2>/dev/null | grep -vc '[.]lock$'", path);
-	FILE *output = popen(command, "r");
-	size_t count = 0;
-	assert_non_null(output);
-	assert_int_equal(fscanf(output, "%zu", &count), 1);
-	(void)pclose(output);
-	return count;
+	return cluster_number(command);
 }
 
 status cluster_clone(const struct cluster_fixture *f, const char *from, const char *id,

@@ -23,6 +23,7 @@ struct image *cluster_open_image(const struct cluster_fixture *f, const char *id
 void cluster_close_image(struct image *image, struct store *store);
 struct control_file cluster_control(
         const struct cluster_fixture *f, const char *id); /* as the image has it */
+size_t cluster_number(const char *command);               /* that a shell command prints */
 /* How many entries a folder of the project's store has; locks do not count. */
 size_t cluster_count(const struct cluster_fixture *f, const char *folder);
 /* Copies the image out to volumes/ID/data, anew. */
@@ -35,6 +36,8 @@ struct postgres {
 };
 /* Plans the start as a supervisor does, and waits until Postgres takes writes. `settings`: more arguments, or NULL. */
 void postgres_start(const struct cluster_fixture *f, const char *id, struct postgres *ret);
+/* A new volume with Postgres on it. */
+void cluster_start_volume(const struct cluster_fixture *f, const char *id, struct postgres *ret);
 void postgres_stop(struct postgres *postgres); /* cleanly */
 void postgres_kill(struct postgres *postgres); /* SIGKILL, all of it */
 /* Runs SQL in database databricks_postgres; the last line of its answer, to be freed. Fails the test when it fails. */

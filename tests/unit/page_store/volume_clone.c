@@ -72,9 +72,7 @@ static void a_position_is_opened_as_it_was(void **state)
 	struct cluster_fixture *f = cluster_of(state);
 	struct error err;
 	struct postgres postgres;
-	cluster_make_volume(f, "br-a");
-	cluster_export(f, "br-a");
-	postgres_start(f, "br-a", &postgres);
+	cluster_start_volume(f, "br-a", &postgres);
 	uint64_t lsn[4];
 	postgres_do(&postgres, "CREATE TABLE t (i int);");
 	for (int i = 0; i < 3; i++) {
@@ -180,9 +178,7 @@ static void what_a_clone_commits_before_its_first_checkpoint_is_kept(void **stat
 	struct cluster_fixture *f = cluster_of(state);
 	struct error err;
 	struct postgres postgres;
-	cluster_make_volume(f, "br-a");
-	cluster_export(f, "br-a");
-	postgres_start(f, "br-a", &postgres);
+	cluster_start_volume(f, "br-a", &postgres);
 	postgres_do(&postgres, "CREATE TABLE t AS SELECT generate_series(1, 1000) i;");
 	postgres_do(&postgres, "BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'prepared';");
 	uint64_t lsn = postgres_flushed(&postgres);

@@ -87,12 +87,7 @@ static status sweep_up(const struct round *r, struct error *err)
 static size_t count_lines(const struct cluster_fixture *f, const char *command)
 {
 	CLEANUP(free_text) char *text = xasprintf("cd %s && %s | wc -l", f->path, command);
-	FILE *output = popen(text, "r");
-	size_t count = 0;
-	assert_non_null(output);
-	assert_int_equal(fscanf(output, "%zu", &count), 1);
-	(void)pclose(output);
-	return count;
+	return cluster_number(text);
 }
 
 static size_t count_layers(const struct cluster_fixture *f)

@@ -164,9 +164,7 @@ static void moments_are_found(void **state)
 	struct search search;
 	struct end ends[COMMITS + 1] = { 0 };
 	struct error err;
-	cluster_make_volume(f, "br-a");
-	cluster_export(f, "br-a");
-	postgres_start(f, "br-a", &postgres);
+	cluster_start_volume(f, "br-a", &postgres);
 	postgres_do(&postgres, "CREATE TABLE t (i int);");
 	ends[0] = commit_row(&postgres, 0);
 	forge_a_line(&postgres, ends[0].lsn_behind, "x");
