@@ -28,7 +28,7 @@ bool lifecycle_is_over(const struct lifecycle *lc)
 void lifecycle_check(const struct lifecycle *lc)
 {
 	assert(lc->report.state != COMPUTE_READY || lc->has_exited_meanwhile ||
-	        (lc->watch && lc->is_up && !lc->start.is_quiet && lc->storage));
+	        (lc->watch && lc->is_up && lc->is_recovered && !lc->start.is_quiet && lc->storage));
 	assert(!lifecycle_is_over(lc) || !lc->watch);
 	assert((lc->report.postgres_pid > 0) == (lc->watch != NULL));
 	assert(!lc->is_up || lc->watch);
@@ -159,6 +159,13 @@ void lifecycle_fail(struct lifecycle *lc, const char *reason)
 	lifecycle_conclude(lc, COMPUTE_FAILED, reason);
 }
 
+void lifecycle_reason(const struct error *err, char out[REPORT_REASON_MAX])
+{
+	size_t hint_len = err->hint[0] ? strlen(err->hint) + 2 : 0;
+	(void)snprintf(out, REPORT_REASON_MAX, "%.*s%s%s", (int)(REPORT_REASON_MAX - 1 - hint_len),
+	        err->message, hint_len ? ". " : "", err->hint);
+}
+
 /* ---- stopping Postgres ---- */
 
 void lifecycle_signal(struct lifecycle *lc, int number)
@@ -168,6 +175,15 @@ void lifecycle_signal(struct lifecycle *lc, int number)
 		log_error("%s", err.message);
 }
 
+static void shutdown_deadline(uv_timer_t *timer);
+
+static void quit_postgres(struct lifecycle *lc)
+{
+	lifecycle_signal(lc, SIGQUIT);
+	lc->shutdown_signals = 2;
+	(void)uv_timer_start(&lc->deadline, shutdown_deadline, QUIT_PATIENCE_MS, 0);
+}
+
 static void shutdown_deadline(uv_timer_t *timer)
 {
 	struct lifecycle *lc = lifecycle_of(timer->data);
@@ -175,10 +191,10 @@ static void shutdown_deadline(uv_timer_t *timer)
 		return;
 	bool is_first = lc->shutdown_signals == 1;
 	log_warning("Postgres does not shut down: sending %s", is_first ? "SIGQUIT" : "SIGKILL");
-	lifecycle_signal(lc, is_first ? SIGQUIT : SIGKILL);
-	lc->shutdown_signals++;
 	if (is_first)
-		(void)uv_timer_start(&lc->deadline, shutdown_deadline, QUIT_PATIENCE_MS, 0);
+		quit_postgres(lc);
+	else
+		lifecycle_signal(lc, SIGKILL);
 }
 
 /* Fast shutdown: sessions are ended, everything is written, and pg_control says so. */
@@ -262,14 +278,35 @@ bool lifecycle_job_ended(struct lifecycle *lc)
 	return !lc->suspend_reason && !lifecycle_is_over(lc) && !lc->is_concluding;
 }
 
-/* A start that cannot be completed: Postgres is stopped first, and its exit ends everything. */
-static void give_up(struct lifecycle *lc, const struct error *err)
+void lifecycle_give_up(struct lifecycle *lc, const struct error *err, bool at_once)
 {
-	(void)snprintf(lc->report.reason, sizeof lc->report.reason, "%s", err->message);
-	shut_down_postgres(lc);
+	lifecycle_reason(err, lc->report.reason);
+	if (at_once)
+		quit_postgres(lc);
+	else
+		shut_down_postgres(lc);
 }
 
 /* ---- getting ready ---- */
+
+static status work_check_recovery(void *input, struct error *err)
+{
+	return volume_check_recovery(storage_volume(lifecycle_of(input)->storage), err);
+}
+
+static void recovery_checked(void *owner, void *input, const struct error *err)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	(void)input;
+	if (!lifecycle_job_ended(lc))
+		return;
+	if (err) {
+		lifecycle_give_up(lc, err, true);
+		return;
+	}
+	lc->is_recovered = true;
+	lifecycle_step(lc);
+}
 
 static void hygiene_done(void *owner, void *input, const struct error *err)
 {
@@ -278,7 +315,7 @@ static void hygiene_done(void *owner, void *input, const struct error *err)
 	if (!lifecycle_job_ended(lc))
 		return;
 	if (err) {
-		give_up(lc, err);
+		lifecycle_give_up(lc, err, false);
 		return;
 	}
 	if (lc->was_clean) {
@@ -320,7 +357,7 @@ static void reconcile_done(void *owner, void *input, const struct error *err)
 		return;
 	}
 	if (err) {
-		give_up(lc, err);
+		lifecycle_give_up(lc, err, false);
 		return;
 	}
 	lc->report.applied_revision = lc->spec->revision;
@@ -433,7 +470,9 @@ void lifecycle_step(struct lifecycle *lc)
 	lifecycle_check(lc);
 	if (!lc->is_up || lc->is_job_running || lc->shutdown_signals > 0 || lifecycle_is_over(lc))
 		return;
-	if (lc->start.is_quiet)
+	if (!lc->is_recovered)
+		lifecycle_run_job(lc, work_check_recovery, recovery_checked);
+	else if (lc->start.is_quiet)
 		lifecycle_run_job(lc, work_hygiene, hygiene_done);
 	else if (lc->report.state == COMPUTE_READY && lc->must_apply)
 		apply(lc);

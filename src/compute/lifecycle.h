@@ -10,7 +10,8 @@
  *    └── a clone's first, quiet start is followed by an ordinary one
  *
  * What holds
- *   C1  READY means: Postgres accepts writes, on its own timeline, with the roles and databases of the spec.
+ *   C1  READY means: Postgres accepts writes, on its own timeline, with the roles and databases of the spec. A clone
+ *       has in addition all records up to where it was made (volume.h, V7).
  *   C2  at most one Postgres runs on the volume, none without this process (postgres_process.h), and none without the page file
  *       system that it was started on (storage.h).
  *   C3  a suspension is a clean shutdown; only one that takes too long is cut short, and then the next start recovers.

@@ -40,8 +40,9 @@ struct lifecycle {
 	bool read_to_promote; /* and ask for its promotion */
 	bool has_promotion_failed;
 	char *read_path;
-	bool is_up;         /* it accepts connections */
-	bool was_clean;     /* a clone that had nothing of its parent's to be rid of */
+	bool is_up;        /* it accepts connections */
+	bool is_recovered; /* not a clone that has just been promoted, or it has been compared (volume.h, V7) */
+	bool was_clean;    /* a clone that had nothing of its parent's to be rid of */
 	bool is_restarting; /* asked to stop only to be started again */
 	off_t log_start;    /* size of the log when it was started */
 	int64_t started_usec, ready_usec;
@@ -55,8 +56,8 @@ struct lifecycle {
 	bool must_recover;
 	bool is_concluding; /* the storage closes, then comes the end */
 	enum compute_state last_state;
-	char last_reason[384];
-	char lost_reason[384];
+	char last_reason[REPORT_REASON_MAX];
+	char lost_reason[REPORT_REASON_MAX];
 	int shutdown_signals;       /* how many have been sent */
 	const char *suspend_reason; /* NULL: nobody asked */
 
@@ -89,6 +90,13 @@ void lifecycle_set_state(struct lifecycle *lc, enum compute_state state, const c
 double lifecycle_elapsed_ms(int64_t since_usec);
 void lifecycle_conclude(struct lifecycle *lc, enum compute_state state, const char *reason);
 void lifecycle_fail(struct lifecycle *lc, const char *reason);
+/* The reason is all that anybody hears: what to do belongs into it. */
+void lifecycle_reason(const struct error *err, char out[REPORT_REASON_MAX]);
+/*
+ * A start that cannot be completed: Postgres is stopped first, and its exit ends everything. At once: when nobody will ever want what it would
+ * write.
+ */
+void lifecycle_give_up(struct lifecycle *lc, const struct error *err, bool at_once);
 void lifecycle_signal(struct lifecycle *lc, int number);
 MUST_CHECK status lifecycle_write_configuration(struct lifecycle *lc, struct error *err);
 void lifecycle_run_job(struct lifecycle *lc, job_work_fn work, job_done_fn on_done);

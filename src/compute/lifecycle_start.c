@@ -154,6 +154,7 @@ static void start_postgres(struct lifecycle *lc)
 	struct error err;
 	lc->shutdown_signals = 0;
 	lc->is_restarting = lc->is_up = false;
+	lc->is_recovered = lc->start.recovery_timeline == 0;
 	lifecycle_set_state(lc, COMPUTE_STARTING, "");
 	if (lc->monitor)
 		lc->monitor = activity_monitor_free(lc->monitor);
@@ -184,7 +185,9 @@ static void prepared(void *owner, void *input, const struct error *err)
 			return; /* storage_down() goes on */
 		lifecycle_handle_exit(lc);
 	} else if (err) {
-		lifecycle_fail(lc, err->message);
+		char reason[REPORT_REASON_MAX];
+		lifecycle_reason(err, reason);
+		lifecycle_fail(lc, reason);
 	} else {
 		start_postgres(lc);
 	}
@@ -227,10 +230,10 @@ static void storage_down(void *owner, const struct error *err)
 {
 	struct lifecycle *lc = lifecycle_of(owner);
 	lc->report.pagefs_pid = 0;
-	bool has_hint = err && err->hint[0];
-	(void)snprintf(lc->lost_reason, sizeof lc->lost_reason, "%.250s%s%.120s",
-	        err ? err->message : "the volume was unmounted", has_hint ? ". " : "",
-	        has_hint ? err->hint : "");
+	if (err)
+		lifecycle_reason(err, lc->lost_reason);
+	else
+		(void)snprintf(lc->lost_reason, sizeof lc->lost_reason, "the volume was unmounted");
 	if (!lc->is_lost) { /* it never was mounted */
 		lc->is_lost = true;
 		/* A pagefs that was killed says nothing about the next one. */
@@ -348,10 +351,37 @@ static void describe_exit(const struct lifecycle *lc, char *out, size_t size)
 		(void)snprintf(out, size, "Postgres %s; its log is \"%s\"", how, lc->log_path);
 }
 
+/*
+ * In front of the restore point that a clone was made from, Postgres notices by itself that WAL is damaged or missing (behind it:
+ * volume_check_recovery()). It would at each further attempt.
+ */
+static bool lacks_wal(const struct lifecycle *lc, const char *reason)
+{
+	return lc->start.recovery_timeline != 0 && !lc->is_lost &&
+	       strstr(reason, "WAL ends before consistent recovery point");
+}
+
+static void fail_without_wal(struct lifecycle *lc)
+{
+	struct error err;
+	char reason[REPORT_REASON_MAX];
+	error_fill(&err, STATUS_CORRUPT, 0,
+	        "the recovery of branch volume \"%s\" ended in front of its restore point: the WAL up to "
+	        "there is damaged or missing",
+	        lc->spec->volume_id);
+	error_hint(&err, "Branch from another moment, or again when the source's archived WAL is repaired.");
+	lifecycle_reason(&err, reason);
+	lifecycle_fail(lc, reason);
+}
+
 static void handle_crash(struct lifecycle *lc)
 {
 	char reason[sizeof lc->report.reason];
 	describe_exit(lc, reason, sizeof reason);
+	if (lacks_wal(lc, reason)) {
+		fail_without_wal(lc);
+		return;
+	}
 	bool was_ready = lc->report.state == COMPUTE_READY;
 	if (was_ready && clock_monotonic_usec() - lc->ready_usec > CRASH_FORGET_USEC)
 		lc->crashes = 0;

@@ -25,9 +25,11 @@ struct storage_report {
 	char alarm[384];
 };
 
+#define REPORT_REASON_MAX 384
+
 struct compute_report {
 	enum compute_state state;
-	char reason[384];
+	char reason[REPORT_REASON_MAX];
 	pid_t postgres_pid;       /* 0: none */
 	pid_t pagefs_pid;         /* 0: none */
 	int64_t last_active_usec; /* 0: not known */

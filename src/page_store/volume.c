@@ -10,12 +10,14 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/number.h"
 #include "base/role_lock.h"
 #include "page_store/control_file.h"
 #include "page_store/file_copy.h"
 #include "page_store/store.h"
 #include "page_store/volume_folder.h"
 #include "wal_store/wal_file.h"
+#include "wal_store/wal_history.h"
 
 #define RECOVERY_PREPARED_MIN                                                                                \
 	256 /* prepared transactions, of a clone's first start: some MB of shared memory */
@@ -224,6 +226,58 @@ static bool is_promoted(const struct control_file *control, uint32_t recovery_ti
 	       control->min_recovery_timeline > recovery_timeline;
 }
 
+/* Where the timeline in front of this one was left, as its history in wal/ says. */
+static status read_fork(const struct volume *volume, uint32_t timeline, uint64_t *ret_lsn, struct error *err)
+{
+	CLEANUP(wal_history_done) struct wal_history history = { 0 };
+	status st = wal_history_read(volume->wal_path, timeline, &history, err);
+	if (st == STATUS_NOT_FOUND || (st == STATUS_OK && history.count == 0))
+		return error_set(err, STATUS_CORRUPT, 0,
+		        "volume \"%s\" has no history of timeline %u in its WAL, so nobody can tell where "
+		        "its "
+		        "recovery ended",
+		        volume->record.id, timeline);
+	if (st == STATUS_OK)
+		*ret_lsn = history.lines[history.count - 1].end_lsn;
+	return st;
+}
+
+/*
+ * The one history is ours: it says where the reserved timeline begins. The other one Postgres wrote when it left that for its own, at the end of the
+ * last record that it had replayed (FinishWalRecovery() in xlogrecovery.c). Both are ends of records, and the same one when all is well.
+ */
+status volume_check_recovery(const struct volume *volume, struct error *err)
+{
+	uint32_t timeline = volume->record.recovery_timeline;
+	uint64_t wanted = 0, reached = 0;
+	status st = read_fork(volume, timeline, &wanted, err);
+	if (st == STATUS_OK)
+		st = read_fork(volume, timeline + 1, &reached, err);
+	if (st != STATUS_OK || reached == wanted)
+		return st;
+	char wanted_text[LSN_TEXT_MAX], reached_text[LSN_TEXT_MAX];
+	lsn_format(wanted, wanted_text);
+	lsn_format(reached, reached_text);
+	if (reached > wanted) {
+		st = error_set(err, STATUS_CORRUPT, 0,
+		        "the recovery of branch volume \"%s\" went on to LSN %s, behind LSN %s, for which it "
+		        "was "
+		        "made",
+		        volume->record.id, reached_text, wanted_text);
+		error_hint(err, "Create the branch anew.");
+		return st;
+	}
+	st = error_set(err, STATUS_CORRUPT, 0,
+	        "the recovery of branch volume \"%s\" ended at LSN %s and not at LSN %s: the WAL in between "
+	        "is "
+	        "damaged or missing",
+	        volume->record.id, reached_text, wanted_text);
+	error_hint(err,
+	        "Branch from a moment up to LSN %s, or again when the source's archived WAL is repaired.",
+	        reached_text);
+	return st;
+}
+
 bool volume_may_have_prepared(int data_fd)
 {
 	CLEANUP(close_fd)
@@ -260,6 +314,11 @@ status volume_plan_start(struct volume *volume, struct volume_start *ret, struct
 		st = arm_recovery(volume, data_fd, has_signal, err);
 	if (st != STATUS_OK)
 		return error_prefix(err, "volume \"%s\"", record->id);
+	/* Nothing was ever applied: whoever saw the promotion may have died before it compared. Everybody else has been let in. */
+	if (has_promoted && record->applied_revision == 0)
+		st = volume_check_recovery(volume, err);
+	if (st != STATUS_OK)
+		return st;
 	*ret = (struct volume_start){ .recovery_timeline = has_promoted ? 0 : record->recovery_timeline,
 		.is_quiet = record->needs_hygiene,
 		.has_no_replication_workers = record->needs_hygiene };

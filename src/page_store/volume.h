@@ -14,6 +14,8 @@
  *       volume_set_hygiene_done() its starts are "quiet".
  *   V6  everything but wal/, temp/ and what is inside the image belongs to the user who runs Tarn: nothing Postgres does can lead a
  *       write of ours astray (symbolic links).
+ *   V7  nobody gets into a clone whose recovery did not end exactly at the LSN that it was made for: Postgres takes damaged or missing WAL for the
+ *       end of WAL, and opens without what was committed behind it. volume_check_recovery() compares.
  *
  * Threads: every call blocks on the disk; call from a worker thread. Distinct volumes are independent; two calls that make or destroy the same
  * one at the same time are the caller's mistake.
@@ -51,7 +53,7 @@ struct volume_clone {
 	const char *store;
 	const char *id;                    /* of the clone */
 	const struct restore_point *point; /* layers, redo_lsn, … */
-	uint64_t lsn; /* >= point->end_lsn; may be in the middle of a record: WAL behind it is not there */
+	uint64_t lsn;             /* the end of a record, >= point->end_lsn: V7; WAL behind it is not there */
 	const char *archive_path; /* where WAL comes from: the source's archive/ or the snapshot's wal/ */
 	uint32_t
 	        source_timeline; /* of the byte before lsn; its history file is in archive_path (timeline 1 has none) */
@@ -89,13 +91,21 @@ struct volume_start {
 	int min_prepared_transactions;   /* a lower max_prepared_transactions ends recovery in FATAL (T15) */
 };
 
-/* To be asked before every start, with the image mounted, while no Postgres runs on the volume. Repairs a cut-off promotion (V4). */
+/*
+ * To be asked before every start, with the image mounted, while no Postgres runs on the volume. Repairs a cut-off promotion (V4). A clone that was
+ * promoted and has not been used is compared here (V7).
+ */
 MUST_CHECK status volume_plan_start(struct volume *volume, struct volume_start *ret, struct error *err);
+/*
+ * V7, when a start with a recovery_timeline has ended with the promotion, before anybody gets in: STATUS_CORRUPT unless recovery ended where the clone
+ * begins. Reads two small files in wal/.
+ */
+MUST_CHECK status volume_check_recovery(const struct volume *volume, struct error *err);
 /* Of a PGDATA whose Postgres does not run: are there prepared transactions on disk? True when nobody can tell. */
 bool volume_may_have_prepared(int data_fd);
 MUST_CHECK status volume_set_hygiene_done(struct volume *volume, struct error *err);
 
-/* Revision of the last spec whose roles and databases were applied; kept durably in the volume. */
+/* Revision of the last spec whose roles and databases were applied; kept durably in the volume. 0: nobody has used it yet. */
 int64_t volume_applied_revision(const struct volume *volume);
 MUST_CHECK status volume_set_applied_revision(struct volume *volume, int64_t revision, struct error *err);
 

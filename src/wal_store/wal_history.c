@@ -66,7 +66,7 @@ static status parse_line(struct slice line, struct wal_history *history, struct 
 }
 
 /*
- * A branch's recovery may end in front of the position at which its reserved timeline begins: the record there was cut in two. A line with
+ * The recovery of a branch of an older Tarn may have ended in front of the position at which its reserved timeline begins. A line with
  * a lower position than those before it counts, as in tliOfPointInHistory(), which looks from the newest on.
  */
 static void make_ascending(struct wal_history *history)

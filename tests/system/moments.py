@@ -1,6 +1,9 @@
 """Branches at a moment in the past: at an LSN, at a time, of branches of branches, in parallel, of a sleeping parent."""
 
 import datetime
+import json
+import os
+import re
 import time
 
 import psycopg
@@ -8,6 +11,7 @@ import pytest
 
 from harness import wal
 from harness.rest import OperationFailed, RestError
+from harness.waiting import wait_until
 from harness.wal import SEGMENT_BYTES, insert_lsn, lsn_number, lsn_text, rfc3339
 
 BAD = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "OUT_OF_RANGE", "NOT_FOUND")
@@ -313,3 +317,48 @@ def test_data_is_still_checked(platform, project, primary, history):
     assert platform.sql(child, "show data_checksums") == [("on",)]
     with pytest.raises(psycopg.errors.UniqueViolation):
         platform.sql(child, "insert into t values (3)")
+
+
+def things_of(platform, project):
+    """What a branch consists of: its resource, its volume, its compute."""
+    branches = [b["branch_id"] for b in platform.rest.get(f"projects/{project}/branches")["branches"]]
+    return branches, *(sorted(p.name for p in (platform.directory / folder).iterdir()) for folder in ("volumes", "computes"))
+
+
+def test_wal_that_is_damaged_on_the_way_is_told_and_no_branch_lacks_rows(platform, project, primary, history):
+    """Postgres takes a lost sector for the end of WAL and opens in front of it: nobody may get such a branch."""
+    platform.sleep(project)  # a restore point, behind which everything else happens
+    with platform.connect(primary) as connection:
+        connection.execute("insert into t values (100)")
+        before = insert_lsn(connection)
+        for _ in range(40):
+            connection.execute("select pg_logical_emit_message(false, 'long', repeat('x', 50000))")
+        (segment,) = connection.execute("select pg_walfile_name(%s::pg_lsn)", (lsn_text(lost := before + 1_000_000 & ~511),)).fetchone()
+        connection.execute("insert into t values (101)")
+        end = insert_lsn(connection)
+    rows = [*range(12), 100, 101]
+    store = next(s for s in platform.stores() if platform.volume_id(primary) in s.stack_names())
+    points = [lsn_number(json.loads(path.read_text())["point"]["end_lsn"]) for path in store.point_paths(platform.volume_id(primary))]
+    assert not any(before < point <= end for point in points), "the damage is on the way"
+    things = things_of(platform, project)
+    with open(platform.volume(primary) / "archive" / segment, "r+b") as file:
+        whole = os.pread(file.fileno(), 512, lost % SEGMENT_BYTES)
+        os.pwrite(file.fileno(), bytes(512), lost % SEGMENT_BYTES)
+        platform.rest.create_snapshot(project, "snap", source_branch_lsn=lsn_text(end))
+
+        def cannot_be_made(**spec):
+            with pytest.raises(OperationFailed) as caught:
+                platform.rest.create_branch(project, "dev", **spec)
+            wait_until(lambda: things_of(platform, project) == things, "nothing is left of it")
+            return caught.value.error["message"]
+
+        message = cannot_be_made(source_branch_lsn=lsn_text(end))
+        told = re.search(r'branch volume "(\S+)" ended at LSN (\S+) and not at LSN (\S+): .*damaged or missing\. Branch from a moment up to LSN (\S+),', message)
+        assert told, message
+        volume, reached, wanted, advice = told.groups()
+        assert before <= lsn_number(reached) <= lost < lsn_number(wanted) <= end and advice == reached and volume not in things[1]
+        message = cannot_be_made(source_snapshot=f"projects/{project}/snapshots/snap")
+        assert re.search(r'branch volume "\S+" ended in front of .*damaged or missing\. Branch from another moment', message), message
+        assert branch_at(platform, project, "advised", source_branch_lsn=advice)[1] == rows[:-1]
+        os.pwrite(file.fileno(), whole, lost % SEGMENT_BYTES)
+    assert branch_at(platform, project, "dev", source_branch_lsn=lsn_text(end))[1] == rows

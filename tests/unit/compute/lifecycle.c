@@ -5,6 +5,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #include "fixture.h"
 #include "page_store/restore_point.h"
 #include "page_store/volume.h"
+#include "wal_store/wal_file.h"
 
 /* Starts endpoint and volume of one test, both named so; waits until it is ready. */
 static struct supervised start_ready(const struct cluster_fixture *f, const struct spec_text *spec)
@@ -402,6 +404,75 @@ static size_t newest_point(const struct cluster_fixture *f, const char *volume, 
 	return count;
 }
 
+/* Of br-o at the LSN, from its first point, with the 24 bytes of WAL at lost_lsn gone. */
+static void clone_with_a_hole(const struct cluster_fixture *f, uint64_t lsn, uint64_t lost_lsn)
+{
+	static const char zeros[24];
+	struct error err;
+	struct restore_point point;
+	struct store *store = NULL;
+	CLEANUP(free_text) char *archive = data_directory_path(f->dd, "volumes/br-o/archive");
+	must(store_open(f->dd, PROJECT, &store, &err), &err);
+	must(restore_point_read(store, "br-o", 1, &point, &err), &err);
+	store_close(store);
+	const struct volume_clone clone = { .store = PROJECT,
+		.id = "br-h",
+		.point = &point,
+		.lsn = lsn,
+		.archive_path = archive,
+		.source_timeline = 1,
+		.timeline = 2 };
+	must(volume_clone(f->dd, &clone, &err), &err);
+	char name[WAL_FILE_NAME_MAX];
+	wal_segment_name(1, lost_lsn / point.wal_segment_size, point.wal_segment_size, name);
+	CLEANUP(free_text) char *segment = data_directory_path(f->dd, "volumes/br-h/wal/%s", name);
+	CLEANUP(close_fd) int fd = open(segment, O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, zeros, sizeof zeros, (off_t)(lost_lsn % point.wal_segment_size)), 24);
+	restore_point_done(&point);
+}
+
+static uint64_t flushed(struct supervised *s, int id)
+{
+	const char *line = strstr(supervised_ask(s, "flush", id), "\"lsn\":\"");
+	uint64_t lsn;
+	assert_non_null(line);
+	line += strlen("\"lsn\":\"");
+	assert_true(lsn_parse((struct slice){ (const uint8_t *)line, strcspn(line, "\"") }, &lsn));
+	return lsn;
+}
+
+/* Promoted in front of what it should have: it fails before anybody gets in, each time that it is started. */
+static void a_clone_that_lacks_records_never_gets_ready(void **state)
+{
+	struct cluster_fixture *f = cluster_of(state);
+	struct error err;
+	cluster_make_volume(f, "br-o");
+	struct supervised s = start_ready(f, &(struct spec_text){ .uid = "ep-o", .volume = "br-o" });
+	PGconn *connection = supervised_connect(&s, "admin@localhost");
+	run(connection, "CREATE TABLE t (i int)");
+	uint64_t lost_lsn = flushed(&s, 1);
+	run(connection, "INSERT INTO t SELECT generate_series(1, 1000)");
+	uint64_t lsn = flushed(&s, 2);
+	PQfinish(connection);
+	supervised_stop(&s);
+	clone_with_a_hole(f, lsn, lost_lsn);
+	spec_write(f, &(struct spec_text){ .uid = "ep-h", .volume = "br-h" });
+	char lost[LSN_TEXT_MAX], wanted[LSN_TEXT_MAX];
+	lsn_format(lost_lsn, lost);
+	lsn_format(lsn, wanted);
+	CLEANUP(free_text)
+	char *words = xasprintf("branch volume \\\"br-h\\\" ended at LSN %s and not at LSN %s", lost, wanted);
+	for (int i = 0; i < 2; i++) {
+		fails_with(f, "ep-h", words);
+		CLEANUP(free_text)
+		char *history = data_directory_path(f->dd, "volumes/br-h/wal/00000003.history");
+		assert_true(file_exists(history)); /* the second start has a promoted clone */
+	}
+	must(volume_destroy(f->dd, "br-h", &err), &err);
+	must(volume_destroy(f->dd, "br-o", &err), &err);
+}
+
 static void points_and_flushes_are_answered(void **state)
 {
 	struct cluster_fixture *f = cluster_of(state);
@@ -623,6 +694,7 @@ int main(void)
 		cmocka_unit_test(a_lost_mount_takes_its_postgres_along),
 		cmocka_unit_test(a_suspend_may_come_at_any_moment),
 		cmocka_unit_test(a_mount_may_be_lost_at_any_moment_of_a_start),
+		cmocka_unit_test(a_clone_that_lacks_records_never_gets_ready),
 		cmocka_unit_test(points_and_flushes_are_answered),
 		cmocka_unit_test(idle_suspends_do_not_pile_up),
 		cmocka_unit_test(sleeps_only_when_nobody_uses_it),

@@ -104,14 +104,10 @@ static void promote(const struct postgres *postgres)
 	assert_int_equal(kill(postgres->pid, SIGUSR1), 0);
 }
 
-void postgres_start(const struct cluster_fixture *f, const char *id, struct postgres *ret)
+static void start_as_planned(const struct cluster_fixture *f, const char *id,
+        const struct volume_start *start, struct postgres *ret)
 {
-	struct volume *volume = NULL;
-	struct volume_start start;
 	struct error err;
-	cluster_must(volume_open(f->dd, id, &volume, &err), &err);
-	cluster_must(volume_plan_start(volume, &start, &err), &err);
-	volume_close(volume);
 	struct system_user user = postgres_user(f);
 	CLEANUP(free_text) char *sockets = data_directory_path(f->dd, "sockets");
 	cluster_must(folder_make(sockets, 0700, &err), &err);
@@ -123,7 +119,7 @@ void postgres_start(const struct cluster_fixture *f, const char *id, struct post
 	ret->pid = fork();
 	assert_true(ret->pid >= 0);
 	if (ret->pid == 0)
-		run_postgres(f, id, &start, &user);
+		run_postgres(f, id, start, &user);
 	int64_t deadline = clock_monotonic_usec() + 30 * USEC_PER_SEC;
 	while (!accepts(ret)) {
 		int status_value;
@@ -135,11 +131,28 @@ void postgres_start(const struct cluster_fixture *f, const char *id, struct post
 			(void)fputs(text.data ? text.data : "", stderr);
 			fail_msg("Postgres did not start on \"%s\"", id);
 		}
-		if (start.recovery_timeline != 0)
+		if (start->recovery_timeline != 0)
 			promote(ret);
 		struct timespec pause_time = { .tv_nsec = 20000000 }; /* there is no event to wait for */
 		(void)nanosleep(&pause_time, NULL);
 	}
+}
+
+status postgres_start_checked(
+        const struct cluster_fixture *f, const char *id, struct postgres *ret, struct error *err)
+{
+	CLEANUP(volume_closep) struct volume *volume = NULL;
+	struct volume_start start;
+	cluster_must(volume_open(f->dd, id, &volume, err), err);
+	cluster_must(volume_plan_start(volume, &start, err), err);
+	start_as_planned(f, id, &start, ret);
+	return start.recovery_timeline != 0 ? volume_check_recovery(volume, err) : STATUS_OK;
+}
+
+void postgres_start(const struct cluster_fixture *f, const char *id, struct postgres *ret)
+{
+	struct error err;
+	cluster_must(postgres_start_checked(f, id, ret, &err), &err);
 }
 
 void cluster_start_volume(const struct cluster_fixture *f, const char *id, struct postgres *ret)
@@ -159,6 +172,10 @@ void postgres_kill(struct postgres *postgres)
 {
 	assert_int_equal(kill(-postgres->pid, SIGKILL), 0);
 	assert_int_equal(waitpid(postgres->pid, NULL, 0), postgres->pid);
+	/* Its children, which are not ours, let go of the shared memory when they are gone; the next start refuses to share it. */
+	int64_t deadline = clock_monotonic_usec() + 30 * USEC_PER_SEC;
+	while (kill(-postgres->pid, 0) == 0 && clock_monotonic_usec() < deadline)
+		(void)nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 }
 
 static status run_psql(

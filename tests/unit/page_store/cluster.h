@@ -34,7 +34,10 @@ struct postgres {
 	char id[64];
 	pid_t pid;
 };
-/* Plans the start as a supervisor does, and waits until Postgres takes writes. `settings`: more arguments, or NULL. */
+/* Plans the start as a supervisor does, waits until Postgres takes writes, and tells what volume_check_recovery() then says of a clone. */
+status postgres_start_checked(
+        const struct cluster_fixture *f, const char *id, struct postgres *ret, struct error *err);
+/* The same; what it says must be good. */
 void postgres_start(const struct cluster_fixture *f, const char *id, struct postgres *ret);
 /* A new volume with Postgres on it. */
 void cluster_start_volume(const struct cluster_fixture *f, const char *id, struct postgres *ret);

@@ -5,6 +5,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,9 +123,7 @@ static void a_position_is_opened_as_it_was(void **state)
 	for (int i = 0; i < 4; i++, timeline += 2) {
 		char expected[16];
 		(void)snprintf(expected, sizeof expected, "%d", i < 3 ? 1000 * (i + 1) : 3000);
-		/* Also three bytes into the record behind: what is not whole did not happen. */
-		uint64_t at = lsn[i] + (i == 2 ? 3 : 0);
-		must(cluster_clone(f, "br-a", "br-b", &point, at, 1, timeline, &err), &err);
+		must(cluster_clone(f, "br-a", "br-b", &point, lsn[i], 1, timeline, &err), &err);
 		cluster_export(f, "br-b");
 		postgres_start(f, "br-b", &postgres);
 		CLEANUP(free_text) char *count = postgres_ask(&postgres, "SELECT count(*) FROM t;");
@@ -208,6 +207,116 @@ static void what_a_clone_commits_before_its_first_checkpoint_is_kept(void **stat
 		assert_string_equal(now, "00000003");
 		postgres_kill(&postgres);
 	}
+	cluster_destroy(f, "br-b");
+	cluster_destroy(f, "br-a");
+}
+
+/* ---- a recovery that ends too early ---- */
+
+/* What a disk that lost a sector reads as, or a segment that is gone. */
+static void lose_wal(const struct cluster_fixture *f, const char *id, const struct restore_point *point,
+        uint64_t lsn, bool is_whole_segment)
+{
+	static const char zeros[24];
+	char name[WAL_FILE_NAME_MAX];
+	wal_segment_name(1, lsn / point->wal_segment_size, point->wal_segment_size, name);
+	CLEANUP(free_text) char *relative = xasprintf("%s/wal/%s", id, name);
+	CLEANUP(free_text) char *path = cluster_volume_path(f, relative);
+	if (is_whole_segment) {
+		assert_int_equal(unlink(path), 0);
+		return;
+	}
+	CLEANUP(close_fd) int fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(
+	        pwrite(fd, zeros, sizeof zeros, (off_t)(lsn % point->wal_segment_size)), sizeof zeros);
+}
+
+static void says(const struct error *err, const char *id, uint64_t reached, uint64_t wanted)
+{
+	char reached_text[LSN_TEXT_MAX], wanted_text[LSN_TEXT_MAX];
+	lsn_format(reached, reached_text);
+	lsn_format(wanted, wanted_text);
+	CLEANUP(free_text)
+	char *words = xasprintf("\"%s\" ended at LSN %s and not at LSN %s", id, reached_text, wanted_text);
+	if (!strstr(err->message, words) || !strstr(err->hint, reached_text))
+		fail_msg("\"%s\" \"%s\" does not say %s", err->message, err->hint, words);
+}
+
+static status plan(const struct cluster_fixture *f, const char *id, int64_t revision, struct error *err)
+{
+	CLEANUP(volume_closep) struct volume *volume = NULL;
+	struct volume_start start;
+	must(volume_open(f->dd, id, &volume, err), err);
+	if (revision)
+		must(volume_set_applied_revision(volume, revision, err), err);
+	return volume_plan_start(volume, &start, err);
+}
+
+/*
+ * V7: Postgres takes the first record that it cannot read for the end of WAL and is promoted there. Whatever is the matter with the WAL, the clone is
+ * refused, at once and after a crash, as long as nobody has used it.
+ */
+static void a_clone_that_lacks_records_is_refused(void **state)
+{
+	struct cluster_fixture *f = cluster_of(state);
+	struct error err;
+	struct postgres postgres;
+	cluster_start_volume(f, "br-a", &postgres);
+	postgres_do(&postgres, "CREATE TABLE t (i int);");
+	uint64_t middle = postgres_flushed(&postgres);
+	postgres_do(&postgres, "INSERT INTO t SELECT generate_series(1, 1000);");
+	uint64_t in_first = postgres_flushed(&postgres);
+	postgres_do(&postgres, "SELECT pg_switch_wal(); INSERT INTO t SELECT generate_series(1, 1000);");
+	uint64_t end = postgres_flushed(&postgres);
+	postgres_kill(&postgres);
+	struct restore_point point = cluster_newest_point(f, "br-a");
+	uint64_t border = end / point.wal_segment_size * point.wal_segment_size;
+	assert_true(in_first < border);
+	const struct {
+		uint64_t lsn;     /* of the clone */
+		uint64_t lost_at; /* 0: nowhere, but the LSN is not the end of a record */
+		bool is_whole_segment;
+		uint64_t reached;
+	} cases[] = {
+		{ in_first, middle, false, middle },
+		{ end, border, true, border },
+		{ end + 3, 0, false, end },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		must(cluster_clone(f, "br-a", "br-b", &point, cases[i].lsn, 1, 2, &err), &err);
+		if (cases[i].lost_at)
+			lose_wal(f, "br-b", &point, cases[i].lost_at, cases[i].is_whole_segment);
+		cluster_export(f, "br-b");
+		assert_int_equal(postgres_start_checked(f, "br-b", &postgres, &err), STATUS_CORRUPT);
+		says(&err, "br-b", cases[i].reached, cases[i].lsn);
+		postgres_kill(&postgres);
+		assert_int_equal(plan(f, "br-b", 0, &err), STATUS_CORRUPT);
+		says(&err, "br-b", cases[i].reached, cases[i].lsn);
+		/* One that has been used, by an older Tarn, is left alone. */
+		assert_int_equal(plan(f, "br-b", 1, &err), STATUS_OK);
+		cluster_destroy(f, "br-b");
+	}
+
+	/* One that has too much, or nothing to be compared with. */
+	must(cluster_clone(f, "br-a", "br-b", &point, in_first, 1, 2, &err), &err);
+	cluster_export(f, "br-b");
+	postgres_start(f, "br-b", &postgres);
+	postgres_kill(&postgres);
+	assert_int_equal(plan(f, "br-b", 0, &err), STATUS_OK);
+	char lsn[LSN_TEXT_MAX];
+	lsn_format(middle, lsn);
+	CLEANUP(free_text) char *history = cluster_volume_path(f, "br-b/wal/00000002.history");
+	CLEANUP(free_text) char *text = xasprintf("1\t%s\tbranch\n", lsn);
+	must(file_replace_durably(history, slice_from_text(text), 0644, &err), &err);
+	assert_int_equal(plan(f, "br-b", 0, &err), STATUS_CORRUPT);
+	assert_non_null(strstr(err.message, "went on to LSN"));
+	must(file_replace_durably(history, slice_from_text("# none\n"), 0644, &err), &err);
+	assert_int_equal(plan(f, "br-b", 0, &err), STATUS_CORRUPT);
+	assert_int_equal(unlink(history), 0);
+	assert_int_equal(plan(f, "br-b", 0, &err), STATUS_CORRUPT);
+	assert_non_null(strstr(err.message, "has no history of timeline 2"));
+	restore_point_done(&point);
 	cluster_destroy(f, "br-b");
 	cluster_destroy(f, "br-a");
 }
@@ -415,6 +524,7 @@ int main(void)
 		cmocka_unit_test(a_volume_that_never_ran_can_be_branched),
 		cmocka_unit_test(a_position_is_opened_as_it_was),
 		cmocka_unit_test(what_a_clone_commits_before_its_first_checkpoint_is_kept),
+		cmocka_unit_test(a_clone_that_lacks_records_is_refused),
 		cmocka_unit_test(a_promotion_cut_off_is_repaired),
 		cmocka_unit_test(what_cannot_be_branched_leaves_nothing),
 		cmocka_unit_test(a_clone_has_nothing_of_its_sources_life),
