@@ -37,8 +37,8 @@ struct lifecycle {
 	bool is_reading, must_read;  /* the pid file, by a job: nothing on the mount may hold up the loop */
 	enum postmaster_state read_state;
 	pid_t read_pid;
-	bool read_to_promote; /* and ask for its promotion */
-	bool has_promotion_failed;
+	bool read_to_promote;           /* and ask for its promotion */
+	int64_t promotion_failing_usec; /* since when it cannot even be asked for; 0: it can */
 	char *read_path;
 	bool is_up;        /* it accepts connections */
 	bool is_recovered; /* not a clone that has just been promoted, or it has been compared (volume.h, V7) */

@@ -15,6 +15,7 @@
 #define CRASH_FORGET_USEC (20 * USEC_PER_SEC) /* ready that long: a crash is a new one */
 #define CRASH_DELAY_MS    300                 /* times the crashes before in a row */
 #define PROMOTE_MS        20                  /* between two requests for a promotion */
+#define PROMOTE_PATIENCE  (10 * USEC_PER_SEC) /* with requests that cannot even be made */
 #define STORAGE_NEWS_MS   2000                /* nor what changes all the time about the storage */
 
 static void recover(struct lifecycle *lc);
@@ -34,18 +35,53 @@ static status work_read(void *input, struct error *err)
 	return postmaster_file_ask_promotion(lc->read_path, err);
 }
 
+/*
+ * A clone that is never promoted would be starting for ever, and nobody would know why: on a full disk there is no place for the request. Who waits
+ * hears the reason at once, and gets an answer when there is no hope of a better one.
+ */
+static void promotion_failed(struct lifecycle *lc, const struct error *err)
+{
+	int64_t now = clock_monotonic_usec();
+	struct error why = *err;
+	(void)!error_prefix(&why, "could not promote branch volume \"%s\"", lc->spec->volume_id);
+	if (why.code == STATUS_NO_SPACE)
+		error_hint(&why, "Free disk space and try again.");
+	if (lc->promotion_failing_usec == 0) {
+		char reason[REPORT_REASON_MAX];
+		lc->promotion_failing_usec = now;
+		lifecycle_reason(&why, reason);
+		log_warning("%s", reason);
+		lifecycle_set_state(lc, COMPUTE_STARTING, reason);
+		lifecycle_tell(lc);
+	} else if (now - lc->promotion_failing_usec >= PROMOTE_PATIENCE) {
+		(void)uv_timer_stop(&lc->promote);
+		lifecycle_give_up(lc, &why, true);
+	}
+}
+
+static void promotion_asked(struct lifecycle *lc)
+{
+	if (lc->promotion_failing_usec != 0) {
+		lc->promotion_failing_usec = 0;
+		lifecycle_set_state(lc, COMPUTE_STARTING, "");
+		lifecycle_tell(lc);
+	}
+	lifecycle_signal(lc, SIGUSR1);
+}
+
 static void pid_file_read(void *owner, void *input, const struct error *err)
 {
 	struct lifecycle *lc = lifecycle_of(owner);
 	(void)input;
 	lc->is_reading = false;
-	if (err && !lc->has_promotion_failed)
-		log_warning("%s", err->message); /* asked again soon */
-	lc->has_promotion_failed = err != NULL;
-	if (!err && lc->read_to_promote && lc->watch && !lc->is_up &&
-	        lc->read_pid == lc->report.postgres_pid &&
-	        (lc->read_state == POSTMASTER_STARTING || lc->read_state == POSTMASTER_RECOVERING))
-		lifecycle_signal(lc, SIGUSR1);
+	bool is_waiting = lc->watch && !lc->is_up && lc->read_pid == lc->report.postgres_pid;
+	bool is_recovering = lc->read_state == POSTMASTER_STARTING || lc->read_state == POSTMASTER_RECOVERING;
+	if (is_waiting && is_recovering && lc->read_to_promote && lc->shutdown_signals == 0 && !lc->is_lost) {
+		if (err)
+			promotion_failed(lc, err);
+		else
+			promotion_asked(lc);
+	}
 	if (lc->must_read && lc->watch && !lc->is_up)
 		read_pid_file(lc);
 	if (lc->read_state == POSTMASTER_READY && lc->watch && !lc->is_up &&
@@ -155,6 +191,7 @@ static void start_postgres(struct lifecycle *lc)
 	lc->shutdown_signals = 0;
 	lc->is_restarting = lc->is_up = false;
 	lc->is_recovered = lc->start.recovery_timeline == 0;
+	lc->promotion_failing_usec = 0;
 	lifecycle_set_state(lc, COMPUTE_STARTING, "");
 	if (lc->monitor)
 		lc->monitor = activity_monitor_free(lc->monitor);

@@ -1,8 +1,12 @@
 """A full disk: the operation fails with the reason, nothing half-made stays, and it works again with space."""
 
 import errno
+import json
 import os
+import re
 import shutil
+import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -12,10 +16,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from harness import load
+from harness import load, processes
 from harness.platform import Platform
 from harness.rest import OperationFailed, RestError
-from harness.waiting import wait_until
+from harness.waiting import NotInTime, wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a file system of limited size needs root to mount it")
 
@@ -221,3 +225,80 @@ def test_suspend_and_wake_on_a_full_disk(small_disk):
     platform.rest.update_endpoint("p", "production", "spec.disabled", {"disabled": False})
     query = "select count(*), count(*) filter (where x = repeat('y', 100)) from t"
     assert wait_until(lambda: platform.sql(endpoint, query), "it wakes", 60) == [(50000, 25000)]
+
+
+def stop_before_promotion(platform, known):
+    """
+    The supervisor of a branch that is being created, stopped between the start of its Postgres and the request for the promotion, and the
+    branch's PGDATA; None when it was too fast.
+    """
+    lock = wait_until(lambda: next((p for p in platform.directory.glob("computes/*/supervisor.lock") if p.parent.name not in known), None), "a compute", 30, pause=0.001)  # fmt: skip
+    supervisor = wait_until(lambda: json.loads(lock.read_text())["pid"], "its supervisor", pause=0.001)
+    wait_until(lambda: any("postgres" in processes.command_line(pid).split(" ")[0] for pid in processes.children(supervisor)), "its Postgres", pause=0.001)
+    os.kill(supervisor, signal.SIGSTOP)
+    data = platform.directory / "volumes" / json.loads((lock.parent / "spec.json").read_text())["volume_id"] / "data"
+    try:
+        wait_until(lambda: re.search(r"^standby", (data / "postmaster.pid").read_text(), re.MULTILINE), "it recovers", 5)
+        if not (data / "promote").exists():
+            return supervisor, data
+    except NotInTime:
+        pass
+    os.kill(supervisor, signal.SIGCONT)
+    return None
+
+
+def state_of(platform, supervisor):
+    """What the compute says about itself to whoever connects."""
+    (lock,) = (p for p in platform.directory.glob("computes/*/supervisor.lock") if json.loads(p.read_text())["pid"] == supervisor)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(lock.with_name("supervisor.sock")))
+        with connection.makefile() as lines:
+            return json.loads(lines.readline())
+
+
+def fill_to_the_last_file(platform, data):
+    """No space, and no name either finds a place in the volume."""
+    grow(platform, 0)
+    try:
+        for i in range(100000):
+            (data / f"filler-{i}").touch()
+    except OSError as error:
+        assert error.errno == errno.ENOSPC
+        return
+    raise AssertionError("the disk is never full")
+
+
+def test_a_branch_that_cannot_be_promoted_says_why(small_disk):
+    """Its Postgres has replayed everything and waits to be told; the file that tells it has no place on the disk."""
+    platform = small_disk
+    rest = platform.rest
+    rest.create_project("p")
+    platform.sql(rest.endpoint("p"), "create table t as select generate_series(1, 1000) i")
+    before = volumes(platform)
+    for attempt in range(10):
+        known = {p.name for p in (platform.directory / "computes").iterdir()}
+        operation = rest.call("POST", "projects/p/branches", {"spec": {"no_expiry": True}}, branch_id=f"b{attempt}")
+        stopped = stop_before_promotion(platform, known)
+        if stopped:
+            break
+        rest.finish(operation)
+        rest.delete_branch("p", f"b{attempt}")
+    assert stopped, "it is always faster"
+    supervisor, data = stopped
+    try:
+        fill_to_the_last_file(platform, data)
+    finally:
+        begun = time.monotonic()
+        os.kill(supervisor, signal.SIGCONT)
+    words = r'could not promote branch volume "\S+": .*No space left on device. Free disk space and try again'
+    wait_until(lambda: re.search(words, state_of(platform, supervisor).get("reason", "")), "who asks hears what it waits for", 5)
+    with pytest.raises(OperationFailed) as caught:
+        rest.finish(operation)
+    assert re.search(words, caught.value.error["message"]), caught.value
+    assert 5 < time.monotonic() - begun < 60
+    wait_until(lambda: volumes(platform) == before, "nothing half-made")
+    assert platform.sql(rest.endpoint("p"), "select count(*) from t") == [(1000,)]
+
+    grow(platform, 0).unlink()
+    rest.create_branch("p", "dev")
+    assert platform.sql(rest.endpoint("p", "dev"), "select count(*) from t") == [(1000,)]
