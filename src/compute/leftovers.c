@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/number.h"
 #include "base/program.h"
+#include "compute/children.h"
 #include "compute/postmaster_file.h"
 
 #define PROC_FILE_MAX   (1u << 20)
@@ -278,32 +279,6 @@ status leftovers_remove_locks(const struct leftovers *leftovers, struct error *e
 
 /* ---- our own ---- */
 
-typedef void (*child_fn)(void *owner, pid_t child);
-
-/* Calls on_child for each child of `parent` that the kernel lists; dead ones that nobody waited for are among them. */
-static void each_child(pid_t parent, child_fn on_child, void *owner)
-{
-	char path[64];
-	(void)snprintf(path, sizeof path, "/proc/%d/task", (int)parent);
-	CLEANUP(close_folder) DIR *tasks = opendir(path);
-	for (struct dirent *item; tasks && (item = readdir(tasks));) {
-		CLEANUP(buffer_done) struct buffer text = { 0 };
-		CLEANUP(free_text)
-		char *list = xasprintf("/proc/%d/task/%s/children", (int)parent, item->d_name);
-		struct error err;
-		if (item->d_name[0] == '.' || file_read(list, PROC_FILE_MAX, &text, &err) != STATUS_OK)
-			continue; /* the thread has ended */
-		for (const char *p = text.data; p && *p;) {
-			size_t len = strcspn(p, " ");
-			int64_t child;
-			if (number_parse((struct slice){ (const uint8_t *)p, len }, 1, INT32_MAX, &child))
-				on_child(owner, (pid_t)child);
-			p += len;
-			p += *p == ' ';
-		}
-	}
-}
-
 static void kill_child(void *owner, pid_t child)
 {
 	(void)owner;
@@ -313,7 +288,7 @@ static void kill_child(void *owner, pid_t child)
 void leftovers_kill_postgres(pid_t postmaster)
 {
 	(void)kill(postmaster, SIGSTOP);
-	each_child(postmaster, kill_child, NULL);
+	children_each(postmaster, kill_child, NULL);
 	(void)kill(postmaster, SIGKILL);
 }
 
@@ -337,7 +312,7 @@ status leftovers_reap(pid_t keep, struct error *err)
 	/* Twice nothing: while children end, the kernel's list may leave one out (proc(5)). */
 	for (int empty = 0; empty < 2;) {
 		struct reaping reaping = { .keep = keep };
-		each_child(getpid(), reap_child, &reaping);
+		children_each(getpid(), reap_child, &reaping);
 		if (reaping.left == 0) {
 			empty++;
 			continue;

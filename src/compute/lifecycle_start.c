@@ -6,6 +6,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "compute/children.h"
+#include "compute/haste.h"
 #include "compute/leftovers.h"
 #include "compute/lifecycle_internal.h"
 #include "compute/postgres_log.h"
@@ -29,6 +31,9 @@ static status work_read(void *input, struct error *err)
 	lc->read_state = postmaster_file_read(lc->read_path, lc->read_pid);
 	if (lc->read_to_promote && lc->read_state == POSTMASTER_READY)
 		postmaster_file_forget_promotion(lc->read_path);
+	/* It replays alone, beside all that its parent's clients want. */
+	if (lc->read_to_promote && lc->read_state != POSTMASTER_READY)
+		haste_set(children_find(lc->read_pid, "postgres: startup"), true);
 	if (!lc->read_to_promote ||
 	        (lc->read_state != POSTMASTER_STARTING && lc->read_state != POSTMASTER_RECOVERING))
 		return STATUS_OK;
@@ -89,6 +94,7 @@ static void pid_file_read(void *owner, void *input, const struct error *err)
 		(void)uv_fs_event_stop(&lc->pid_file);
 		(void)uv_timer_stop(&lc->promote);
 		lc->is_up = true;
+		haste_set(storage_pid(lc->storage), false);
 		lc->report.postgres_ms = lifecycle_elapsed_ms(lc->started_usec);
 		lifecycle_step(lc);
 	}
@@ -136,6 +142,8 @@ static void postgres_ended(void *owner, pid_t pid, int exit_status)
 	(void)uv_timer_stop(&lc->deadline);
 	(void)uv_timer_stop(&lc->promote);
 	(void)uv_fs_event_stop(&lc->pid_file);
+	if (lc->start.recovery_timeline != 0)
+		haste_set(storage_pid(lc->storage), false);
 	storage_stop(lc->storage);
 	if (lc->is_job_running)
 		lc->has_exited_meanwhile = true; /* the job's connection is broken: it ends soon */
@@ -201,8 +209,10 @@ static void start_postgres(struct lifecycle *lc)
 		return;
 	}
 	/* Promoted, it can be used before what it has replayed is all written: its first checkpoint comes with its first restore point. */
-	if (lc->start.recovery_timeline != 0)
+	if (lc->start.recovery_timeline != 0) {
+		haste_set(storage_pid(lc->storage), true);
 		(void)uv_timer_start(&lc->promote, promotion_due, PROMOTE_MS, PROMOTE_MS);
+	}
 	if (lc->report.prepare_ms == 0) /* up to the start of Postgres, where postgres_ms begins */
 		lc->report.prepare_ms = (double)((lc->started_usec - lc->options.begun_usec) / 10) / 100;
 	lifecycle_tell(lc);

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/number.h"
+#include "compute/haste.h"
 #include "compute/job.h"
 #include "compute/postgres_log.h"
 #include "compute/wal_session.h"
@@ -60,6 +61,7 @@ struct restore_points {
 
 	struct askers waiting, served; /* of points */
 	bool is_making;
+	pid_t hasty[2]; /* somebody waits for what they do; 0: none */
 	struct making making;
 	struct wal_session *session; /* of making */
 	point_done_fn on_suspended;
@@ -168,6 +170,25 @@ void restore_points_close(struct restore_points *points, void (*on_closed)(void 
 
 /* ---- making one ---- */
 
+/* Under load a checkpoint and a cut take several times what they take alone, and whoever made a branch waits for both. */
+static void hurry(struct restore_points *points)
+{
+	const pid_t hasty[] = { wal_session_checkpointer(points->session),
+		points->pages ? page_process_pid(points->pages) : 0 };
+	for (size_t i = 0; i < ARRAY_LEN(hasty); i++) {
+		points->hasty[i] = hasty[i];
+		haste_set(hasty[i], true);
+	}
+}
+
+static void end_hurry(struct restore_points *points)
+{
+	for (size_t i = 0; i < ARRAY_LEN(points->hasty); i++) {
+		haste_set(points->hasty[i], false);
+		points->hasty[i] = 0;
+	}
+}
+
 static status open_store(struct restore_points *points, struct error *err)
 {
 	return points->store ? STATUS_OK
@@ -223,6 +244,7 @@ static void end_making(struct restore_points *points, const struct error *err)
 	struct making *making = &points->making;
 	int64_t now = clock_monotonic_usec(), cost = now - making->begun_usec;
 	points->is_making = false;
+	end_hurry(points);
 	points->next_usec =
 	        now + (cost * GAP_PER_COST > POINT_GAP_USEC ? cost * GAP_PER_COST : POINT_GAP_USEC);
 	if (err)
@@ -472,6 +494,8 @@ static void start_making(struct restore_points *points)
 	making->point.replay_usec = points->last_replay_usec + points->status.estimate_usec;
 	points->must_suspend = false;
 	STAILQ_CONCAT(&points->served, &points->waiting); /* R1 */
+	if (!STAILQ_EMPTY(&points->served))
+		hurry(points);
 	job_start(points->loop, making->is_shutdown ? work_before_suspend : work_before, points, before_done,
 	        points);
 }
@@ -750,6 +774,8 @@ void restore_points_ask(struct restore_points *points, enum point_request reques
 		wait_in(&points->waiting, on_answer, owner, tag);
 		if (!points->is_making)
 			start_making(points);
+		else
+			hurry(points); /* what is made now comes first */
 	}
 }
 

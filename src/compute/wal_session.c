@@ -12,6 +12,7 @@ struct wal_session {
 	char *socket_folder;
 	PGconn *connection;
 	_Atomic int64_t count; /* read by the loop while a job works */
+	_Atomic pid_t checkpointer;
 	_Atomic bool is_stale; /* the connection is one to an earlier Postgres */
 };
 
@@ -35,6 +36,12 @@ struct wal_session *wal_session_free(struct wal_session *session)
 void wal_session_renew(struct wal_session *session)
 {
 	session->is_stale = true;
+	session->checkpointer = 0;
+}
+
+pid_t wal_session_checkpointer(const struct wal_session *session)
+{
+	return session->checkpointer;
 }
 
 int64_t wal_session_count(const struct wal_session *session)
@@ -61,6 +68,21 @@ static status lsn_at(const PGresult *row, int column, uint64_t *ret, struct erro
 	return STATUS_OK;
 }
 
+/* It lives as long as the server does. */
+static status find_checkpointer(struct wal_session *session, struct error *err)
+{
+	CLEANUP(admin_clear) PGresult *row = NULL;
+	int64_t pid = 0;
+	status st = admin_query(session->connection,
+	        "SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE backend_type = 'checkpointer'",
+	        &row, err);
+	if (st == STATUS_OK)
+		st = number_at(row, 0, 0, INT32_MAX, &pid, err);
+	if (st == STATUS_OK)
+		session->checkpointer = (pid_t)pid;
+	return st;
+}
+
 /* One statement that gives one row; connects first when there is no connection. */
 static status ask(struct wal_session *session, const char *statement, PGresult **ret, struct error *err)
 {
@@ -82,6 +104,8 @@ static status ask(struct wal_session *session, const char *statement, PGresult *
 		        "none;"
 		        " SET log_min_duration_statement = -1; SELECT pg_stat_force_next_flush()",
 		        NULL, err);
+		if (st == STATUS_OK)
+			st = find_checkpointer(session, err);
 		if (st != STATUS_OK)
 			return st;
 	}

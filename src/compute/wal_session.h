@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <sys/types.h>
+
 #include "base/base.h"
 
 struct wal_session;
@@ -15,6 +17,9 @@ struct wal_session *wal_session_free(struct wal_session *session); /* NULL is fi
 void wal_session_renew(struct wal_session *session);
 /* How often it connected: the server counts our sessions like others'. */
 int64_t wal_session_count(const struct wal_session *session);
+
+/* The process that makes checkpoints; 0 until the first call has connected. From any thread. */
+pid_t wal_session_checkpointer(const struct wal_session *session);
 
 struct wal_position {
 	uint64_t lsn; /* everything up to here has been inserted */
