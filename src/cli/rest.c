@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "cli/libcurl.h"
 
 #define CONNECT_TIMEOUT_MS 10000l
 #define SILENCE_MAX_SEC    60l /* as the SDKs: a minute without a byte is a dead server */
@@ -90,6 +91,9 @@ status rest_open(const struct connection *connection, bool is_debug, struct rest
 	CLEANUP(rest_freep) struct rest *rest = xcalloc(1, sizeof *rest);
 	rest->is_debug = is_debug;
 	rest->url = xstrdup(connection->url);
+	status st = libcurl_load(err);
+	if (st != STATUS_OK)
+		return st;
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || !(rest->curl = curl_easy_init()))
 		return error_set(err, STATUS_INTERNAL, 0, "could not start libcurl");
 

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "compute/libpq.h"
+
 /* transaction_timeout is new in 17: only what this server knows is set. */
 static const char freedom[] =
         "SELECT pg_catalog.set_config(name, CASE name WHEN 'default_transaction_read_only' THEN 'off'"
@@ -31,13 +33,16 @@ status admin_connect(const char *socket_folder, const char *database, const char
 	const char *const values[] = { socket_folder, "5432", "cloud_admin", database, application,
 		"-c search_path=pg_catalog -c statement_timeout=0", "disable", "disable", "UTF8", "30",
 		NULL };
+	status st = libpq_load(err);
+	if (st != STATUS_OK)
+		return st;
 	CLEANUP(admin_disconnect) PGconn *connection = PQconnectdbParams(names, values, 0);
 	if (!connection)
 		return error_set(err, STATUS_NO_MEMORY, 0, "out of memory connecting to Postgres");
 	if (PQstatus(connection) != CONNECTION_OK)
 		return failed(err, "could not connect to Postgres", PQerrorMessage(connection));
 	(void)PQsetNoticeReceiver(connection, drop_notice, NULL);
-	status st = admin_query(connection, freedom, NULL, err);
+	st = admin_query(connection, freedom, NULL, err);
 	if (st != STATUS_OK)
 		return st;
 	*ret = TAKE_PTR(connection);

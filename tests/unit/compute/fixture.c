@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "compute/libpq.h"
 #include "loop/line_channel.h"
 
 #define WAIT_LIMIT_MS 60000
@@ -192,6 +193,8 @@ PGconn *supervised_connect(const struct supervised *s, const char *user)
 	CLEANUP(free_text) char *socket = supervised_socket(s);
 	const char *const names[] = { "host", "port", "user", "dbname", NULL };
 	const char *const values[] = { socket, "5432", user, "databricks_postgres", NULL };
+	struct error err;
+	assert_int_equal(libpq_load(&err), STATUS_OK);
 	PGconn *connection = PQconnectdbParams(names, values, 0);
 	if (PQstatus(connection) != CONNECTION_OK)
 		fail_msg("%s", PQerrorMessage(connection));
