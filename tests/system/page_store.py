@@ -1,5 +1,6 @@
 """The page store underneath a Postgres: its process killed, its files damaged, its space measured."""
 
+import itertools
 import json
 import os
 import re
@@ -143,7 +144,8 @@ def test_a_volume_that_cannot_be_written_any_more_is_mounted_anew(platform, proj
         resource.prlimit(pagefs, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
         with pytest.raises(psycopg.Error):
             with platform.connect(primary) as connection:
-                for i in range(10000):
+                deadline = time.monotonic() + 120  # its journal is written once a second, later on a busy machine
+                for i in itertools.takewhile(lambda _: time.monotonic() < deadline, itertools.count()):
                     connection.execute(f"create table lost_{round_}_{i} (i int)")
         wait_until(lambda: not processes.is_alive(postgres), "its Postgres is dead")  # noqa: B023
         wait_until(lambda: platform.pagefs_pid(primary) not in (None, pagefs), "another pagefs")  # noqa: B023
