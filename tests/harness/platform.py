@@ -32,7 +32,7 @@ def clean_environment(**more):
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PG", "DATABRICKS_", "TARN_"))
-        or name in ("TARN_CACHE", "TARN_POSTGRES", "TARN_PYTHON")
+        or name in ("TARN_CACHE", "TARN_POSTGRES", "TARN_PYTHON", "TARN_TEST_POSTGRES")
     }
     kept.update(more)
     return kept

@@ -6,6 +6,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from harness import postgres
 from harness.waiting import wait_until
 
 POSTGRES = "/api/2.0/postgres/"
@@ -63,6 +64,8 @@ class Rest:
             raise ConnectionError(f"{method} {path}: connection closed without an answer") from error
 
     def call(self, method, path, body=None, **query):
+        if (method, path) == ("POST", "projects"):
+            body = postgres.with_version(body)
         answer = self.ask(method, path, body, query)
         try:
             value = answer.json

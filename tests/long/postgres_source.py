@@ -1,4 +1,4 @@
-"""The source of the installed PostgreSQL, for its tests: from Debian's mirror, once per machine."""
+"""The source of the installed PostgreSQL, for its tests: where one says it is, or from Debian's mirror, once per machine."""
 
 import os
 import re
@@ -17,8 +17,14 @@ def installed_version():
 
 
 def find():
-    """The unpacked source's folder."""
+    """The unpacked source's folder: TARN_POSTGRES_SOURCE, or from Debian's mirror."""
     major, minor = installed_version()
+    named = os.environ.get("TARN_POSTGRES_SOURCE")
+    if named:
+        told = re.search(r"^PACKAGE_VERSION='(.*)'", (Path(named) / "configure").read_text(), re.MULTILINE)[1]
+        if told != f"{major}.{minor}":
+            sys.exit(f"the source in {named} is of PostgreSQL {told}, installed is {major}.{minor}")
+        return Path(named)
     cache = Path(os.environ["TARN_CACHE"])
     place = cache / "postgresql-source" / f"{major}.{minor}"
     if not (place / "complete").exists():

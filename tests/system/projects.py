@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from harness import postgres
 from harness.rest import Rest
 from harness.shapes import (
     BRANCH_UID, COUNT, ENDPOINT_UID, TIMESTAMP, UUID, Rule, assert_shape, maybe, text,
@@ -28,7 +29,7 @@ def project_picture(project, **status):
         "name": f"projects/{project}", "project_id": project, "uid": UUID,
         "create_time": TIMESTAMP, "update_time": TIMESTAMP,
         "status": {
-            "project_id": project, "display_name": project, "pg_version": 17, "owner": "admin@localhost",
+            "project_id": project, "display_name": project, "pg_version": postgres.MAJOR, "owner": "admin@localhost",
             "default_branch": f"projects/{project}/branches/production",
             "history_retention_duration": "604800s",
             "default_endpoint_settings": {
@@ -53,7 +54,7 @@ def check_error(error, status, code, message):
 
 def test_create_answers_an_operation_that_becomes_the_project(rest, new_name):
     project = new_name("shape")
-    body = {"spec": {"display_name": "My App", "pg_version": 17}}
+    body = {"spec": {"display_name": "My App", "pg_version": postgres.MAJOR}}
     operation = rest.call("POST", "projects", body, project_id=project)
     assert_shape(
         {key: value for key, value in operation.items() if key != "response"},
@@ -123,7 +124,7 @@ def test_owner_role_and_database_are_there(platform, project, primary):
         assert connection.execute(
             "select datname, pg_get_userbyid(datdba) from pg_database where not datistemplate and datname <> 'postgres'"
         ).fetchall() == [("databricks_postgres", "admin@localhost")]
-        assert connection.execute("show server_version").fetchone()[0].startswith("17.")
+        assert connection.execute("show server_version").fetchone()[0].startswith(f"{postgres.MAJOR}.")
         assert connection.execute("show data_checksums").fetchone() == ("on",)
 
 

@@ -22,6 +22,7 @@
 #include "base/file.h"
 #include "base/number.h"
 #include "base/program.h"
+#include "compute/children.h"
 #include "page_store/image.h"
 #include "page_store/volume_tree.h"
 #include "wal_store/wal_archive.h"
@@ -168,14 +169,30 @@ void postgres_stop(struct postgres *postgres)
 	assert_int_equal(waitpid(postgres->pid, NULL, 0), postgres->pid);
 }
 
+/* What has ended has no program. */
+static void end_child(void *owner, pid_t child)
+{
+	const int64_t *deadline_usec = owner;
+	CLEANUP(free_text) char *program = xasprintf("/proc/%d/exe", (int)child);
+	char ignored;
+	(void)kill(child, SIGKILL);
+	while (readlink(program, &ignored, 1) >= 0) {
+		assert_true(clock_monotonic_usec() < *deadline_usec);
+		(void)nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+}
+
+/*
+ * Its children are in sessions of their own and outlive it for a moment (a checkpoint goes on to its end), and as long as they have its shared
+ * memory nobody starts on that volume.
+ */
 void postgres_kill(struct postgres *postgres)
 {
-	assert_int_equal(kill(-postgres->pid, SIGKILL), 0);
+	int64_t deadline_usec = clock_monotonic_usec() + 30 * USEC_PER_SEC;
+	assert_int_equal(kill(postgres->pid, SIGSTOP), 0);
+	children_each(postgres->pid, end_child, &deadline_usec);
+	assert_int_equal(kill(postgres->pid, SIGKILL), 0);
 	assert_int_equal(waitpid(postgres->pid, NULL, 0), postgres->pid);
-	/* Its children, which are not ours, let go of the shared memory when they are gone; the next start refuses to share it. */
-	int64_t deadline = clock_monotonic_usec() + 30 * USEC_PER_SEC;
-	while (kill(-postgres->pid, 0) == 0 && clock_monotonic_usec() < deadline)
-		(void)nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 }
 
 static status run_psql(

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/number.h"
 #include "compute/template.h"
 #include "page_store/volume.h"
 
@@ -20,12 +21,21 @@ void cluster_must(status st, const struct error *err)
 		fail_msg("%s", err->message);
 }
 
+/* TARN_TEST_POSTGRES says it for the system tests, too. */
+static int wanted_major(void)
+{
+	const char *text = getenv("TARN_TEST_POSTGRES");
+	int64_t major = 0;
+	return text && number_parse(slice_from_text(text), 1, 999, &major) ? (int)major
+	                                                                   : POSTGRES_MAJOR_DEFAULT;
+}
+
 int cluster_set_up(void **state)
 {
 	struct cluster_fixture *f = xcalloc(1, sizeof *f);
 	struct error err;
 	*state = NULL;
-	if (installation_find(POSTGRES_MAJOR_DEFAULT, &f->installation, &err) != STATUS_OK) {
+	if (installation_find(wanted_major(), &f->installation, &err) != STATUS_OK) {
 		print_message("skipped: %s\n", err.message);
 		free(f);
 		return 0;
