@@ -17,6 +17,7 @@
 #include "page_store/control_file.h"
 #include "page_store/crc32c.h"
 #include "page_store/file_copy.h"
+#include "real_control_files.h"
 
 #define must cluster_must
 
@@ -70,6 +71,52 @@ static void known_formats(void **state)
 			assert_int_not_equal(parse(bytes, &control), STATUS_OK);
 			bytes[at] ^= 0x40;
 		}
+	}
+}
+
+/* How many bytes. */
+static size_t read_hex(const char *hex, uint8_t bytes[CONTROL_FILE_BYTES])
+{
+	size_t len = strlen(hex) / 2;
+	for (size_t i = 0; i < len; i++) {
+		unsigned byte = 0;
+		assert_int_equal(sscanf(hex + 2 * i, "%2x", &byte), 1);
+		bytes[i] = (uint8_t)byte;
+	}
+	return len;
+}
+
+static void every_version_writes_what_we_read(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(real_control_files); i++) {
+		uint8_t bytes[CONTROL_FILE_BYTES] = { 0 }, before[CONTROL_FILE_BYTES];
+		struct control_file control;
+		struct error err;
+		size_t crc_offset = read_hex(real_control_files[i].hex, bytes) - 4;
+		memcpy(before, bytes, sizeof before);
+		if (parse(bytes, &control) != STATUS_OK)
+			fail_msg("that of %s is refused", real_control_files[i].made_by);
+		assert_true(control.system_identifier == real_control_files[i].system_identifier);
+		assert_int_equal(control.state, CONTROL_SHUT_DOWN);
+		assert_int_equal(control.checkpoint_lsn, real_control_files[i].checkpoint_lsn);
+		assert_int_equal(control.redo_lsn, real_control_files[i].checkpoint_lsn);
+		assert_int_equal(control.checkpoint_timeline, 1);
+		assert_int_equal(control.wal_segment_size, 64 << 20);
+		assert_int_equal(control.checksum_version, 1);
+		assert_int_equal(control.max_prepared_transactions, 7);
+		/* What is changed stays readable, and the rest as it was: to the state, to the recovery point, from the settings to the checksum. */
+		must(control_file_set_system_identifier(bytes, 42, &err), &err);
+		must(control_file_set_archive_recovery(bytes, UINT64_C(0x16B374D848), 77, &err), &err);
+		assert_int_equal(parse(bytes, &control), STATUS_OK);
+		assert_int_equal(control.system_identifier, 42);
+		assert_int_equal(control.state, CONTROL_IN_ARCHIVE_RECOVERY);
+		assert_int_equal(control.min_recovery_lsn, 0x16B374D848);
+		assert_int_equal(control.min_recovery_timeline, 77);
+		assert_memory_equal(bytes + 20, before + 20, 136 - 20);
+		assert_memory_equal(bytes + 172, before + 172, crc_offset - 172);
+		assert_memory_equal(
+		        bytes + crc_offset + 4, before + crc_offset + 4, sizeof bytes - crc_offset - 4);
 	}
 }
 
@@ -217,6 +264,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(known_formats),
+		cmocka_unit_test(every_version_writes_what_we_read),
 		cmocka_unit_test(other_formats_are_refused),
 		cmocka_unit_test(the_real_one_is_read_as_postgres_reads_it),
 		cmocka_unit_test(what_is_changed_is_what_postgres_reads),
