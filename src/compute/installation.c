@@ -50,7 +50,7 @@ static bool parse_version(const char *text, struct installation *found)
 
 static void judge(struct installation *found)
 {
-	static const char *const programs[] = { "initdb", "pg_resetwal" };
+	static const char *const programs[] = { "initdb", "pg_resetwal", "pg_waldump" };
 	for (size_t i = 0; i < ARRAY_LEN(programs); i++) {
 		CLEANUP(free_text) char *path = xasprintf("%s/%s", found->bin_dir, programs[i]);
 		if (access(path, X_OK) < 0) {

@@ -14,7 +14,7 @@
 struct installation {
 	int major;
 	char version[32];                         /* "17.11" */
-	char bin_dir[256];                        /* has postgres, initdb, pg_resetwal */
+	char bin_dir[256];                        /* has postgres, initdb, pg_resetwal, pg_waldump */
 	bool has_vector, has_extension_whitelist; /* pgvector, pgextwlist */
 	bool is_accepted;                         /* 16, 17 or 18 and complete */
 	char problem[128];                        /* why not; empty when accepted */
