@@ -201,6 +201,9 @@ void configuration_format_settings(const struct configuration *c, struct buffer 
 	add(out, "dynamic_library_path", "$libdir");
 	if (c->spec->postgres_major >= 17)
 		add(out, "allow_alter_system", "off");
+	const char *io_method = setting_of(c->spec, "io_method");
+	if (io_method && strcasecmp(io_method, "io_uring") == 0 && !c->has_locked_memory)
+		add(out, "io_method", "worker");
 	add_libraries(c, out);
 	add_recovery(c, out);
 	add_brake(c, out);

@@ -23,6 +23,7 @@ struct configuration {
 	const char *statements_module; /* path of pg_stat_statements, NULL when not installed */
 	const char *whitelist_module;  /* path of pgextwlist, NULL when not installed */
 	const char *system_user_name;  /* who runs Tarn: the only one who may connect, as anybody */
+	bool has_locked_memory;        /* as much as it likes (postgres_process.h) */
 	bool shares_user; /* Postgres runs as that user, too: a tenant's way back in must be closed */
 };
 

@@ -14,6 +14,7 @@
 #include "compute/installation.h"
 #include "compute/lifecycle_internal.h"
 #include "compute/postgres_log.h"
+#include "compute/postgres_process.h"
 #include "compute/reconcile.h"
 
 #define SHUTDOWN_PATIENCE_MS 60000              /* then SIGQUIT */
@@ -395,6 +396,7 @@ status lifecycle_write_configuration(struct lifecycle *lc, struct error *err)
 		.socket_folder = lc->socket_folder,
 		.scripts_folder = lc->scripts_folder,
 		.statements_module = lc->statements_module[0] ? lc->statements_module : NULL,
+		.has_locked_memory = postgres_process_free_locked_memory(),
 		.whitelist_module = lc->whitelist_module[0] ? lc->whitelist_module : NULL,
 		.system_user_name = lc->user_name,
 		.shares_user = !lc->user.is_other,

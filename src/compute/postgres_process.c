@@ -15,6 +15,15 @@
 static const char *const environment[] = { "PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC",
 	NULL };
 
+bool postgres_process_free_locked_memory(void)
+{
+	const struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY };
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur == RLIM_INFINITY)
+		return true;
+	return setrlimit(RLIMIT_MEMLOCK, &none) == 0;
+}
+
 /* In the child, after fork: only async-signal-safe calls. Tells the errno of a failure through `report`. */
 __attribute__((noreturn)) static void run_child(
         const struct postgres_command *command, pid_t parent, int log_fd, int report, char *const *argv)

@@ -23,3 +23,10 @@ struct postgres_command {
 /* STATUS_OK once `postgres` has replaced the forked child. */
 MUST_CHECK status postgres_process_start(
         const struct postgres_command *command, pid_t *ret_pid, struct error *err);
+
+/*
+ * Lets this process, and so each Postgres it starts, lock memory without limit. False where that is not permitted: then io_method=io_uring is not
+ * for us. Each possible session has a ring, the kernel counts rings per system user, and with the usual 8 MB one compute that has them would keep
+ * the next from starting.
+ */
+bool postgres_process_free_locked_memory(void);

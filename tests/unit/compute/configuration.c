@@ -41,7 +41,8 @@ static void values_are_quoted(void **state)
 	quoted("ä ☃", "'ä ☃'");
 }
 
-static char *settings_text(const char *settings, const struct volume_start *start)
+static char *settings_text_with(
+        const char *settings, const struct volume_start *start, bool has_locked_memory)
 {
 	CLEANUP(free_text)
 	char *text =
@@ -60,10 +61,16 @@ static char *settings_text(const char *settings, const struct volume_start *star
 		.scripts_folder = "/scripts",
 		.statements_module = "/lib/pg_stat_statements.so",
 		.whitelist_module = "/lib/pgextwlist.so",
+		.has_locked_memory = has_locked_memory,
 		.system_user_name = "root" };
 	struct buffer out = { 0 };
 	configuration_format_settings(&configuration, &out);
 	return out.data;
+}
+
+static char *settings_text(const char *settings, const struct volume_start *start)
+{
+	return settings_text_with(settings, start, false);
 }
 
 static void ours_come_last(void **state)
@@ -81,6 +88,21 @@ static void ours_come_last(void **state)
 	        "shared_preload_libraries = '\"/lib/pg_stat_statements.so\",\"/lib/pgextwlist.so\"'\n"));
 	assert_null(strstr(text, "restore_command"));
 	assert_null(strstr(text, "max_logical_replication_workers"));
+}
+
+static void rings_need_locked_memory(void **state)
+{
+	(void)state;
+	const struct volume_start start = { 0 };
+	CLEANUP(free_text) char *without = settings_text_with("\"io_method\":\"IO_uring\"", &start, false);
+	CLEANUP(free_text) char *with = settings_text_with("\"io_method\":\"io_uring\"", &start, true);
+	CLEANUP(free_text) char *other = settings_text_with("\"io_method\":\"sync\"", &start, false);
+	CLEANUP(free_text) char *none = settings_text_with("", &start, false);
+	assert_true(strstr(without, "io_method = 'worker'\n") > strstr(without, "io_method = 'IO_uring'\n"));
+	assert_non_null(strstr(with, "io_method = 'io_uring'\n"));
+	assert_null(strstr(with, "io_method = 'worker'"));
+	assert_null(strstr(other, "io_method = 'worker'"));
+	assert_null(strstr(none, "io_method")); /* before 18 there is no such setting */
 }
 
 static void a_clone_recovers_without_asking_around(void **state)
@@ -189,6 +211,7 @@ int main(void)
 		cmocka_unit_test(connections_follow_the_maximum_cu),
 		cmocka_unit_test(values_are_quoted),
 		cmocka_unit_test(ours_come_last),
+		cmocka_unit_test(rings_need_locked_memory),
 		cmocka_unit_test(a_clone_recovers_without_asking_around),
 		cmocka_unit_test(only_one_system_user_gets_in),
 		cmocka_unit_test(the_archive_command_only_looks),
