@@ -207,9 +207,9 @@ static void moments_are_found(void **state)
 	assert_int_equal(wal_time_find(f->installation.bin_dir, beyond.archive, &beyond.range, 0, &lsn, &err),
 	        STATUS_NOT_FOUND);
 
-	/* The same over a fork: the clone's WAL is on two timelines. It ends in the middle of a record of its parent's. */
+	/* The same over a fork: the clone's WAL is on two timelines. The moment is in the middle of a record; the clone ends in front of it. */
 	lsn = find(&search, ends[3].time_usec);
-	uint64_t fork = lsn + 5, effective = last_record(&search, fork);
+	uint64_t effective = last_record(&search, lsn + 5);
 	assert_true(effective <= lsn && last_record(&search, effective) == effective &&
 	            last_record(&search, effective - 1) < effective && last_record(&search, lsn) <= lsn);
 	postgres_kill(&postgres);
@@ -218,7 +218,7 @@ static void moments_are_found(void **state)
 	struct volume_clone clone = { .store = PROJECT,
 		.id = "br-b",
 		.point = &point,
-		.lsn = fork,
+		.lsn = effective,
 		.archive_path = search.archive,
 		.source_timeline = 1,
 		.timeline = 2 };
