@@ -1,11 +1,14 @@
 """Branches: isolated copies at a moment, made while the parent works, that end when they were told to."""
 
+import contextlib
 import datetime
+import os
 import subprocess
+import threading
 
 import pytest
 
-from harness import load
+from harness import load, processes
 from harness.platform import clean_environment
 from harness.rest import OperationFailed
 from harness.shapes import BRANCH_UID, COUNT, ENDPOINT_UID, LSN, TIMESTAMP, assert_shape, maybe, text
@@ -319,3 +322,48 @@ def test_what_a_branch_must_not_inherit(platform, project, primary):
         assert parent.execute("select slot_name from pg_replication_slots").fetchall() == [("watch",)]
     child = platform.rest.endpoint(project, "dev")
     assert platform.sql(child, "select count(*) from pg_replication_slots") == [(0,)]
+
+
+class Preference:
+    """The strongest preference that a process had meanwhile, as its nice value."""
+
+    def __init__(self, pid):
+        self.pid, self.least = pid, self.now(pid)
+        self.stopping = threading.Event()
+        self.watcher = threading.Thread(target=self.watch)
+
+    @staticmethod
+    def now(pid):
+        return os.getpriority(os.PRIO_PROCESS, pid)
+
+    def watch(self):
+        while not self.stopping.wait(0.001):
+            self.least = min(self.least, self.now(self.pid))
+
+    def __enter__(self):
+        self.watcher.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        self.watcher.join()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may prefer a process")
+def test_what_a_branch_waits_for_is_preferred_until_it_is_there(platform, project, primary):
+    own = Preference.now(os.getpid())
+    platform.sql(primary, "create table t as select i, repeat('x', 500) pad from generate_series(1, 100000) i")
+    pagefs = platform.pagefs_pid(primary)
+    with Preference(pagefs) as parent:
+        platform.rest.create_snapshot(project, "waited-for")  # always a restore point
+    assert parent.least < own - 10
+    wait_until(lambda: Preference.now(pagefs) == own, "the parent's file system takes its turn again")
+    platform.rest.create_branch(project, "dev")
+    child = platform.rest.endpoint(project, "dev")
+    assert Preference.now(platform.pagefs_pid(child)) == own
+    for branch in ("production", "dev"):
+        postmaster = platform.postmaster_pid(platform.branch_uid(project, branch))
+        for pid in [postmaster, *processes.children(postmaster)]:
+            with contextlib.suppress(ProcessLookupError):  # a worker that has ended
+                assert Preference.now(pid) == own, f"{processes.describe(pid)} stays preferred"
+    assert platform.sql(child, "select count(*) from t") == [(100000,)]
