@@ -58,13 +58,14 @@ class BaseBackup:
         # Names as they are now: recovery must not read what is linked while it runs.
         shutil.copytree(self.archive, wal)
         (data / "postgresql.auto.conf").write_text("")
+        # Not less than what the WAL's own server had: a branch's first start has room for 256 prepared transactions (volume.c).
         (data / "postgresql.conf").write_text(
             f"""listen_addresses = ''
 unix_socket_directories = '{place}'
 shared_buffers = 64MB
 max_connections = 500
 max_worker_processes = 64
-max_prepared_transactions = 100
+max_prepared_transactions = 300
 wal_level = logical
 fsync = off
 restore_command = 'cp {wal}/%f %p'
