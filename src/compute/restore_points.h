@@ -31,9 +31,9 @@
 #include "compute/wal_keeper.h"
 #include "data_directory/data_directory.h"
 
-#define POINT_BUDGET_USEC                                                                                    \
-	USEC_PER_SEC /* estimated replay time, half of what a user waits for a branch in the past */
-#define POINT_GAP_USEC (5 * USEC_PER_SEC)
+/* Estimated replay time: most of the three seconds that a branch in the last hour may take. Each point costs its load a checkpoint. */
+#define POINT_BUDGET_USEC (2 * USEC_PER_SEC)
+#define POINT_GAP_USEC    (5 * USEC_PER_SEC)
 
 struct restore_points;
 
