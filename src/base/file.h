@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <dirent.h>
 #include <sys/types.h>
 
 #include "base/base.h"
@@ -31,3 +32,9 @@ MUST_CHECK status tree_give_to(const char *path, uid_t uid, gid_t gid, struct er
 /* Bytes allocated on disk by all files below path. */
 MUST_CHECK status tree_space(const char *path, int64_t *ret_bytes, struct error *err);
 bool file_exists(const char *path);
+static inline void close_listing(DIR **folder) /* for CLEANUP */
+{
+	if (*folder)
+		(void)closedir(*folder);
+	*folder = NULL;
+}

@@ -11,17 +11,11 @@
 #define LIST_MAX    (1u << 20)
 #define CMDLINE_MAX 4096
 
-static void close_folder(DIR **folder)
-{
-	if (*folder)
-		(void)closedir(*folder);
-}
-
 void children_each(pid_t parent, child_fn on_child, void *owner)
 {
 	char path[64];
 	(void)snprintf(path, sizeof path, "/proc/%d/task", (int)parent);
-	CLEANUP(close_folder) DIR *tasks = opendir(path);
+	CLEANUP(close_listing) DIR *tasks = opendir(path);
 	for (struct dirent *item; tasks && (item = readdir(tasks));) {
 		CLEANUP(buffer_done) struct buffer text = { 0 };
 		CLEANUP(free_text)

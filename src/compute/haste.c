@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "base/base.h"
+#include "base/file.h"
 #include "base/number.h"
 
 /*
@@ -16,17 +16,11 @@
  */
 #define NICE_IN_HASTE (-19)
 
-static void close_folder(DIR **folder)
-{
-	if (*folder)
-		(void)closedir(*folder);
-}
-
 static void set_threads(pid_t pid, int nice)
 {
 	char path[64];
 	(void)snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
-	CLEANUP(close_folder) DIR *tasks = opendir(path);
+	CLEANUP(close_listing) DIR *tasks = opendir(path);
 	for (struct dirent *item; tasks && (item = readdir(tasks));) {
 		int64_t thread;
 		if (number_parse(slice_from_text(item->d_name), 1, INT32_MAX, &thread))

@@ -26,12 +26,6 @@
 #define KILLED_LIMIT_MS 20000 /* one that SIGKILL does not end until then hangs in the kernel */
 #define MOUNTS_MAX      64    /* one above the other */
 
-static void close_folder(DIR **folder)
-{
-	if (*folder)
-		(void)closedir(*folder);
-}
-
 /* ---- processes of others ---- */
 
 static bool link_is(const char *pid_text, const char *name, char target[PATH_MAX])
@@ -137,7 +131,7 @@ static pid_t parent_of(const char *pid_text)
 /* A process that works on the volume, as a descriptor and an id; -1 when there is none. */
 static int find_process(const struct leftovers *leftovers, pid_t *ret_pid)
 {
-	CLEANUP(close_folder) DIR *proc = opendir("/proc");
+	CLEANUP(close_listing) DIR *proc = opendir("/proc");
 	char own[PATH_MAX] = "";
 	char *end = link_is("self", "exe", own) ? strstr(own, " (deleted)") : NULL;
 	if (end)

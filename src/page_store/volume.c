@@ -160,12 +160,6 @@ status volume_set_hygiene_done(struct volume *volume, struct error *err)
 	return replace_record(volume, &record, err);
 }
 
-static void close_folder(DIR **folder)
-{
-	if (*folder)
-		(void)closedir(*folder);
-}
-
 /* What an interrupted promotion wrote of its new timeline; the next one shall find the number free again. */
 static status remove_timeline(const char *path, uint32_t timeline, struct error *err)
 {
@@ -174,7 +168,7 @@ static status remove_timeline(const char *path, uint32_t timeline, struct error 
 	if (st != STATUS_OK)
 		return st;
 	CLEANUP(close_fd) int listed_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CLEANUP(close_folder) DIR *folder = listed_fd < 0 ? NULL : fdopendir(listed_fd);
+	CLEANUP(close_listing) DIR *folder = listed_fd < 0 ? NULL : fdopendir(listed_fd);
 	if (!folder)
 		return error_set(err, STATUS_IO, errno, "could not list folder \"%s\"", path);
 	(void)TAKE_FD(listed_fd); /* closedir() closes it */
@@ -282,7 +276,7 @@ bool volume_may_have_prepared(int data_fd)
 {
 	CLEANUP(close_fd)
 	int fd = openat(data_fd, "pg_twophase", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	CLEANUP(close_folder) DIR *folder = fd < 0 ? NULL : fdopendir(fd);
+	CLEANUP(close_listing) DIR *folder = fd < 0 ? NULL : fdopendir(fd);
 	if (!folder)
 		return true;
 	(void)TAKE_FD(fd); /* closedir() closes it */

@@ -21,16 +21,10 @@ static void names_done(struct names *names)
 	free(names->list);
 }
 
-static void close_folder(DIR **folder)
-{
-	if (*folder)
-		(void)closedir(*folder);
-}
-
 /* Read to the end first: the folder changes while its entries are dealt with. */
 static status list_folder(const char *path, struct names *ret, struct error *err)
 {
-	CLEANUP(close_folder) DIR *folder = opendir(path);
+	CLEANUP(close_listing) DIR *folder = opendir(path);
 	if (!folder)
 		return errno == ENOENT
 		               ? STATUS_OK

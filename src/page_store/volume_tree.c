@@ -232,12 +232,6 @@ struct import {
 	char *chunk;
 };
 
-static void close_folder(DIR **folder)
-{
-	if (*folder)
-		(void)closedir(*folder);
-}
-
 static bool is_zero(const char *bytes, size_t len)
 {
 	return len == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0);
@@ -301,7 +295,7 @@ static status import_folder(const struct import *import, int from_fd, uint64_t p
 	if (depth > TREE_DEPTH_MAX)
 		return error_set(err, STATUS_LIMIT, 0, "folder \"%s\" is nested too deeply", prefix);
 	CLEANUP(close_fd) int listed_fd = openat(from_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CLEANUP(close_folder) DIR *folder = listed_fd < 0 ? NULL : fdopendir(listed_fd);
+	CLEANUP(close_listing) DIR *folder = listed_fd < 0 ? NULL : fdopendir(listed_fd);
 	if (!folder)
 		return error_set(err, STATUS_IO, errno, "could not list folder \"%s\"", prefix);
 	(void)TAKE_FD(listed_fd); /* closedir() closes it */

@@ -24,12 +24,6 @@ static status open_folder(const char *path, int *ret_fd, struct error *err)
 	return STATUS_OK;
 }
 
-static void close_folder(DIR **folder)
-{
-	if (*folder)
-		(void)closedir(*folder);
-}
-
 /* Calls on_file for every WAL file in a folder; the folder may change meanwhile. */
 typedef status (*wal_file_fn)(void *owner, int folder_fd, const char *name, enum wal_file_kind kind,
         uint64_t segment, struct error *err);
@@ -38,7 +32,7 @@ static status each_file(
         int folder_fd, uint32_t segment_size, wal_file_fn on_file, void *owner, struct error *err)
 {
 	CLEANUP(close_fd) int listed_fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CLEANUP(close_folder) DIR *folder = listed_fd < 0 ? NULL : fdopendir(listed_fd);
+	CLEANUP(close_listing) DIR *folder = listed_fd < 0 ? NULL : fdopendir(listed_fd);
 	if (!folder)
 		return error_set(err, STATUS_IO, errno, "could not list a folder of WAL files");
 	(void)TAKE_FD(listed_fd); /* closedir() closes it */

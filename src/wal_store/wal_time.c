@@ -229,16 +229,10 @@ static status find_owner(
 
 /* ---- several timelines ---- */
 
-static void close_folder(DIR **folder)
-{
-	if (*folder)
-		(void)closedir(*folder);
-}
-
 /* Stages that a crash left behind. */
 static void remove_old_stages(const char *archive_path)
 {
-	CLEANUP(close_folder) DIR *folder = opendir(archive_path);
+	CLEANUP(close_listing) DIR *folder = opendir(archive_path);
 	if (!folder)
 		return; /* what really needs the folder will tell */
 	for (struct dirent *item; (item = readdir(folder));) {
