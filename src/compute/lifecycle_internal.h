@@ -39,6 +39,8 @@ struct lifecycle {
 	pid_t read_pid;
 	bool read_to_promote;           /* and ask for its promotion */
 	int64_t promotion_failing_usec; /* since when it cannot even be asked for; 0: it can */
+	pid_t hasty_startup;            /* the process of a clone that replays: preferred; 0: not found yet */
+	pid_t read_startup;             /* the same, the job's */
 	char *read_path;
 	bool is_up;        /* it accepts connections */
 	bool is_recovered; /* not a clone that has just been promoted, or it has been compared (volume.h, V7) */

@@ -32,8 +32,10 @@ static status work_read(void *input, struct error *err)
 	if (lc->read_to_promote && lc->read_state == POSTMASTER_READY)
 		postmaster_file_forget_promotion(lc->read_path);
 	/* It replays alone, beside all that its parent's clients want. */
-	if (lc->read_to_promote && lc->read_state != POSTMASTER_READY)
-		haste_set(children_find(lc->read_pid, "postgres: startup"), true);
+	if (lc->read_to_promote && lc->read_state != POSTMASTER_READY && lc->read_startup == 0) {
+		lc->read_startup = children_find(lc->read_pid, "postgres: startup");
+		haste_set(lc->read_startup, true);
+	}
 	if (!lc->read_to_promote ||
 	        (lc->read_state != POSTMASTER_STARTING && lc->read_state != POSTMASTER_RECOVERING))
 		return STATUS_OK;
@@ -80,6 +82,8 @@ static void pid_file_read(void *owner, void *input, const struct error *err)
 	(void)input;
 	lc->is_reading = false;
 	bool is_waiting = lc->watch && !lc->is_up && lc->read_pid == lc->report.postgres_pid;
+	if (is_waiting)
+		lc->hasty_startup = lc->read_startup;
 	bool is_recovering = lc->read_state == POSTMASTER_STARTING || lc->read_state == POSTMASTER_RECOVERING;
 	if (is_waiting && is_recovering && lc->read_to_promote && lc->shutdown_signals == 0 && !lc->is_lost) {
 		if (err)
@@ -94,7 +98,8 @@ static void pid_file_read(void *owner, void *input, const struct error *err)
 		(void)uv_fs_event_stop(&lc->pid_file);
 		(void)uv_timer_stop(&lc->promote);
 		lc->is_up = true;
-		haste_set(storage_pid(lc->storage), false);
+		if (lc->start.recovery_timeline != 0)
+			haste_set(storage_pid(lc->storage), false);
 		lc->report.postgres_ms = lifecycle_elapsed_ms(lc->started_usec);
 		lifecycle_step(lc);
 	}
@@ -110,6 +115,7 @@ static void read_pid_file(struct lifecycle *lc)
 	lc->is_reading = true;
 	lc->open_handles++; /* lives until it has come back, be the mount dead */
 	lc->read_pid = lc->report.postgres_pid;
+	lc->read_startup = lc->hasty_startup;
 	lc->read_to_promote = lc->start.recovery_timeline != 0;
 	job_start(lc->loop, work_read, lc, pid_file_read, lc);
 }
@@ -200,6 +206,7 @@ static void start_postgres(struct lifecycle *lc)
 	lc->is_restarting = lc->is_up = false;
 	lc->is_recovered = lc->start.recovery_timeline == 0;
 	lc->promotion_failing_usec = 0;
+	lc->hasty_startup = 0;
 	lifecycle_set_state(lc, COMPUTE_STARTING, "");
 	if (lc->monitor)
 		lc->monitor = activity_monitor_free(lc->monitor);
