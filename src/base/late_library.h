@@ -2,7 +2,7 @@
  * Late library: a shared library that is loaded when it is first needed.
  *
  * Tarn is one binary with many roles, and a wake starts two of them. Linked with all that each role needs, a process would load forty libraries
- * before its main(); libpq and libcurl alone (LDAP, Kerberos, HTTP/2, …) are two thirds of that time, and no wake needs them. So the folders that use
+ * before its main(); libpq and libcurl alone (LDAP, Kerberos, HTTP/2, …) are half of that time, and no wake needs them. So the folders that use
  * them are not linked with them but have the functions that they call, which go through a table that late_library_load() fills.
  *
  * Threads: any. A library stays loaded: its functions may be at work in any thread.
