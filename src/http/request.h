@@ -34,7 +34,9 @@ struct http_request {
 	char *authorization; /* header values; NULL when absent */
 	char *host;
 	struct buffer body;
-	char *storage; /* the decoded texts */
+	unsigned holds; /* how often the handler has held it (server.h) */
+	void *exchange; /* the server's; NULL when built by others */
+	char *storage;  /* the decoded texts */
 };
 
 /* Fills path, segments and query. STATUS_INVALID, STATUS_LIMIT. */

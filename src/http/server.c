@@ -1,5 +1,6 @@
 #include "http/server.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
@@ -34,15 +35,25 @@ struct http_server {
 	bool is_closing;
 	int port;
 	struct http_connection *connections;
+	struct exchange *held; /* libmicrohttpd must not be stopped while a connection is suspended */
 	http_handler_fn handler;
 	void *owner;
+};
+
+/* Between the exchange that is held and whoever releases it, who frees it. */
+struct http_hold {
+	struct exchange *exchange; /* NULL: the request has ended */
 };
 
 /* One request on its way in; libmicrohttpd's per-request pointer. */
 struct exchange {
 	struct http_request request;
 	struct http_connection *connection;
-	struct error uri_error; /* code STATUS_OK: none */
+	struct http_server *server;
+	struct MHD_Connection *mhd;
+	struct exchange *next_held, **held_link; /* while the connection is suspended */
+	struct http_hold *hold;                  /* NULL: the handler has not held it, or it was released */
+	struct error uri_error;                  /* code STATUS_OK: none */
 	bool has_begun;
 	bool is_too_long;
 	uint64_t received;
@@ -88,8 +99,10 @@ static void on_connection(void *arg, struct MHD_Connection *mhd, void **socket_c
  */
 static void *on_uri(void *arg, const char *uri, struct MHD_Connection *mhd)
 {
-	(void)arg;
 	struct exchange *exchange = xcalloc(1, sizeof *exchange);
+	exchange->server = arg;
+	exchange->mhd = mhd;
+	exchange->request.exchange = exchange;
 	exchange->connection =
 	        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 	connection_set_deadline(exchange->connection, HTTP_REQUEST_SEC);
@@ -108,6 +121,8 @@ static void on_completed(
 	connection_set_deadline(exchange->connection, HTTP_IDLE_SEC);
 	if (exchange->connection)
 		exchange->connection->is_answering = false;
+	if (exchange->hold)
+		exchange->hold->exchange = NULL;
 	http_request_done(&exchange->request);
 	free(exchange);
 	*request_context = NULL;
@@ -137,8 +152,56 @@ static char *copy_header(struct MHD_Connection *mhd, const char *name)
 	return value ? xstrdup(value) : NULL;
 }
 
+struct http_hold *http_hold(const struct http_request *request)
+{
+	struct exchange *exchange = request->exchange;
+	assert(exchange && !exchange->hold);
+	struct http_hold *hold = xcalloc(1, sizeof *hold);
+	hold->exchange = exchange;
+	exchange->hold = hold;
+	return hold;
+}
+
+/* The handler has held the request: its connection rests. */
+static void suspend(struct http_server *server, struct exchange *exchange)
+{
+	exchange->request.holds++;
+	exchange->next_held = server->held;
+	exchange->held_link = &server->held;
+	if (exchange->next_held)
+		exchange->next_held->held_link = &exchange->next_held;
+	server->held = exchange;
+	MHD_suspend_connection(exchange->mhd);
+}
+
+/* libmicrohttpd calls on_request() again for it when it runs next. */
+static void resume(struct exchange *exchange)
+{
+	*exchange->held_link = exchange->next_held;
+	if (exchange->next_held)
+		exchange->next_held->held_link = exchange->held_link;
+	exchange->held_link = NULL;
+	MHD_resume_connection(exchange->mhd);
+}
+
+static void run(struct http_server *server);
+
+void http_release(struct http_hold *hold)
+{
+	struct exchange *exchange = hold->exchange;
+	free(hold);
+	if (!exchange)
+		return;
+	assert(exchange->held_link); /* never from inside the handler that holds it */
+	exchange->hold = NULL;
+	struct http_server *server = exchange->server;
+	connection_set_deadline(exchange->connection, HTTP_REQUEST_SEC);
+	resume(exchange);
+	run(server);
+}
+
 static enum MHD_Result answer(
-        const struct http_server *server, struct MHD_Connection *mhd, struct exchange *exchange)
+        struct http_server *server, struct MHD_Connection *mhd, struct exchange *exchange)
 {
 	CLEANUP(http_response_done) struct http_response response = { 0 };
 	const char *trace_id = exchange->request.trace_id;
@@ -150,8 +213,15 @@ static enum MHD_Result answer(
 		(void)snprintf(
 		        message, sizeof message, "the request body is longer than %u bytes", HTTP_BODY_MAX);
 		http_response_set_error(&response, 413, "INVALID_PARAMETER_VALUE", message, NULL, trace_id);
+	} else if (server->is_closing) {
+		http_response_set_error(
+		        &response, 503, "TEMPORARILY_UNAVAILABLE", "Tarn is stopping", NULL, trace_id);
 	} else {
 		server->handler(server->owner, &exchange->request, &response);
+		if (exchange->hold) {
+			suspend(server, exchange);
+			return MHD_YES;
+		}
 	}
 	if (exchange->connection)
 		exchange->connection->is_answering = true;
@@ -163,8 +233,8 @@ static enum MHD_Result answer(
  * for leave to send it (Expect: 100-continue) or it is beyond all reason; otherwise it is read and dropped,
  * because a client that is still sending when we close sees a connection reset instead of the answer.
  */
-static enum MHD_Result begin(const struct http_server *server, struct MHD_Connection *mhd,
-        struct exchange *exchange, const char *method)
+static enum MHD_Result begin(
+        struct http_server *server, struct MHD_Connection *mhd, struct exchange *exchange, const char *method)
 {
 	exchange->has_begun = true;
 	(void)snprintf(exchange->request.method, sizeof exchange->request.method, "%s", method);
@@ -188,7 +258,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *mhd, const c
         const char *version, const char *upload, size_t *upload_len, void **request_context)
 {
 	(void)url, (void)version;
-	const struct http_server *server = arg;
+	struct http_server *server = arg;
 	struct exchange *exchange = *request_context;
 	if (!exchange)
 		return MHD_NO;
@@ -301,12 +371,12 @@ status http_server_open(uv_loop_t *loop, const char *address, int port, http_han
 	*server = (struct http_server){
 		.loop = loop, .port = bound_port, .handler = handler, .owner = owner, .handles_open = 3
 	};
-	server->daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, server,
-	        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_MAX,
-	        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_HEADERS_BYTES_MAX,
-	        MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_URI_LOG_CALLBACK, on_uri,
-	        server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-	        MHD_OPTION_END);
+	server->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request,
+	        server, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+	        (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+	        (size_t)HTTP_HEADERS_BYTES_MAX, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
+	        MHD_OPTION_URI_LOG_CALLBACK, on_uri, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+	        server, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
 	if (!server->daemon) {
 		free(server);
 		return error_set(err, STATUS_IO, errno, "could not start the HTTP server");
@@ -347,6 +417,9 @@ void http_server_close(struct http_server *server)
 	server->is_closing = true;
 	/* The epoll descriptor belongs to the daemon: stop watching it before it is closed. */
 	(void)uv_poll_stop(&server->poll);
+	/* Who holds them releases into the void: on_completed() cuts the tie. */
+	while (server->held)
+		resume(server->held);
 	MHD_stop_daemon(server->daemon);
 	uv_close((uv_handle_t *)&server->poll, on_handle_closed);
 	uv_close((uv_handle_t *)&server->timer, on_handle_closed);

@@ -2,12 +2,13 @@
  * Server: HTTP/1.1 on a libuv loop, by libmicrohttpd driven through its epoll descriptor.
  *
  * Invariants
- *   S1  the handler is called once per complete request and answers before it returns.
+ *   S1  the handler is called once per complete request and answers before it returns, or holds the request (S5).
  *   S2  a body beyond HTTP_BODY_MAX never reaches the handler and is never held in memory: 413.
  *   S3  a connection that does not finish a request in time is closed, however slowly it sends: first request
  * within HTTP_FIRST_REQUEST_SEC of the connect, any request within HTTP_REQUEST_SEC of its first line, and
  *       HTTP_IDLE_SEC between requests.
  *   S4  a client that has gone, or will send no more in the middle of a request, is let go within seconds.
+ *   S5  a request that the handler holds is handed to it again when it is released; until then its connection costs nothing.
  * Threads: everything on the loop's thread.
  */
 #pragma once
@@ -38,5 +39,14 @@ struct http_server;
 MUST_CHECK status http_server_open(uv_loop_t *loop, const char *address, int port, http_handler_fn handler,
         void *owner, struct http_server **ret, struct error *err);
 int http_server_port(const struct http_server *server);
+/*
+ * Inside the handler: what the answer needs is not there yet. The response is ignored; after http_release() the handler is called again
+ * with the same request, whose `holds` has grown by one. Every hold must be released exactly once, from the loop, also when the server
+ * has been closed meanwhile or the client has gone: then nothing more happens.
+ */
+struct http_hold;
+struct http_hold *http_hold(const struct http_request *request);
+void http_release(struct http_hold *hold);
+
 /* Ends all connections; frees itself from the loop. */
 void http_server_close(struct http_server *server);

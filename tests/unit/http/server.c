@@ -24,6 +24,7 @@ struct fixture {
 	struct http_server *server;
 	int requests;
 	size_t last_body_len;
+	struct http_hold *hold; /* of the last request for /held */
 };
 
 /* Answers with method, path and the length of the body. */
@@ -32,6 +33,10 @@ static void echo(void *owner, const struct http_request *request, struct http_re
 	struct fixture *f = owner;
 	f->requests++;
 	f->last_body_len = request->body.len;
+	if (strncmp(request->path, "/held", 5) == 0 && request->holds < 2) {
+		f->hold = http_hold(request);
+		return;
+	}
 	char *body = xasprintf("{\"method\":\"%s\",\"path\":\"%s\",\"len\":%zu,\"auth\":\"%s\"}",
 	        request->method, request->path, request->body.len,
 	        request->authorization ? request->authorization : "");
@@ -283,6 +288,74 @@ static void bounds_the_headers(void **state)
 	assert_int_equal(f->requests, 0);
 }
 
+static void wait_for_hold(struct fixture *f)
+{
+	int64_t deadline = clock_monotonic_usec() + PATIENCE_USEC;
+	while (!f->hold) {
+		turn(f);
+		assert_true(clock_monotonic_usec() < deadline);
+	}
+}
+
+static void release(struct fixture *f)
+{
+	struct http_hold *hold = f->hold;
+	f->hold = NULL;
+	http_release(hold);
+}
+
+static void asks_again_what_was_held(void **state)
+{
+	struct fixture *f = *state;
+	static const char held[] = "POST /held HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc";
+	static const char other[] = "GET /other HTTP/1.1\r\nHost: h\r\n\r\n";
+	CLEANUP(close_fd) int fd = connect_to(f);
+	CLEANUP(close_fd) int second = connect_to(f);
+	CLEANUP(buffer_done) struct buffer a = { 0 }, b = { 0 };
+	send_all(f, fd, held, strlen(held));
+	wait_for_hold(f);
+	/* Others are served meanwhile. */
+	send_all(f, second, other, strlen(other));
+	assert_true(read_until(f, second, "}", &b));
+	assert_int_equal(f->requests, 2);
+	release(f);
+	wait_for_hold(f);
+	assert_int_equal(f->requests, 3);
+	release(f);
+	assert_true(read_until(f, fd, "}", &a));
+	assert_non_null(strstr(a.data, "\"path\":\"/held\",\"len\":3"));
+	assert_int_equal(f->requests, 4);
+	/* The connection goes on as any other. */
+	send_all(f, fd, other, strlen(other));
+	CLEANUP(buffer_done) struct buffer c = { 0 };
+	assert_true(read_until(f, fd, "}", &c));
+	assert_non_null(strstr(c.data, "/other"));
+}
+
+static void outlives_who_goes_while_held(void **state)
+{
+	struct fixture *f = *state;
+	static const char held[] = "GET /held HTTP/1.1\r\nHost: h\r\n\r\n";
+	int fd = connect_to(f);
+	send_all(f, fd, held, strlen(held));
+	wait_for_hold(f);
+	assert_int_equal(close(fd), 0);
+	release(f);
+	for (int i = 0; i < 100; i++)
+		turn(f);
+	if (f->hold)
+		release(f);
+	/* And a server that is closed while it holds. */
+	CLEANUP(close_fd) int last = connect_to(f);
+	send_all(f, last, held, strlen(held));
+	wait_for_hold(f);
+	http_server_close(f->server);
+	release(f);
+	assert_int_equal(uv_run(&f->loop, UV_RUN_DEFAULT), 0);
+	struct error err;
+	assert_int_equal(http_server_open(&f->loop, "127.0.0.1", 0, echo, f, &f->server, &err), STATUS_OK);
+}
+
 static void says_who_is_in_the_way(void **state)
 {
 	struct fixture *f = *state;
@@ -310,6 +383,8 @@ int main(void)
 		TEST(outlives_garbage_and_half_requests),
 		TEST(lets_go_of_who_has_ended),
 		TEST(bounds_the_headers),
+		TEST(asks_again_what_was_held),
+		TEST(outlives_who_goes_while_held),
 		TEST(says_who_is_in_the_way),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
