@@ -4,8 +4,12 @@
 
 #include "compute/libpq.h"
 
-/* transaction_timeout is new in 17: only what this server knows is set. */
+/*
+ * The owner of a database may have set for it whose rights its sessions begin with. transaction_timeout is new in 17: only what this
+ * server knows is set.
+ */
 static const char freedom[] =
+        "SET SESSION AUTHORIZATION DEFAULT; SET ROLE NONE;"
         "SELECT pg_catalog.set_config(name, CASE name WHEN 'default_transaction_read_only' THEN 'off'"
         " WHEN 'synchronous_commit' THEN 'on' WHEN 'client_min_messages' THEN 'warning' ELSE '0' END, false)"
         " FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', "
@@ -31,8 +35,8 @@ status admin_connect(const char *socket_folder, const char *database, const char
 	const char *const names[] = { "host", "port", "user", "dbname", "application_name", "options",
 		"sslmode", "gssencmode", "client_encoding", "connect_timeout", NULL };
 	const char *const values[] = { socket_folder, "5432", "cloud_admin", database, application,
-		"-c search_path=pg_catalog -c statement_timeout=0", "disable", "disable", "UTF8", "30",
-		NULL };
+		"-c search_path=pg_catalog -c statement_timeout=0 -c local_preload_libraries=", "disable",
+		"disable", "UTF8", "30", NULL };
 	status st = libpq_load(err);
 	if (st != STATUS_OK)
 		return st;
@@ -49,13 +53,43 @@ status admin_connect(const char *socket_folder, const char *database, const char
 	return STATUS_OK;
 }
 
+/* What a caller can act on (errcodes.txt); everything else may work another time. */
+static status meaning_of(const char *sqlstate)
+{
+	static const struct {
+		const char *sqlstate;
+		status code;
+	} meanings[] = {
+		{ "42710", STATUS_EXISTS },    /* duplicate_object */
+		{ "42P04", STATUS_EXISTS },    /* duplicate_database */
+		{ "42704", STATUS_NOT_FOUND }, /* undefined_object */
+		{ "3D000", STATUS_NOT_FOUND }, /* invalid_catalog_name */
+		{ "2BP01", STATUS_CONFLICT },  /* dependent_objects_still_exist */
+		{ "55006", STATUS_CONFLICT },  /* object_in_use */
+		{ "0LP01", STATUS_CONFLICT },  /* invalid_grant_operation */
+		{ "42939", STATUS_INVALID },   /* reserved_name */
+		{ "42602", STATUS_INVALID },   /* invalid_name */
+		{ "53100", STATUS_NO_SPACE },  /* disk_full */
+	};
+	for (size_t i = 0; sqlstate && i < ARRAY_LEN(meanings); i++) {
+		if (strcmp(sqlstate, meanings[i].sqlstate) == 0)
+			return meanings[i].code;
+	}
+	return STATUS_UNAVAILABLE;
+}
+
 static status judge(PGconn *connection, PGresult *result, PGresult **ret, struct error *err)
 {
 	CLEANUP(admin_clear) PGresult *owned = result;
 	ExecStatusType outcome = PQresultStatus(result);
 	if (outcome != PGRES_COMMAND_OK && outcome != PGRES_TUPLES_OK) {
 		const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-		return failed(err, "Postgres refused a statement", text ? text : PQerrorMessage(connection));
+		const char *detail = PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
+		(void)!failed(err, "Postgres refused a statement", text ? text : PQerrorMessage(connection));
+		err->code = meaning_of(PQresultErrorField(result, PG_DIAG_SQLSTATE));
+		if (detail)
+			error_hint(err, "%.*s", (int)strcspn(detail, "\n"), detail);
+		return err->code;
 	}
 	if (ret)
 		*ret = TAKE_PTR(owned);
@@ -72,4 +106,31 @@ status admin_query_with(PGconn *connection, const char *statement, const char *c
 {
 	return judge(connection, PQexecParams(connection, statement, count, NULL, values, NULL, NULL, 0), ret,
 	        err);
+}
+
+status admin_append_identifier(PGconn *connection, struct buffer *out, const char *name, struct error *err)
+{
+	char *quoted = PQescapeIdentifier(connection, name, strlen(name));
+	if (!quoted)
+		return error_set(err, STATUS_INVALID, 0, "\"%s\" is not a valid name", name);
+	buffer_append_text(out, quoted);
+	PQfreemem(quoted);
+	return STATUS_OK;
+}
+
+status admin_run_on(PGconn *connection, const char *before, const char *name, const char *between,
+        const char *other, const char *after, struct error *err)
+{
+	CLEANUP(buffer_done) struct buffer statement = { 0 };
+	buffer_append_text(&statement, before);
+	status st = admin_append_identifier(connection, &statement, name, err);
+	if (st == STATUS_OK && between)
+		buffer_append_text(&statement, between);
+	if (st == STATUS_OK && other)
+		st = admin_append_identifier(connection, &statement, other, err);
+	if (st != STATUS_OK)
+		return st;
+	if (after)
+		buffer_append_text(&statement, after);
+	return admin_query(connection, statement.data, NULL, err);
 }

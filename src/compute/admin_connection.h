@@ -9,6 +9,7 @@
 #include <libpq-fe.h>
 
 #include "base/base.h"
+#include "base/buffer.h"
 
 #define ADMIN_APPLICATION "tarn supervisor"
 
@@ -16,11 +17,22 @@
 MUST_CHECK status admin_connect(const char *socket_folder, const char *database, const char *application,
         PGconn **ret, struct error *err);
 
+/*
+ * A refusal is STATUS_EXISTS, STATUS_NOT_FOUND, STATUS_CONFLICT (something depends on it, or uses it), STATUS_INVALID or STATUS_NO_SPACE where
+ * Postgres says so, else STATUS_UNAVAILABLE; the hint is the first line of its DETAIL.
+ */
 /* Runs a statement; *ret (may be NULL) receives its rows, to be freed with PQclear(). */
 MUST_CHECK status admin_query(PGconn *connection, const char *statement, PGresult **ret, struct error *err);
 /* The same with parameters $1 …, as texts. */
 MUST_CHECK status admin_query_with(PGconn *connection, const char *statement, const char *const *values,
         int count, PGresult **ret, struct error *err);
+
+/* Names become part of statements only through libpq's quoting, which knows the connection's encoding. */
+MUST_CHECK status admin_append_identifier(
+        PGconn *connection, struct buffer *out, const char *name, struct error *err);
+/* Runs "<before><name><between><other><after>", with both names quoted; between, other and after may be NULL. */
+MUST_CHECK status admin_run_on(PGconn *connection, const char *before, const char *name, const char *between,
+        const char *other, const char *after, struct error *err);
 
 static inline void admin_disconnect(PGconn **connection)
 {

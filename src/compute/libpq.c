@@ -9,6 +9,7 @@
 	F(PGconn *, PQconnectdbParams, (const char *const *names, const char *const *values, int expand),    \
 	        (names, values, expand))                                                                     \
 	F(ConnStatusType, PQstatus, (const PGconn *conn), (conn))                                            \
+	F(char *, PQhost, (const PGconn *conn), (conn))                                                      \
 	F(char *, PQerrorMessage, (const PGconn *conn), (conn))                                              \
 	F(PQnoticeReceiver, PQsetNoticeReceiver, (PGconn * conn, PQnoticeReceiver fn, void *arg),            \
 	        (conn, fn, arg))                                                                             \

@@ -11,22 +11,23 @@
 
 #include "base/file.h"
 #include "base/program.h"
+#include "compute/system_objects.h"
 #include "page_store/volume.h"
 
 /* To be raised with every change of what a template has in it: old ones are then left alone. */
-#define TEMPLATE_REVISION 2
+#define TEMPLATE_REVISION 3
 
 /*
- * Statements for single-user mode, one line each, in database template1: what is granted there, every later database has.
+ * Statements for single-user mode, each with an empty line behind it. Later databases get what is granted in template1; those that are
+ * restored from a dump come from template0.
  */
-static const char set_up[] = "CREATE ROLE databricks_superuser NOLOGIN CREATEDB CREATEROLE BYPASSRLS\n"
-                             "GRANT pg_read_all_data, pg_write_all_data, pg_monitor, pg_signal_backend"
-                             " TO databricks_superuser\n"
-                             "GRANT CREATE ON SCHEMA public TO databricks_superuser\n"
-                             "CREATE DATABASE databricks_postgres\n";
+static const char roles[] = "CREATE ROLE databricks_superuser NOLOGIN CREATEDB CREATEROLE BYPASSRLS;\n\n"
+                            "GRANT pg_read_all_data, pg_write_all_data, pg_monitor, pg_signal_backend"
+                            " TO databricks_superuser;\n\n";
 /* Only where Postgres has a user of its own: a subscription's connection is let in by "peer" before it is refused. */
-static const char set_up_own_user[] = "GRANT pg_create_subscription TO databricks_superuser\n";
-static const char set_up_since_17[] = "GRANT pg_maintain TO databricks_superuser\n";
+static const char roles_own_user[] = "GRANT pg_create_subscription TO databricks_superuser;\n\n";
+static const char roles_since_17[] = "GRANT pg_maintain TO databricks_superuser;\n\n";
+static const char first_database[] = "CREATE DATABASE databricks_postgres;\n\n";
 
 static status run_initdb(const struct installation *installation, const struct system_user *user,
         const char *data, struct error *err)
@@ -46,22 +47,38 @@ static status run_initdb(const struct installation *installation, const struct s
 	return program_run(&program, &output, err);
 }
 
-static status run_set_up(const struct installation *installation, const struct system_user *user,
-        const char *data, struct error *err)
+static status run_single(const struct installation *installation, const struct system_user *user,
+        const char *data, const char *database, const struct buffer *statements, struct error *err)
 {
 	CLEANUP(free_text) char *postgres = xasprintf("%s/postgres", installation->bin_dir);
 	/* Without exit_on_error single-user mode goes on after a failed statement and says nothing in the end. */
-	const char *const argv[] = { postgres, "--single", "-D", data, "-c", "exit_on_error=on", "-c",
-		"fsync=off", "-c", "log_checkpoints=off", "-c", "search_path=pg_catalog", "template1", NULL };
-	CLEANUP(buffer_done) struct buffer statements = { 0 };
-	buffer_append_text(&statements, set_up);
-	if (user->is_other)
-		buffer_append_text(&statements, set_up_own_user);
-	if (installation->major >= 17)
-		buffer_append_text(&statements, set_up_since_17);
-	struct program program = { .argv = argv, .user = user, .input = buffer_slice(&statements) };
+	const char *const argv[] = { postgres, "--single", "-j", "-D", data, "-c", "exit_on_error=on", "-c",
+		"fsync=off", "-c", "log_checkpoints=off", "-c", "search_path=pg_catalog", database, NULL };
+	struct program program = { .argv = argv, .user = user, .input = buffer_slice(statements) };
 	CLEANUP(buffer_done) struct buffer output = { 0 };
 	return program_run(&program, &output, err);
+}
+
+static status run_set_up(const struct installation *installation, const struct system_user *user,
+        const char *data, struct error *err)
+{
+	static const char *const databases[] = { "template0", "template1", "postgres" };
+	CLEANUP(buffer_done) struct buffer statements = { 0 };
+	buffer_append_text(&statements, roles);
+	if (user->is_other)
+		buffer_append_text(&statements, roles_own_user);
+	if (installation->major >= 17)
+		buffer_append_text(&statements, roles_since_17);
+	buffer_printf(&statements, "%s\n%s\n", system_objects_shared, system_objects_note);
+	status st = STATUS_OK;
+	for (size_t i = 0; i < ARRAY_LEN(databases) && st == STATUS_OK; i++) {
+		buffer_printf(&statements, "%s\n", system_objects_in_database);
+		if (strcmp(databases[i], "template1") == 0)
+			buffer_append_text(&statements, first_database);
+		st = run_single(installation, user, data, databases[i], &statements, err);
+		buffer_consume(&statements, statements.len);
+	}
+	return st;
 }
 
 static status build(const struct data_directory *dd, const struct installation *installation,

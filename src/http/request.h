@@ -12,6 +12,7 @@
 
 #include "base/base.h"
 #include "base/buffer.h"
+#include "base/utf8.h"
 
 #define HTTP_URI_MAX      8192
 #define HTTP_BODY_MAX     (1u << 20)
@@ -44,10 +45,3 @@ MUST_CHECK status http_request_parse_uri(struct http_request *request, const cha
 /* The first parameter of that name; NULL when absent. */
 const char *http_request_query(const struct http_request *request, const char *name);
 void http_request_done(struct http_request *request); /* for CLEANUP */
-
-/* Bytes of the longest valid UTF-8 prefix without NUL. */
-size_t utf8_valid_prefix(struct slice text);
-/* Characters in valid UTF-8. */
-size_t utf8_count(struct slice text);
-/* Replaces every byte that is not part of valid UTF-8 by '?', so that the text can go into JSON. */
-void utf8_clean(char *text);

@@ -35,7 +35,7 @@ void spec_write(const struct cluster_fixture *f, const struct spec_text *spec)
 	static const char usual[] =
 	        ",\"roles\":[{\"name\":\"admin@localhost\",\"login\":true,\"createdb\":true,\"createrole\":"
 	        "true,"
-	        "\"bypassrls\":true,\"replication\":true,\"member_of_databricks_superuser\":true}],"
+	        "\"bypassrls\":true,\"member_of_databricks_superuser\":true}],"
 	        "\"databases\":[{\"name\":\"databricks_postgres\",\"owner\":\"admin@localhost\"}]";
 	struct error err;
 	CLEANUP(free_text) char *folder = compute_path(f, spec->uid, "");

@@ -41,7 +41,8 @@ static void everything_is_read(void **state)
 	struct spec *spec = parse_good(
 	        "{" HEAD ",\"suspend_timeout_sec\":60,\"settings\":{\"work_mem\":\"8MB\","
 	        "\"auto_explain.log_min_duration\":\"\"},\"roles\":[{\"name\":\"a@b\",\"login\":true,"
-	        "\"createdb\":true,\"member_of_databricks_superuser\":true},{\"name\":\"☃ '\\\"\"}],"
+	        "\"createdb\":true,\"member_of_databricks_superuser\":true,\"identity\":\"USER\","
+	        "\"verifier\":\"v\"},{\"name\":\"☃ '\\\"\"}],"
 	        "\"databases\":[{\"name\":\"d\",\"owner\":\"a@b\"},{\"name\":\"e\"}],\"new\":[1]}");
 	assert_int_equal(spec->revision, 3);
 	assert_string_equal(spec->endpoint_uid, "ep-a");
@@ -55,8 +56,12 @@ static void everything_is_read(void **state)
 	assert_string_equal(spec->settings[1].value, "");
 	assert_int_equal(spec->role_count, 2);
 	assert_true(spec->roles[0].login && spec->roles[0].createdb && spec->roles[0].is_superuser_member);
-	assert_false(spec->roles[0].createrole || spec->roles[0].replication || spec->roles[1].login);
+	assert_false(spec->roles[0].createrole || spec->roles[1].login);
 	assert_string_equal(spec->roles[1].name, "☃ '\"");
+	assert_int_equal(spec->roles[0].identity, IDENTITY_USER);
+	assert_string_equal(spec->roles[0].verifier, "v");
+	assert_int_equal(spec->roles[1].identity, IDENTITY_NONE);
+	assert_null(spec->roles[1].verifier);
 	assert_int_equal(spec->database_count, 2);
 	assert_string_equal(spec->databases[0].owner, "a@b");
 	assert_null(spec->databases[1].owner);
@@ -86,6 +91,8 @@ static void wrong_types_are_named(void **state)
 	refused("{" HEAD ",\"roles\":{}}", "roles");
 	refused("{" HEAD ",\"roles\":[1]}", "name");
 	refused("{" HEAD ",\"roles\":[{\"name\":\"\"}]}", "name");
+	refused("{" HEAD ",\"roles\":[{\"name\":\"a\",\"identity\":\"ROBOT\"}]}", "ROBOT");
+	refused("{" HEAD ",\"roles\":[{\"name\":\"a\",\"verifier\":7}]}", "verifier");
 	refused("{" HEAD ",\"roles\":[{\"name\":\"a\",\"login\":1}]}", "login");
 	refused("{" HEAD ",\"roles\":[{\"name\":\"a\\u0000b\"}]}", "name");
 	refused("{" HEAD ",\"databases\":[{\"name\":\"a\",\"owner\":5}]}", "owner");

@@ -41,14 +41,14 @@ static void a_half_made_one_is_made_anew(void **state)
 	char store[STORE_ID_MAX + 1];
 	struct installation other = f->installation;
 	(void)snprintf(other.version, sizeof other.version, "17.998");
-	CLEANUP(free_text) char *half = data_directory_path(f->dd, "stores/template-17-998-2");
+	CLEANUP(free_text) char *half = data_directory_path(f->dd, "stores/template-17-998-3");
 	CLEANUP(free_text) char *inside = xasprintf("%s/layers", half);
-	CLEANUP(free_text) char *plain = data_directory_path(f->dd, "templates/template-17-998-2.new");
+	CLEANUP(free_text) char *plain = data_directory_path(f->dd, "templates/template-17-998-3.new");
 	must(folder_make(half, 0700, &err), &err);
 	must(folder_make(inside, 0700, &err), &err);
 	must(folder_make(plain, 0700, &err), &err);
 	must(template_prepare(f->dd, &other, store, &err), &err);
-	assert_string_equal(store, "template-17-998-2");
+	assert_string_equal(store, "template-17-998-3");
 	assert_true(volume_has_template(f->dd, store));
 	assert_false(file_exists(plain));
 	CLEANUP(free_text) char *nothing = xasprintf("%s/none", half);
@@ -68,8 +68,8 @@ static void a_failed_one_leaves_nothing(void **state)
 	assert_int_equal(template_prepare(f->dd, &broken, store, &err), STATUS_NOT_FOUND);
 	assert_non_null(strstr(err.message, "17.999"));
 	assert_string_equal(store, "untouched");
-	CLEANUP(free_text) char *made = data_directory_path(f->dd, "stores/template-17-999-2");
-	CLEANUP(free_text) char *half = data_directory_path(f->dd, "templates/template-17-999-2.new");
+	CLEANUP(free_text) char *made = data_directory_path(f->dd, "stores/template-17-999-3");
+	CLEANUP(free_text) char *half = data_directory_path(f->dd, "templates/template-17-999-3.new");
 	assert_false(file_exists(made) || file_exists(half));
 }
 

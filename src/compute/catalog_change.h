@@ -1,0 +1,48 @@
+/*
+ * Catalog change: one change of a role or database of a running compute, as the API asks for it. Only what is named changes; what somebody
+ * did by SQL meanwhile stays (docs/decisions/0014-postgres-is-the-truth-about-roles.md).
+ *
+ * Every change can be repeated after a crash: with `is_repeated` what is there already counts as done. Failures have the codes of
+ * admin_connection.h. Names are checked here against those of the system, whatever the caller did. Threads: any; blocks on Postgres.
+ */
+#pragma once
+
+#include "base/base.h"
+#include "compute/inventory.h"
+
+/* Which members of a wish are meant. */
+#define ROLE_LOGIN      1u
+#define ROLE_CREATEDB   2u
+#define ROLE_CREATEROLE 4u
+#define ROLE_BYPASSRLS  8u
+#define ROLE_MEMBERSHIP 16u
+#define ROLE_IDENTITY   32u
+#define ROLE_PASSWORD   64u
+#define ROLE_ALL        127u
+
+struct role_wish {
+	const char *name;
+	enum inventory_identity identity;
+	bool login, createdb, createrole, bypassrls, is_superuser_member;
+	const char *verifier; /* NULL: no password */
+};
+
+/* Makes it what the wish says in every respect, whether it is there or not. Over a connection to "postgres" whose system objects are there. */
+struct pg_conn;
+MUST_CHECK status catalog_put_role(
+        struct pg_conn *connection, const struct role_wish *wish, struct error *err);
+MUST_CHECK status catalog_create_role(
+        const char *socket_folder, const struct role_wish *wish, bool is_repeated, struct error *err);
+MUST_CHECK status catalog_alter_role(
+        const char *socket_folder, const struct role_wish *wish, unsigned fields, struct error *err);
+/* Its objects in all databases go to reassign_to first (NULL: then it may own none). */
+MUST_CHECK status catalog_drop_role(
+        const char *socket_folder, const char *name, const char *reassign_to, struct error *err);
+
+MUST_CHECK status catalog_create_database(
+        const char *socket_folder, const char *name, const char *owner, bool is_repeated, struct error *err);
+/* new_name and owner: NULL keeps it. Sessions of a database that is renamed are ended. */
+MUST_CHECK status catalog_alter_database(const char *socket_folder, const char *name, const char *new_name,
+        const char *owner, bool is_repeated, struct error *err);
+/* With all sessions in it; one that is gone already is fine. */
+MUST_CHECK status catalog_drop_database(const char *socket_folder, const char *name, struct error *err);
