@@ -12,6 +12,7 @@
 #include "compute/configuration.h"
 #include "compute/extensions.h"
 #include "compute/installation.h"
+#include "compute/inventory.h"
 #include "compute/lifecycle_internal.h"
 #include "compute/postgres_log.h"
 #include "compute/postgres_process.h"
@@ -72,6 +73,7 @@ static void free_parts(struct lifecycle *lc)
 	free(lc->spec_path);
 	free(lc->log_path);
 	free(lc->last_exit_path);
+	free(lc->inventory_path);
 	free(lc->scripts_folder);
 	free(lc->user_name);
 	lc->magic = 0;
@@ -208,17 +210,55 @@ static void shut_down_postgres(struct lifecycle *lc)
 	(void)uv_timer_start(&lc->deadline, shutdown_deadline, SHUTDOWN_PATIENCE_MS, 0);
 }
 
+/*
+ * What the roles and databases are when nobody can change them any more: told to control in a file, since it cannot ask a compute that sleeps.
+ * What a session changes in the moment between this and the end of Postgres is seen after the next start.
+ */
+static status work_note(void *input, struct error *err)
+{
+	struct lifecycle *lc = lifecycle_of(input);
+	CLEANUP(inventory_file_done) struct inventory_file file = { .stamp = clock_wall_usec() };
+	(void)snprintf(file.volume_id, sizeof file.volume_id, "%s", lc->spec->volume_id);
+	status st = inventory_take(lc->socket_folder, &file.inventory, err);
+	return st == STATUS_OK ? inventory_write(lc->inventory_path, &file, err) : st;
+}
+
+static void noted(void *owner, void *input, const struct error *err)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	(void)input;
+	if (err)
+		log_warning("roles and databases were not noted: %s", err->message);
+	lc->is_job_running = false;
+	if (lc->has_exited_meanwhile) {
+		lc->has_exited_meanwhile = false;
+		lifecycle_handle_exit(lc);
+	} else if (lc->watch && lc->shutdown_signals == 0) {
+		shut_down_postgres(lc);
+	}
+}
+
+static void note_and_shut_down(struct lifecycle *lc)
+{
+	lifecycle_run_job(lc, work_note, noted);
+}
+
 static void suspend(struct lifecycle *lc, const char *reason)
 {
 	if (lc->suspend_reason || lifecycle_is_over(lc) || lc->is_concluding)
 		return;
+	bool was_ready = lc->report.state == COMPUTE_READY;
 	lc->suspend_reason = reason;
 	lc->is_restarting = false;
 	lifecycle_set_state(lc, COMPUTE_SUSPENDING, reason);
 	lifecycle_tell(lc);
-	if (lc->watch && lc->shutdown_signals == 0)
-		shut_down_postgres(lc);
-	else if (!lc->watch && !lc->is_job_running && !lc->is_settling)
+	if (lc->watch && lc->shutdown_signals == 0) {
+		if (was_ready && !lc->is_job_running)
+			note_and_shut_down(lc);
+		else if (!was_ready ||
+		         !lc->is_looking) /* a look takes a moment, and lifecycle_job_ended() goes on */
+			shut_down_postgres(lc);
+	} else if (!lc->watch && !lc->is_job_running && !lc->is_settling)
 		lifecycle_conclude(lc, COMPUTE_STOPPED, reason);
 }
 
@@ -276,6 +316,8 @@ bool lifecycle_job_ended(struct lifecycle *lc)
 	}
 	if (lc->suspend_reason && !lc->watch)
 		lifecycle_conclude(lc, COMPUTE_STOPPED, lc->suspend_reason);
+	else if (lc->suspend_reason && lc->shutdown_signals == 0)
+		note_and_shut_down(lc);
 	return !lc->suspend_reason && !lifecycle_is_over(lc) && !lc->is_concluding;
 }
 
@@ -539,6 +581,7 @@ static void look_done(void *owner, void *input, const struct error *err)
 {
 	struct lifecycle *lc = lifecycle_of(owner);
 	(void)input;
+	lc->is_looking = false;
 	if (!lifecycle_job_ended(lc))
 		return;
 	if (err) {
@@ -573,10 +616,12 @@ static void look_due(uv_timer_t *timer)
 	struct lifecycle *lc = lifecycle_of(timer->data);
 	if (lc->report.state != COMPUTE_READY || lc->shutdown_signals > 0)
 		return;
-	if (lc->is_job_running)
+	if (lc->is_job_running) {
 		schedule_look(lc);
-	else
-		lifecycle_run_job(lc, work_look, look_done);
+		return;
+	}
+	lc->is_looking = true;
+	lifecycle_run_job(lc, work_look, look_done);
 }
 
 static void schedule_look(struct lifecycle *lc)
@@ -648,6 +693,7 @@ status lifecycle_start(
 	lc->spec_path = xasprintf("%s/spec.json", lc->folder);
 	lc->log_path = xasprintf("%s/postgres.log", lc->folder);
 	lc->last_exit_path = xasprintf("%s/last_exit.json", lc->folder);
+	lc->inventory_path = xasprintf("%s/inventory.json", lc->folder);
 	lc->user_name = name_of_user();
 	lc->report.state = COMPUTE_STARTING;
 	lc->report.storage.points = -1;
@@ -671,6 +717,7 @@ status lifecycle_start(
 
 	/* What an earlier run said last is not true any more. */
 	(void)unlink(lc->last_exit_path);
+	(void)unlink(lc->inventory_path);
 	struct error problem;
 	st = system_user_find(options->dd->settings.postgres_user, &lc->user, &problem);
 	if (st == STATUS_OK)

@@ -20,7 +20,8 @@ struct lifecycle {
 	uint32_t magic;
 	uv_loop_t *loop;
 	struct lifecycle_options options;
-	char *folder, *socket_folder, *spec_path, *log_path, *last_exit_path, *scripts_folder;
+	char *folder, *socket_folder, *spec_path, *log_path, *last_exit_path, *inventory_path,
+	        *scripts_folder;
 	char statements_module[PATH_MAX], whitelist_module[PATH_MAX]; /* empty: not installed */
 	char *user_name;                                              /* who runs us */
 	struct system_user user;                                      /* Postgres' */
@@ -67,6 +68,7 @@ struct lifecycle {
 	struct error archive_error;
 
 	bool is_job_running, has_exited_meanwhile, must_apply;
+	bool is_looking; /* the job looks for activity */
 	int exit_status;
 	struct activity activity;
 	struct activity_monitor *monitor;

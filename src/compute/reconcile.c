@@ -2,82 +2,21 @@
 
 #include <stdlib.h>
 
-#include "base/buffer.h"
 #include "compute/admin_connection.h"
-
-/* Names become part of statements only through libpq's quoting, which knows the connection's encoding. */
-static status append_identifier(PGconn *connection, struct buffer *out, const char *name, struct error *err)
-{
-	char *quoted = PQescapeIdentifier(connection, name, strlen(name));
-	if (!quoted)
-		return error_set(err, STATUS_INVALID, 0, "\"%s\" is not a valid name", name);
-	buffer_append_text(out, quoted);
-	PQfreemem(quoted);
-	return STATUS_OK;
-}
-
-/* "<before> <name> <between> <other> <after>" */
-static status run_on(PGconn *connection, const char *before, const char *name, const char *between,
-        const char *other, const char *after, struct error *err)
-{
-	CLEANUP(buffer_done) struct buffer statement = { 0 };
-	buffer_append_text(&statement, before);
-	status st = append_identifier(connection, &statement, name, err);
-	if (st == STATUS_OK && between)
-		buffer_append_text(&statement, between);
-	if (st == STATUS_OK && other)
-		st = append_identifier(connection, &statement, other, err);
-	if (st != STATUS_OK)
-		return st;
-	if (after)
-		buffer_append_text(&statement, after);
-	return admin_query(connection, statement.data, NULL, err);
-}
-
-static bool is_true(const PGresult *result, int column)
-{
-	return PQgetvalue(result, 0, column)[0] == 't';
-}
-
-static status set_attributes(
-        PGconn *connection, const char *verb, const struct spec_role *role, struct error *err)
-{
-	CLEANUP(free_text)
-	char *attributes = xasprintf(" WITH %s %s %s %s %s NOSUPERUSER INHERIT",
-	        role->login ? "LOGIN" : "NOLOGIN", role->createdb ? "CREATEDB" : "NOCREATEDB",
-	        role->createrole ? "CREATEROLE" : "NOCREATEROLE",
-	        role->bypassrls ? "BYPASSRLS" : "NOBYPASSRLS",
-	        role->replication ? "REPLICATION" : "NOREPLICATION");
-	return run_on(connection, verb, role->name, attributes, NULL, NULL, err);
-}
+#include "compute/catalog_change.h"
+#include "compute/system_objects.h"
 
 static status reconcile_role(PGconn *connection, const struct spec_role *role, struct error *err)
 {
-	static const char look[] =
-	        "SELECT rolcanlogin, rolcreatedb, rolcreaterole, rolbypassrls, rolreplication, rolsuper,"
-	        " EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles g ON m.roleid = g.oid"
-	        " WHERE g.rolname = 'databricks_superuser' AND m.member = r.oid)"
-	        " FROM pg_roles r WHERE rolname = $1";
-	CLEANUP(admin_clear) PGresult *found = NULL;
-	status st = admin_query_with(connection, look, (const char *const[]){ role->name }, 1, &found, err);
-	if (st != STATUS_OK)
-		return st;
-	bool exists = PQntuples(found) == 1;
-	if (exists && is_true(found, 5))
-		return error_set(
-		        err, STATUS_CONFLICT, 0, "role \"%s\" is a superuser of the system", role->name);
-	bool fits = exists && is_true(found, 0) == role->login && is_true(found, 1) == role->createdb &&
-	            is_true(found, 2) == role->createrole && is_true(found, 3) == role->bypassrls &&
-	            is_true(found, 4) == role->replication;
-	if (!fits)
-		st = set_attributes(connection, exists ? "ALTER ROLE " : "CREATE ROLE ", role, err);
-	bool is_member = exists && is_true(found, 6);
-	if (st == STATUS_OK && role->is_superuser_member && !is_member)
-		st = run_on(connection, "GRANT databricks_superuser TO ", role->name, NULL, NULL, NULL, err);
-	if (st == STATUS_OK && !role->is_superuser_member && is_member)
-		st = run_on(
-		        connection, "REVOKE databricks_superuser FROM ", role->name, NULL, NULL, NULL, err);
-	return st;
+	const struct role_wish wish = { .name = role->name,
+		.identity = role->identity,
+		.login = role->login,
+		.createdb = role->createdb,
+		.createrole = role->createrole,
+		.bypassrls = role->bypassrls,
+		.is_superuser_member = role->is_superuser_member,
+		.verifier = role->verifier };
+	return catalog_put_role(connection, &wish, err);
 }
 
 static status reconcile_database(PGconn *connection, const struct spec_database *database, struct error *err)
@@ -89,18 +28,22 @@ static status reconcile_database(PGconn *connection, const struct spec_database 
 	if (st != STATUS_OK)
 		return st;
 	if (PQntuples(found) == 0)
-		return run_on(connection, "CREATE DATABASE ", database->name,
+		return admin_run_on(connection, "CREATE DATABASE ", database->name,
 		        database->owner ? " OWNER " : NULL, database->owner, NULL, err);
 	if (database->owner && strcmp(PQgetvalue(found, 0, 0), database->owner) != 0)
-		return run_on(connection, "ALTER DATABASE ", database->name, " OWNER TO ", database->owner,
-		        NULL, err);
+		return admin_run_on(connection, "ALTER DATABASE ", database->name, " OWNER TO ",
+		        database->owner, NULL, err);
 	return STATUS_OK;
 }
 
 status reconcile(const char *socket_folder, const struct spec *spec, struct error *err)
 {
 	CLEANUP(admin_disconnect) PGconn *connection = NULL;
+	if (spec->role_count == 0 && spec->database_count == 0)
+		return STATUS_OK;
 	status st = admin_connect(socket_folder, "postgres", ADMIN_APPLICATION, &connection, err);
+	if (st == STATUS_OK)
+		st = system_objects_ensure(connection, err);
 	for (size_t i = 0; i < spec->role_count && st == STATUS_OK; i++) {
 		st = reconcile_role(connection, &spec->roles[i], err);
 		if (st != STATUS_OK)
@@ -127,10 +70,10 @@ static status clean_in(
 
 static status cut_subscription(PGconn *connection, const char *name, struct error *err)
 {
-	status st = run_on(connection, "ALTER SUBSCRIPTION ", name, " DISABLE", NULL, NULL, err);
+	status st = admin_run_on(connection, "ALTER SUBSCRIPTION ", name, " DISABLE", NULL, NULL, err);
 	/* The slot on the publisher is the parent's: dropping the clone's subscription must not drop it. */
-	return st == STATUS_OK ? run_on(connection, "ALTER SUBSCRIPTION ", name, " SET (slot_name = NONE)",
-	                                 NULL, NULL, err)
+	return st == STATUS_OK ? admin_run_on(connection, "ALTER SUBSCRIPTION ", name,
+	                                 " SET (slot_name = NONE)", NULL, NULL, err)
 	                       : st;
 }
 

@@ -1,6 +1,6 @@
 /*
- * Reconcile: makes roles and databases of a running compute what its spec says: created, attributes, membership in
- * databricks_superuser, owners. What the spec does not name is left alone. Idempotent: after a crash it is done again.
+ * Reconcile: gives a new project's compute the roles and databases of its spec. What the spec does not name is left alone, and later
+ * specs name nothing: from then on Postgres is the truth (catalog_change.h). Idempotent: after a crash it is done again.
  *
  * Threads: any; blocks on Postgres.
  */

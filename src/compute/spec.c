@@ -17,8 +17,10 @@ struct spec *spec_free(struct spec *spec)
 		free(spec->settings[i].name);
 		free(spec->settings[i].value);
 	}
-	for (size_t i = 0; i < spec->role_count; i++)
+	for (size_t i = 0; i < spec->role_count; i++) {
+		free(spec->roles[i].verifier);
 		free(spec->roles[i].name);
+	}
 	for (size_t i = 0; i < spec->database_count; i++) {
 		free(spec->databases[i].name);
 		free(spec->databases[i].owner);
@@ -89,6 +91,24 @@ static bool is_reserved_role(const char *name)
 	       strcmp(name, "public") == 0 || strcmp(name, "none") == 0 || strncmp(name, "pg_", 3) == 0;
 }
 
+static status read_identity(yyjson_val *value, enum inventory_identity *ret, struct error *err)
+{
+	static const char *const names[] = { [IDENTITY_USER] = "USER",
+		[IDENTITY_SERVICE_PRINCIPAL] = "SERVICE_PRINCIPAL",
+		[IDENTITY_GROUP] = "GROUP" };
+	CLEANUP(free_text) char *text = NULL;
+	status st = read_text(value, "identity", 32, &text, err);
+	if (st != STATUS_OK)
+		return st;
+	for (size_t i = IDENTITY_USER; i < ARRAY_LEN(names); i++) {
+		if (strcmp(text, names[i]) == 0) {
+			*ret = (enum inventory_identity)i;
+			return STATUS_OK;
+		}
+	}
+	return error_set(err, STATUS_INVALID, 0, "identity \"%s\" is not known", text);
+}
+
 static status read_role(yyjson_val *value, struct spec_role *role, struct error *err)
 {
 	status st = read_text(value, "name", SPEC_IDENTIFIER_MAX, &role->name, err);
@@ -102,11 +122,14 @@ static status read_role(yyjson_val *value, struct spec_role *role, struct error 
 		{ "createdb", &role->createdb },
 		{ "createrole", &role->createrole },
 		{ "bypassrls", &role->bypassrls },
-		{ "replication", &role->replication },
 		{ "member_of_databricks_superuser", &role->is_superuser_member },
 	};
 	for (size_t i = 0; i < ARRAY_LEN(flags) && st == STATUS_OK; i++)
 		st = read_flag(value, flags[i].name, flags[i].flag, err);
+	if (st == STATUS_OK && yyjson_obj_get(value, "verifier"))
+		st = read_text(value, "verifier", POSTGRES_VERIFIER_MAX, &role->verifier, err);
+	if (st == STATUS_OK && yyjson_obj_get(value, "identity"))
+		st = read_identity(value, &role->identity, err);
 	return st;
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/base.h"
+#include "compute/inventory.h"
 #include "page_store/volume.h"
 
 #define SPEC_VERSION        1
@@ -20,7 +21,9 @@
 
 struct spec_role {
 	char *name; /* never cloud_admin or databricks_superuser, nor a name that Postgres reserves */
-	bool login, createdb, createrole, bypassrls, replication, is_superuser_member;
+	bool login, createdb, createrole, bypassrls, is_superuser_member;
+	enum inventory_identity identity;
+	char *verifier; /* of its password; NULL: none */
 };
 
 struct spec_database {

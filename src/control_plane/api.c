@@ -95,15 +95,15 @@ static const struct http_route routes[] = {
 
 	{ "GET", BRANCH "/databases", SERVE(database_list) },
 	{ "GET", DATABASE, SERVE(database_get) },
-	{ "POST", BRANCH "/databases", REFUSE("creating databases through the API") },
-	{ "PATCH", DATABASE, REFUSE("changing databases through the API") },
-	{ "DELETE", DATABASE, REFUSE("deleting databases through the API") },
+	{ "POST", BRANCH "/databases", SERVE(database_create) },
+	{ "PATCH", DATABASE, SERVE(database_update) },
+	{ "DELETE", DATABASE, SERVE(database_delete) },
 	{ "GET", BRANCH "/roles", SERVE(role_list) },
 	{ "GET", ROLE, SERVE(role_get) },
-	{ "POST", BRANCH "/roles", REFUSE("creating roles through the API") },
-	{ "PATCH", ROLE, REFUSE("changing roles through the API") },
-	{ "DELETE", ROLE, REFUSE("deleting roles through the API") },
-	{ "POST", ROLE "/password", REFUSE("revealing role passwords") },
+	{ "POST", BRANCH "/roles", SERVE(role_create) },
+	{ "PATCH", ROLE, SERVE(role_update) },
+	{ "DELETE", ROLE, SERVE(role_delete) },
+	{ "POST", ROLE "/password", SERVE(role_reveal_password) },
 
 	{ "GET", DATABASE "/data-api", MISSING("data api") },
 	{ "POST", DATABASE "/data-api", REFUSE("the Data API") },
@@ -233,7 +233,7 @@ void api_handle(void *owner, const struct http_request *request, struct http_res
 		.now_usec = clock_wall_usec(),
 		.out = yyjson_mut_doc_new(NULL),
 	};
-	if (!dispatch(&call)) {
+	if (!dispatch(&call) && !call.is_held) {
 		int http_status = api_code_http_status(call.error.code);
 		http_response_set_error(response, http_status, api_code_text(call.error.code),
 		        call.error.message, call.error.is_managed_by_parent ? "MANAGED_BY_PARENT" : NULL,

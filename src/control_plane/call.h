@@ -31,6 +31,7 @@ struct call {
 	yyjson_val *root; /* its object; NULL when it is empty */
 	yyjson_mut_doc *out;
 	struct api_error error;
+	bool is_held; /* not answered yet: the request will be asked again (http/server.h) */
 };
 
 typedef bool (*call_fn)(struct call *call);

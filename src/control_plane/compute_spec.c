@@ -59,7 +59,10 @@ static status add_roles(const struct services *services, yyjson_mut_doc *doc, yy
 		yyjson_mut_obj_add_bool(doc, item, "createdb", role.createdb);
 		yyjson_mut_obj_add_bool(doc, item, "createrole", role.createrole);
 		yyjson_mut_obj_add_bool(doc, item, "bypassrls", role.bypassrls);
-		yyjson_mut_obj_add_bool(doc, item, "replication", role.is_superuser_member);
+		if (strcmp(role.identity_type, "IDENTITY_TYPE_UNSPECIFIED") != 0)
+			yyjson_mut_obj_add_strcpy(doc, item, "identity", role.identity_type);
+		if (role.verifier[0])
+			yyjson_mut_obj_add_strcpy(doc, item, "verifier", role.verifier);
 		yyjson_mut_obj_add_bool(
 		        doc, item, "member_of_databricks_superuser", role.is_superuser_member);
 	}
@@ -116,8 +119,14 @@ static status make_text(
 	if (rows->endpoint.suspend_usec != 0)
 		yyjson_mut_obj_add_sint(
 		        doc, root, "suspend_timeout_sec", rows->endpoint.suspend_usec / USEC_PER_SEC);
-	status st = add_roles(services, doc, root, rows->branch.id, err);
-	if (st == STATUS_OK)
+	/*
+	 * Only what a project begins with: afterwards Postgres is the truth, and somebody may have changed it by SQL. What is changed through
+	 * the API is changed there at once (job_catalog.c).
+	 */
+	bool is_first =
+	        !rows->branch.is_ready && rows->branch.source == 0 && !rows->branch.source_snapshot[0];
+	status st = is_first ? add_roles(services, doc, root, rows->branch.id, err) : STATUS_OK;
+	if (st == STATUS_OK && is_first)
 		st = add_databases(services, doc, root, rows->branch.id, err);
 	if (st == STATUS_OK)
 		*ret = json_write(doc, root);

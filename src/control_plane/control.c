@@ -1,4 +1,5 @@
 #include "control_plane/control.h"
+#include "control_plane/branch_inventory.h"
 
 #include <dirent.h>
 #include <getopt.h>
@@ -44,6 +45,7 @@ struct control {
 	struct data_directory *dd;
 	struct metadata *md;
 	struct token_key *token_key;
+	struct sealer *sealer;
 	struct installation installations[INSTALLATIONS_MAX];
 	struct services services;
 	struct compute_activity *activity;
@@ -167,6 +169,7 @@ static void begin_exit(struct control *control)
 	http_server_close(control->http);
 	reaper_close(control->services.reaper);
 	housekeeper_close(control->services.housekeeper);
+	branch_inventory_close(control->services.inventory);
 	reconciler_stop(control->services.reconciler);
 	control_socket_close(control->socket);
 	compute_activity_close(control->activity);
@@ -321,6 +324,7 @@ static status start_services(struct control *control, struct error *err)
 	(void)reconciler_create(services);
 	(void)reaper_create(services);
 	(void)housekeeper_create(services);
+	(void)branch_inventory_create(services);
 	control->activity = compute_activity_create(services);
 	st = register_endpoints(control, err);
 	if (st == STATUS_OK)
@@ -379,9 +383,12 @@ static void raise_descriptor_limit(void)
 static status open_all(struct control *control, struct error *err)
 {
 	CLEANUP(free_text) char *key_path = data_directory_path(control->dd, "token.key");
+	CLEANUP(free_text) char *sealer_path = data_directory_path(control->dd, "secret.key");
 	status st = check_volumes(control->dd, err);
 	if (st == STATUS_OK)
 		st = token_key_load(key_path, &control->token_key, err);
+	if (st == STATUS_OK)
+		st = sealer_open(sealer_path, &control->sealer, err);
 	if (st == STATUS_OK)
 		st = open_metadata(control, err);
 	if (st != STATUS_OK)
@@ -392,6 +399,7 @@ static status open_all(struct control *control, struct error *err)
 		.dd = control->dd,
 		.md = control->md,
 		.token_key = control->token_key,
+		.sealer = control->sealer,
 		.installations = control->installations,
 		.installation_count = installation_scan(control->installations),
 	};
@@ -421,6 +429,7 @@ static void close_all(struct control *control)
 	}
 	metadata_close(control->md);
 	token_key_free(control->token_key);
+	sealer_free(control->sealer);
 }
 
 static status run(const char *data, struct error *err)

@@ -12,7 +12,9 @@
 
 #include <uv.h>
 
+#include "auth/scram_verifier.h"
 #include "base/base.h"
+#include "compute/inventory.h"
 #include "control_plane/clone_plan.h"
 #include "control_plane/operation.h"
 #include "control_plane/origin.h"
@@ -24,7 +26,9 @@
 #define JOB_PHASE_FIRST  0
 #define JOB_PHASE_SOURCE 100 /* from here on: job_source.c */
 
+struct catalog_work;
 struct reconciler;
+struct renewed;
 
 struct job {
 	struct job *next;
@@ -60,6 +64,12 @@ struct job {
 	char (*endpoint_uids)[RESOURCE_ID_MAX + 1];
 	char (*volume_ids)[RESOURCE_ID_MAX + 1];
 	size_t endpoint_count, volume_count, suspending_count;
+	/* Roles and databases (job_inventory.c, job_catalog.c). */
+	struct inventory inventory; /* of endpoint_uid's compute, when has_inventory */
+	bool has_inventory;
+	uint64_t inventory_ticket;
+	struct renewed *renewed;      /* passwords, beside inventory.roles; NULL: none */
+	struct catalog_work *catalog; /* of ROLE_… and DATABASE_… */
 };
 
 /* The rows that an operation on a branch works with: its endpoint is the one that the operation names, else the branch's READ_WRITE one. */
@@ -107,7 +117,16 @@ void job_ask_source(struct job *job, int next_phase);
 void job_settle_source(struct job *job, int next_phase);
 void job_source_step(struct job *job); /* for job->phase >= JOB_PHASE_SOURCE */
 
+/* In a worker thread: takes an inventory of endpoint_uid's compute; and gives every role that has a password another one before that. */
+MUST_CHECK status job_look(struct job *job, struct error *err);
+MUST_CHECK status job_look_and_renew(struct job *job, struct error *err);
+/* Inside the transaction that ends the job: the rows become what was seen. Without an inventory nothing happens. */
+MUST_CHECK status job_absorb(struct job *job, int64_t branch, int64_t now_usec, struct error *err);
+void job_inventory_done(struct job *job);
+void catalog_work_free(struct catalog_work *work); /* NULL is fine */
+
 /* The step functions, by kind of operation. */
+void job_catalog_step(struct job *job);  /* ROLE_…, DATABASE_… */
 void job_create_step(struct job *job);   /* PROJECT_CREATE, BRANCH_CREATE */
 void job_delete_step(struct job *job);   /* …_DELETE, …_PURGE */
 void job_exchange_step(struct job *job); /* BRANCH_RESET, BRANCH_RESTORE */

@@ -1,7 +1,7 @@
 /*
  * Creating a project or a branch:
  *
- *   LOAD ─▶ (source, job_source.c) ─▶ MAKE_VOLUME ─▶ NOTE_VOLUME ─▶ (settle the source) ─▶ OPEN ─▶ FINISH
+ *   LOAD ─▶ (source, job_source.c) ─▶ MAKE_VOLUME ─▶ NOTE_VOLUME ─▶ (settle the source) ─▶ OPEN ─▶ LOOK ─▶ FINISH
  *     (a project has no source: LOAD ─▶ MAKE_VOLUME ─▶ OPEN; a snapshot has no compute: it is not asked)
  *   any failure ─▶ CLEAN_COMPUTE ─▶ CLEAN_VOLUME ─▶ (settle the source) ─▶ FINISH_FAILED
  *
@@ -31,6 +31,7 @@ enum create_phase {
 	MAKE_VOLUME,
 	NOTE_VOLUME,
 	OPEN,
+	LOOK,
 	FINISH,
 	CLEAN_COMPUTE,
 	CLEAN_VOLUME,
@@ -169,7 +170,18 @@ static void open_compute(struct job *job)
 	if (fleet_register(job->services->fleet, job->endpoint_uid, false, &err) != STATUS_OK)
 		job_fail(job, &err);
 	else
-		job_open(job, job->endpoint_uid, FINISH);
+		job_open(job, job->endpoint_uid, LOOK);
+}
+
+/* A child of a protected branch has passwords of its own: those of production do not open it, nor the other way round. */
+static bool source_is_protected(const struct job *job)
+{
+	struct error ignored;
+	struct branch_row source;
+	return job->operation.source_branch != 0 &&
+	       branch_row_get(job->services->md, job->operation.source_branch, &source, &ignored) ==
+	               STATUS_OK &&
+	       source.is_protected;
 }
 
 static status finish(struct job *job, struct error *err)
@@ -181,6 +193,9 @@ static status finish(struct job *job, struct error *err)
 	status st = transaction_begin(md, &tx, err);
 	if (st == STATUS_OK)
 		st = job_rows_load(job, &rows, err);
+	if (st != STATUS_OK)
+		return st;
+	st = job_absorb(job, rows.branch.id, now, err);
 	if (st != STATUS_OK)
 		return st;
 	rows.branch.is_ready = true;
@@ -283,6 +298,9 @@ void job_create_step(struct job *job)
 		break;
 	case OPEN:
 		open_compute(job);
+		break;
+	case LOOK:
+		job_work(job, source_is_protected(job) ? job_look_and_renew : job_look, FINISH);
 		break;
 	case FINISH:
 		end(job, finish);

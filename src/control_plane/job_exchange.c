@@ -1,7 +1,7 @@
 /*
  * Reset and restore: a branch gets another volume under its name, its endpoint and its connection string stay.
  *
- *   LOAD ─▶ (source, job_source.c) ─▶ MAKE_VOLUME ─▶ (settle the source) ─▶ SUSPEND ─▶ SWAP ─▶ OPEN ─▶ DESTROY_OLD ─▶ FINISH
+ *   LOAD ─▶ (source, job_source.c) ─▶ MAKE_VOLUME ─▶ (settle the source) ─▶ SUSPEND ─▶ SWAP ─▶ OPEN ─▶ LOOK ─▶ DESTROY_OLD ─▶ FINISH
  *     a failure up to there ─▶ DESTROY_NEW ─▶ (settle the source) ─▶ FINISH_FAILED
  *     a failure of SUSPEND or SWAP ─▶ OPEN_OLD ─▶ DESTROY_NEW ─▶ …
  *     a failure of OPEN ─▶ SUSPEND_NEW ─▶ SWAP_BACK ─▶ OPEN_OLD ─▶ DESTROY_NEW ─▶ …
@@ -41,6 +41,7 @@ enum exchange_phase {
 	SUSPEND,
 	SWAP,
 	OPEN,
+	LOOK,
 	DESTROY_OLD,
 	DESTROY_OLD_FAILED,
 	FINISH,
@@ -351,6 +352,8 @@ static status finish(struct job *job, struct error *err)
 	rows.branch.is_resetting = false;
 	rows.branch.update_usec = rows.branch.state_change_usec = now;
 	st = branch_row_update(md, &rows.branch, err);
+	if (st == STATUS_OK)
+		st = job_absorb(job, rows.branch.id, now, err);
 	bool has_kept = st == STATUS_OK;
 	if (st == STATUS_OK)
 		st = branch_row_find_volume(md, job->plan.old_volume, &kept, err);
@@ -472,11 +475,16 @@ void job_exchange_step(struct job *job)
 	case OPEN:
 		job->failed_phase = SUSPEND_NEW;
 		if (job->plan.was_running)
-			job_open(job, job->endpoint_uid, DESTROY_OLD);
+			job_open(job, job->endpoint_uid, LOOK);
 		else
-			job_go(job, DESTROY_OLD);
+			job_go(job, DESTROY_OLD); /* what its roles are is seen when it is opened next */
+		break;
+	case LOOK:
+		job->failed_phase = DESTROY_OLD; /* the rows are seen to later */
+		job_work(job, job_look, DESTROY_OLD);
 		break;
 	case DESTROY_OLD:
+		job->failure = (struct error){ 0 };
 		job->failed_phase = DESTROY_OLD_FAILED;
 		if (is_reset(job))
 			job_work(job, destroy_old, FINISH);

@@ -29,6 +29,12 @@ static const struct {
 	[OPERATION_SNAPSHOT_CREATE] = { "SNAPSHOT_CREATE", METADATA_TYPE "SnapshotOperationMetadata", false },
 	[OPERATION_SNAPSHOT_DELETE] = { "SNAPSHOT_DELETE", METADATA_TYPE "SnapshotOperationMetadata", false },
 	[OPERATION_ENDPOINT_UPDATE] = { "ENDPOINT_UPDATE", METADATA_TYPE "EndpointOperationMetadata", false },
+	[OPERATION_ROLE_CREATE] = { "ROLE_CREATE", METADATA_TYPE "RoleOperationMetadata", false },
+	[OPERATION_ROLE_UPDATE] = { "ROLE_UPDATE", METADATA_TYPE "RoleOperationMetadata", false },
+	[OPERATION_ROLE_DELETE] = { "ROLE_DELETE", METADATA_TYPE "RoleOperationMetadata", false },
+	[OPERATION_DATABASE_CREATE] = { "DATABASE_CREATE", METADATA_TYPE "DatabaseOperationMetadata", false },
+	[OPERATION_DATABASE_UPDATE] = { "DATABASE_UPDATE", METADATA_TYPE "DatabaseOperationMetadata", false },
+	[OPERATION_DATABASE_DELETE] = { "DATABASE_DELETE", METADATA_TYPE "DatabaseOperationMetadata", false },
 };
 
 const char *operation_kind_name(enum operation_kind kind)

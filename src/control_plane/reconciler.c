@@ -61,6 +61,13 @@ static void (*step_for(enum operation_kind kind))(struct job *)
 		return job_snapshot_step;
 	case OPERATION_ENDPOINT_UPDATE:
 		return job_endpoint_step;
+	case OPERATION_ROLE_CREATE:
+	case OPERATION_ROLE_UPDATE:
+	case OPERATION_ROLE_DELETE:
+	case OPERATION_DATABASE_CREATE:
+	case OPERATION_DATABASE_UPDATE:
+	case OPERATION_DATABASE_DELETE:
+		return job_catalog_step;
 	default:
 		return NULL; /* ends in the transaction that records it */
 	}
@@ -175,6 +182,8 @@ static void on_job_closed(uv_handle_t *timer)
 	operation_row_done(&job->operation);
 	free(job->endpoint_uids);
 	free(job->volume_ids);
+	job_inventory_done(job);
+	catalog_work_free(job->catalog);
 	free(job);
 	r->jobs_closing--;
 	free_when_empty(r);

@@ -30,6 +30,24 @@ bool resource_id_is_valid(const char *id)
 	return id_fits(id, strlen(id));
 }
 
+static bool uuid_fits(const char *id, size_t len)
+{
+	static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+	if (len != sizeof form - 1)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		bool is_hex = is_digit(id[i]) || (id[i] >= 'a' && id[i] <= 'f');
+		if (form[i] == 'x' ? !is_hex : id[i] != form[i])
+			return false;
+	}
+	return true;
+}
+
+bool uuid_is_valid(const char *id)
+{
+	return uuid_fits(id, strlen(id));
+}
+
 /* Takes "literal/id" off the front; *pos then stands at the "/" behind it or at the end. */
 static bool take(const char **pos, const char *literal, char out[RESOURCE_ID_MAX + 1])
 {
@@ -38,7 +56,8 @@ static bool take(const char **pos, const char *literal, char out[RESOURCE_ID_MAX
 		return false;
 	const char *id = *pos + len + 1;
 	size_t id_len = strcspn(id, "/");
-	if (!id_fits(id, id_len))
+	bool may_be_uuid = strcmp(literal, "/roles") == 0;
+	if (!id_fits(id, id_len) && !(may_be_uuid && uuid_fits(id, id_len)))
 		return false;
 	memcpy(out, id, id_len);
 	out[id_len] = '\0';
@@ -138,4 +157,35 @@ void resource_role_id(const char *login, bool is_service_principal, char out[RES
 		len--;
 	text[len] = '\0';
 	(void)snprintf(out, RESOURCE_ID_MAX + 1, "%s", len > 0 ? text : "owner");
+}
+
+void resource_id_from_name(const char *name, const char *prefix, char out[RESOURCE_ID_MAX + 1])
+{
+	char text[RESOURCE_ID_MAX + 1];
+	size_t len = 0;
+	if (!is_lower(name[0]) && !(name[0] >= 'A' && name[0] <= 'Z')) {
+		len = strlen(prefix);
+		memcpy(text, prefix, len);
+		text[len++] = '-';
+	}
+	for (const char *c = name; *c && len < RESOURCE_ID_MAX; c++) {
+		char letter = *c >= 'A' && *c <= 'Z' ? (char)(*c - 'A' + 'a') : *c;
+		if (is_lower(letter) || is_digit(letter))
+			text[len++] = letter;
+		else if (len > 0 && text[len - 1] != '-')
+			text[len++] = '-';
+	}
+	while (len > 0 && text[len - 1] == '-')
+		len--;
+	text[len] = '\0';
+	(void)snprintf(out, RESOURCE_ID_MAX + 1, "%s", text);
+}
+
+void resource_id_numbered(const char *base, int number, char out[RESOURCE_ID_MAX + 1])
+{
+	char suffix[16] = "";
+	if (number > 1)
+		(void)snprintf(suffix, sizeof suffix, "-%d", number);
+	(void)snprintf(
+	        out, RESOURCE_ID_MAX + 1, "%.*s%s", (int)(RESOURCE_ID_MAX - strlen(suffix)), base, suffix);
 }

@@ -22,6 +22,8 @@ struct resource_name {
 
 #define RESOURCE_ID_PATTERN "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
 bool resource_id_is_valid(const char *id);
+bool uuid_is_valid(
+        const char *id); /* lower case; what some clients take for the id of a service principal's role */
 /* False for anything that is not exactly such a name. */
 bool resource_name_parse(const char *text, struct resource_name *ret);
 
@@ -29,3 +31,7 @@ bool resource_name_parse(const char *text, struct resource_name *ret);
 void resource_uid_make(const char *prefix, char out[RESOURCE_ID_MAX + 1]);
 /* The id that a login name gets as a role: "alice.b@example.com" is "alice-b"; "sp-<id>" for a service principal. */
 void resource_role_id(const char *login, bool is_service_principal, char out[RESOURCE_ID_MAX + 1]);
+/* An id made of a Postgres name: lower case, what ids cannot have becomes '-'. `prefix` stands in front of what begins with no letter. */
+void resource_id_from_name(const char *name, const char *prefix, char out[RESOURCE_ID_MAX + 1]);
+/* The number-th id of a name: "app", "app-2", "app-3", never longer than an id may be. */
+void resource_id_numbered(const char *base, int number, char out[RESOURCE_ID_MAX + 1]);

@@ -3,12 +3,14 @@
 
 #include <uv.h>
 
+#include "auth/sealer.h"
 #include "auth/token.h"
 #include "compute/installation.h"
 #include "control_plane/fleet.h"
 #include "data_directory/data_directory.h"
 #include "metadata/metadata.h"
 
+struct branch_inventory;
 struct housekeeper;
 struct reaper;
 struct reconciler;
@@ -22,6 +24,8 @@ struct services {
 	struct reconciler *reconciler;
 	struct reaper *reaper;
 	struct housekeeper *housekeeper;
+	struct branch_inventory *inventory;
+	const struct sealer *sealer;
 	const struct installation *installations;
 	size_t installation_count;
 };

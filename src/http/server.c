@@ -152,6 +152,11 @@ static char *copy_header(struct MHD_Connection *mhd, const char *name)
 	return value ? xstrdup(value) : NULL;
 }
 
+bool http_can_hold(const struct http_request *request)
+{
+	return request->exchange != NULL;
+}
+
 struct http_hold *http_hold(const struct http_request *request)
 {
 	struct exchange *exchange = request->exchange;

@@ -46,6 +46,7 @@ int http_server_port(const struct http_server *server);
  */
 struct http_hold;
 struct http_hold *http_hold(const struct http_request *request);
+bool http_can_hold(const struct http_request *request); /* false for one that was not sent to a server */
 void http_release(struct http_hold *hold);
 
 /* Ends all connections; frees itself from the loop. */

@@ -114,6 +114,17 @@ status branch_row_remove(struct metadata *md, int64_t id, struct error *err)
 	return statement_do(md, "DELETE FROM branch WHERE id = ?", INTEGERS(id), err);
 }
 
+status branch_row_inventory_stamp(struct metadata *md, int64_t id, int64_t *ret, struct error *err)
+{
+	return statement_ask(md, "SELECT inventory_stamp FROM branch WHERE id = ?", INTEGERS(id), ret, err);
+}
+
+status branch_row_note_inventory(struct metadata *md, int64_t id, int64_t stamp, struct error *err)
+{
+	return statement_do(
+	        md, "UPDATE branch SET inventory_stamp = ? WHERE id = ?", INTEGERS(stamp, id), err);
+}
+
 static status one(struct statement *st, struct branch_row *ret, struct error *err)
 {
 	status code = branch_row_next(st, ret, err);

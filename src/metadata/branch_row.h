@@ -45,6 +45,12 @@ MUST_CHECK status branch_row_insert(
 MUST_CHECK status branch_row_update(struct metadata *md, const struct branch_row *row, struct error *err);
 MUST_CHECK status branch_row_remove(struct metadata *md, int64_t id, struct error *err);
 
+/* The stamp of the last inventory file that was taken over (compute/inventory.h); 0: none. */
+MUST_CHECK status branch_row_inventory_stamp(
+        struct metadata *md, int64_t id, int64_t *ret, struct error *err);
+MUST_CHECK status branch_row_note_inventory(
+        struct metadata *md, int64_t id, int64_t stamp, struct error *err);
+
 /* By name: deleted ones too, purged ones not. By id and uid: all. */
 MUST_CHECK status branch_row_find(struct metadata *md, int64_t project, const char *branch_id,
         struct branch_row *ret, struct error *err);

@@ -12,13 +12,24 @@ struct database_row {
 	char database_id[RESOURCE_ID_MAX + 1];
 	int64_t create_usec, update_usec;
 	char postgres_database[RESOURCE_ID_MAX + 1];
-	char role_id[RESOURCE_ID_MAX + 1]; /* owner, a role of the same branch */
+	char role_id[RESOURCE_ID_MAX + 1]; /* owner, a role of the same branch; empty: one of the system's */
+	int64_t oid;                       /* Postgres'; 0: it was not asked yet */
+	bool is_pending;                   /* its create operation is open */
 };
 
 MUST_CHECK status database_row_insert(
         struct metadata *md, struct database_row *row, struct error *err); /* sets id */
+/* All but branch and create_usec. */
+MUST_CHECK status database_row_update(struct metadata *md, const struct database_row *row, struct error *err);
+/* Frees all names of a branch for a moment, so that updates may exchange them; inside a transaction that writes every row. */
+MUST_CHECK status database_row_loosen_names(struct metadata *md, int64_t branch, struct error *err);
+MUST_CHECK status database_row_remove(struct metadata *md, int64_t id, struct error *err);
+MUST_CHECK status database_row_count(struct metadata *md, int64_t branch, int64_t *ret, struct error *err);
 MUST_CHECK status database_row_find(struct metadata *md, int64_t branch, const char *database_id,
         struct database_row *ret, struct error *err);
+/* By the name that it has in Postgres. */
+MUST_CHECK status database_row_find_name(
+        struct metadata *md, int64_t branch, const char *name, struct database_row *ret, struct error *err);
 MUST_CHECK status database_row_list(struct metadata *md, int64_t branch, int64_t after_id, int64_t limit,
         struct statement *ret, struct error *err);
 MUST_CHECK status database_row_next(struct statement *st, struct database_row *ret, struct error *err);

@@ -2,7 +2,11 @@
 
 #define COLUMNS                                                                                              \
 	"branch, role_id, create_usec, update_usec, postgres_role, identity_type, auth_method, createdb, "   \
-	"createrole, bypassrls, is_superuser_member"
+	"createrole, bypassrls, is_superuser_member, oid, is_pending, verifier, sealed_password"
+/* What a child has from its parent. */
+#define INHERITED                                                                                            \
+	"role_id, postgres_role, identity_type, auth_method, createdb, createrole, bypassrls, "              \
+	"is_superuser_member, oid, verifier, sealed_password"
 #define SELECT "SELECT id, " COLUMNS " FROM role "
 
 status role_row_next(struct statement *st, struct role_row *ret, struct error *err)
@@ -22,43 +26,103 @@ status role_row_next(struct statement *st, struct role_row *ret, struct error *e
 	row.createrole = statement_integer(st) != 0;
 	row.bypassrls = statement_integer(st) != 0;
 	row.is_superuser_member = statement_integer(st) != 0;
+	row.oid = statement_integer(st);
+	row.is_pending = statement_integer(st) != 0;
+	statement_text(st, row.verifier, sizeof row.verifier);
+	statement_text(st, row.sealed_password, sizeof row.sealed_password);
 	*ret = row;
 	return STATUS_OK;
 }
+
+static void bind_changing(struct statement *st, const struct role_row *row)
+{
+	statement_bind_text(st, row->role_id);
+	statement_bind_integer(st, row->update_usec);
+	statement_bind_text(st, row->postgres_role);
+	statement_bind_text(st, row->identity_type);
+	statement_bind_text(st, row->auth_method);
+	statement_bind_integer(st, row->createdb);
+	statement_bind_integer(st, row->createrole);
+	statement_bind_integer(st, row->bypassrls);
+	statement_bind_integer(st, row->is_superuser_member);
+	statement_bind_integer(st, row->oid);
+	statement_bind_integer(st, row->is_pending);
+	statement_bind_text(st, row->verifier);
+	statement_bind_text(st, row->sealed_password);
+}
+
+#define CHANGING                                                                                             \
+	"role_id, update_usec, postgres_role, identity_type, auth_method, createdb, createrole, "            \
+	"bypassrls, is_superuser_member, oid, is_pending, verifier, sealed_password"
 
 status role_row_insert(struct metadata *md, struct role_row *row, struct error *err)
 {
 	CLEANUP(statement_done) struct statement st = { 0 };
 	status code = statement_open(md,
-	        "INSERT INTO role(" COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id", &st,
+	        "INSERT INTO role(" CHANGING ", branch, create_usec)"
+	        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+	        &st, err);
+	if (code != STATUS_OK)
+		return code;
+	bind_changing(&st, row);
+	statement_bind_integer(&st, row->branch);
+	statement_bind_integer(&st, row->create_usec);
+	return statement_next_integer(&st, &row->id, err);
+}
+
+status role_row_update(struct metadata *md, const struct role_row *row, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md,
+	        "UPDATE role SET (" CHANGING ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?", &st,
 	        err);
 	if (code != STATUS_OK)
 		return code;
-	statement_bind_integer(&st, row->branch);
-	statement_bind_text(&st, row->role_id);
-	statement_bind_integer(&st, row->create_usec);
-	statement_bind_integer(&st, row->update_usec);
-	statement_bind_text(&st, row->postgres_role);
-	statement_bind_text(&st, row->identity_type);
-	statement_bind_text(&st, row->auth_method);
-	statement_bind_integer(&st, row->createdb);
-	statement_bind_integer(&st, row->createrole);
-	statement_bind_integer(&st, row->bypassrls);
-	statement_bind_integer(&st, row->is_superuser_member);
-	return statement_next_integer(&st, &row->id, err);
+	bind_changing(&st, row);
+	statement_bind_integer(&st, row->id);
+	return statement_run(&st, err);
+}
+
+status role_row_loosen_names(struct metadata *md, int64_t branch, struct error *err)
+{
+	/* No name in Postgres is that long. */
+	return statement_do(md, "UPDATE role SET postgres_role = printf('%0100d', id) WHERE branch = ?",
+	        INTEGERS(branch), err);
+}
+
+status role_row_remove(struct metadata *md, int64_t id, struct error *err)
+{
+	return statement_do(md, "DELETE FROM role WHERE id = ?", INTEGERS(id), err);
+}
+
+status role_row_count(struct metadata *md, int64_t branch, int64_t *ret, struct error *err)
+{
+	return statement_ask(md, "SELECT count(*) FROM role WHERE branch = ?", INTEGERS(branch), ret, err);
+}
+
+static status find_by(struct metadata *md, const char *sql, int64_t branch, const char *text,
+        struct role_row *ret, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md, sql, &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(&st, branch);
+	statement_bind_text(&st, text);
+	code = role_row_next(&st, ret, err);
+	return code == STATUS_NOT_FOUND ? error_set(err, code, 0, "role id not found") : code;
 }
 
 status role_row_find(
         struct metadata *md, int64_t branch, const char *role_id, struct role_row *ret, struct error *err)
 {
-	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = statement_open(md, SELECT "WHERE branch = ? AND role_id = ?", &st, err);
-	if (code != STATUS_OK)
-		return code;
-	statement_bind_integer(&st, branch);
-	statement_bind_text(&st, role_id);
-	code = role_row_next(&st, ret, err);
-	return code == STATUS_NOT_FOUND ? error_set(err, code, 0, "role id not found") : code;
+	return find_by(md, SELECT "WHERE branch = ? AND role_id = ?", branch, role_id, ret, err);
+}
+
+status role_row_find_name(
+        struct metadata *md, int64_t branch, const char *name, struct role_row *ret, struct error *err)
+{
+	return find_by(md, SELECT "WHERE branch = ? AND postgres_role = ?", branch, name, ret, err);
 }
 
 status role_row_list(struct metadata *md, int64_t branch, int64_t after_id, int64_t limit,
@@ -82,9 +146,8 @@ status role_row_inherit(
 
 	CLEANUP(statement_done) struct statement copy = { 0 };
 	code = statement_open(md,
-	        "INSERT INTO role(" COLUMNS
-	        ") SELECT ?, role_id, ?, ?, postgres_role, identity_type, auth_method, createdb, createrole,"
-	        " bypassrls, is_superuser_member FROM role WHERE branch = ? ORDER BY id",
+	        "INSERT INTO role(branch, create_usec, update_usec, " INHERITED ") SELECT ?, ?, ?, " INHERITED
+	        " FROM role WHERE branch = ? AND is_pending = 0 ORDER BY id",
 	        &copy, err);
 	if (code != STATUS_OK)
 		return code;

@@ -6,6 +6,8 @@
 #include "metadata/project_row.h"
 #include "metadata/statement.h"
 
+#define SEALED_PASSWORD_MAX 255
+
 struct role_row {
 	int64_t id;
 	int64_t branch;
@@ -16,11 +18,25 @@ struct role_row {
 	char auth_method[32];   /* "LAKEBASE_OAUTH_V1", "PG_PASSWORD_SCRAM_SHA_256", "NO_LOGIN" */
 	bool createdb, createrole, bypassrls;
 	bool is_superuser_member; /* of databricks_superuser */
+	int64_t oid;              /* Postgres'; 0: it was not asked yet */
+	bool is_pending;          /* its create operation is open */
+	char verifier[256];       /* rolpassword as Postgres has it; empty: none */
+	char sealed_password[SEALED_PASSWORD_MAX +
+	                     1]; /* the one that we made for this verifier; empty: not known */
 };
 
 MUST_CHECK status role_row_insert(struct metadata *md, struct role_row *row, struct error *err); /* sets id */
+/* All but branch and create_usec. */
+MUST_CHECK status role_row_update(struct metadata *md, const struct role_row *row, struct error *err);
+/* Frees all names of a branch for a moment, so that updates may exchange them; inside a transaction that writes every row. */
+MUST_CHECK status role_row_loosen_names(struct metadata *md, int64_t branch, struct error *err);
+MUST_CHECK status role_row_remove(struct metadata *md, int64_t id, struct error *err);
+MUST_CHECK status role_row_count(struct metadata *md, int64_t branch, int64_t *ret, struct error *err);
 MUST_CHECK status role_row_find(
         struct metadata *md, int64_t branch, const char *role_id, struct role_row *ret, struct error *err);
+/* By the name that it has in Postgres. */
+MUST_CHECK status role_row_find_name(
+        struct metadata *md, int64_t branch, const char *name, struct role_row *ret, struct error *err);
 MUST_CHECK status role_row_list(struct metadata *md, int64_t branch, int64_t after_id, int64_t limit,
         struct statement *ret, struct error *err);
 MUST_CHECK status role_row_next(struct statement *st, struct role_row *ret, struct error *err);

@@ -200,5 +200,23 @@ static const char version_2[] =
         " role_id TEXT NOT NULL,"
         " UNIQUE (snapshot, database_id)) STRICT;";
 
-const char *const schema_migrations[] = { version_1, version_2 };
+/*
+ * Roles and databases through the API: Postgres is the truth about them, a row is what it said last (oid 0: not yet), and keeps what Postgres
+ * does not: ids, times, and the password that we made (sealed; it is the role's only while verifier is what Postgres has). is_pending: its
+ * create operation is open. inventory_stamp: the last file of a sleeping compute (compute/inventory.h) that was taken over.
+ */
+static const char version_roles[] =
+        "ALTER TABLE role ADD COLUMN oid INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE role ADD COLUMN is_pending INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE role ADD COLUMN verifier TEXT NOT NULL DEFAULT '';"
+        "ALTER TABLE role ADD COLUMN sealed_password TEXT NOT NULL DEFAULT '';"
+        "ALTER TABLE database ADD COLUMN oid INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE database ADD COLUMN is_pending INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE snapshot_role ADD COLUMN oid INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE snapshot_role ADD COLUMN verifier TEXT NOT NULL DEFAULT '';"
+        "ALTER TABLE snapshot_role ADD COLUMN sealed_password TEXT NOT NULL DEFAULT '';"
+        "ALTER TABLE snapshot_database ADD COLUMN oid INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE branch ADD COLUMN inventory_stamp INTEGER NOT NULL DEFAULT 0;";
+
+const char *const schema_migrations[] = { version_1, version_2, version_roles };
 const size_t schema_version = ARRAY_LEN(schema_migrations);

@@ -7,8 +7,8 @@
 #define SELECT     "SELECT id, " COLUMNS " FROM snapshot "
 #define ROLE_COLUMNS                                                                                         \
 	"role_id, postgres_role, identity_type, auth_method, createdb, createrole, bypassrls, "              \
-	"is_superuser_member"
-#define DATABASE_COLUMNS "database_id, postgres_database, role_id"
+	"is_superuser_member, oid, verifier, sealed_password"
+#define DATABASE_COLUMNS "database_id, postgres_database, role_id, oid"
 
 /* In the order of COLUMNS. */
 static void bind_columns(struct statement *st, const struct snapshot_row *row)
@@ -141,12 +141,13 @@ status snapshot_row_keep_roles(struct metadata *md, int64_t snapshot, int64_t br
 	if (st == STATUS_OK)
 		st = statement_do(md,
 		        "INSERT INTO snapshot_role(snapshot, " ROLE_COLUMNS ") SELECT ?, " ROLE_COLUMNS
-		        " FROM role WHERE branch = ? ORDER BY id",
+		        " FROM role WHERE branch = ? AND is_pending = 0 ORDER BY id",
 		        values, ARRAY_LEN(values), err);
 	if (st == STATUS_OK)
 		st = statement_do(md,
 		        "INSERT INTO snapshot_database(snapshot, " DATABASE_COLUMNS
-		        ") SELECT ?, " DATABASE_COLUMNS " FROM database WHERE branch = ? ORDER BY id",
+		        ") SELECT ?, " DATABASE_COLUMNS
+		        " FROM database WHERE branch = ? AND is_pending = 0 ORDER BY id",
 		        values, ARRAY_LEN(values), err);
 	return st;
 }

@@ -241,9 +241,7 @@ static void what_is_not_served_says_so(void **state)
 	static const struct {
 		const char *method, *path;
 	} mutations[] = {
-		{ "POST", "/projects/p/branches/production/roles?role_id=r" },
-		{ "PATCH", "/projects/p/branches/production/roles/alice" },
-		{ "DELETE", "/projects/p/branches/production/databases/databricks-postgres" },
+		{ "POST", "/projects/p/branches/production/databases/databricks-postgres/data-api" },
 		{ "POST", "/catalogs?catalog_id=c" },
 		{ "POST", "/synced_tables?synced_table_id=a.b.c" },
 		{ "POST", "/projects/p/preview/replication-groups/g/failover" },

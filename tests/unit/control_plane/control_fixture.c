@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "control_plane/api.h"
+#include "control_plane/branch_inventory.h"
 #include "control_plane/identity.h"
 #include "control_plane/reaper.h"
 #include "control_plane/reconciler.h"
@@ -40,6 +41,7 @@ static void start(struct control_fixture *f)
 	};
 	(void)reconciler_create(&f->services);
 	(void)reaper_create(&f->services);
+	(void)branch_inventory_create(&f->services);
 	assert_int_equal(reaper_resume_purges(&f->services, &err), STATUS_OK);
 	reconciler_kick(f->services.reconciler);
 	reaper_look(f->services.reaper);
@@ -48,6 +50,7 @@ static void start(struct control_fixture *f)
 static void stop(struct control_fixture *f)
 {
 	reaper_close(f->services.reaper);
+	branch_inventory_close(f->services.inventory);
 	reconciler_stop(f->services.reconciler);
 	machine_release_clones();
 	while (reconciler_is_working(f->services.reconciler))

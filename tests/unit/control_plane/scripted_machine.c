@@ -53,6 +53,7 @@ struct machine *machine_start(uv_loop_t *loop)
 	memset(m.snapshots, 0, sizeof m.snapshots);
 	memset(m.computes, 0, sizeof m.computes);
 	m.machine.loop = loop;
+	machine_postgres_start();
 	return &m.machine;
 }
 
@@ -94,8 +95,7 @@ struct fleet *machine_fleet(void)
 	return &m.fleet;
 }
 
-/* Takes note of a call; the failure the test has ordered for it, if any. */
-static status note(enum machine_step step, struct error *err)
+status machine_note(enum machine_step step, struct error *err)
 {
 	status st = STATUS_OK;
 	pthread_mutex_lock(&m.lock);
@@ -185,7 +185,7 @@ status template_prepare(const struct data_directory *dd, const struct installati
         char ret_store[STORE_ID_MAX + 1], struct error *err)
 {
 	(void)dd, (void)installation;
-	status st = note(STEP_TEMPLATE, err);
+	status st = machine_note(STEP_TEMPLATE, err);
 	if (st == STATUS_OK)
 		strcpy(ret_store, "template-17");
 	return st;
@@ -196,7 +196,7 @@ status volume_create(const struct data_directory *dd, const char *store, const c
 {
 	(void)dd, (void)bin_dir, (void)postgres_major;
 	assert(*store && strcmp(template_store, "template-17") == 0);
-	status st = note(STEP_VOLUME_CREATE, err);
+	status st = machine_note(STEP_VOLUME_CREATE, err);
 	if (st != STATUS_OK)
 		return st;
 	if (machine_has_volume(id))
@@ -208,7 +208,7 @@ status volume_create(const struct data_directory *dd, const char *store, const c
 status volume_destroy(const struct data_directory *dd, const char *id, struct error *err)
 {
 	(void)dd;
-	status st = note(STEP_DESTROY, err);
+	status st = machine_note(STEP_DESTROY, err);
 	if (st != STATUS_OK)
 		return st;
 	pthread_mutex_lock(&m.lock);
@@ -222,7 +222,7 @@ status volume_destroy(const struct data_directory *dd, const char *id, struct er
 status store_destroy(const struct data_directory *dd, const char *id, struct error *err)
 {
 	(void)dd;
-	status st = note(STEP_DESTROY_STORE, err);
+	status st = machine_note(STEP_DESTROY_STORE, err);
 	assert(*id);
 	if (st == STATUS_OK) {
 		pthread_mutex_lock(&m.lock);
@@ -237,7 +237,7 @@ status retention_apply(const struct data_directory *dd, const char *volume_id,
         const struct retention *retention, struct retention_result *ret, struct error *err)
 {
 	(void)dd;
-	status st = note(STEP_RETENTION, err);
+	status st = machine_note(STEP_RETENTION, err);
 	if (st == STATUS_OK && !machine_has_volume(volume_id))
 		st = error_set(err, STATUS_NOT_FOUND, 0, "there is no volume \"%s\"", volume_id);
 	if (st != STATUS_OK)
@@ -282,7 +282,7 @@ status origin_clone(const struct data_directory *dd, const struct origin_request
         const char *volume_id, uint32_t timeline, struct origin_result *ret, struct error *err)
 {
 	(void)dd;
-	status st = note(STEP_CLONE, err);
+	status st = machine_note(STEP_CLONE, err);
 	if (st != STATUS_OK)
 		return st;
 	assert(timeline % 2 == 0 && timeline > 0);
@@ -310,7 +310,7 @@ status origin_keep(const struct data_directory *dd, const struct origin_request 
         struct origin_result *ret, struct error *err)
 {
 	(void)dd;
-	status st = note(STEP_KEEP, err);
+	status st = machine_note(STEP_KEEP, err);
 	if (st != STATUS_OK)
 		return st;
 	take_origin(request, ret);
@@ -324,7 +324,7 @@ status origin_keep(const struct data_directory *dd, const struct origin_request 
 status origin_forget(const struct data_directory *dd, const char *store, const char *uid, struct error *err)
 {
 	(void)dd, (void)store;
-	status st = note(STEP_FORGET_SNAPSHOT, err);
+	status st = machine_note(STEP_FORGET_SNAPSHOT, err);
 	if (st != STATUS_OK)
 		return st;
 	pthread_mutex_lock(&m.lock);
@@ -339,7 +339,7 @@ status origin_find_end(const struct data_directory *dd, const char *store, const
         struct fleet_point *ret, struct error *err)
 {
 	(void)dd;
-	status st = note(STEP_FIND_END, err);
+	status st = machine_note(STEP_FIND_END, err);
 	assert(*store && machine_has_volume(volume_id));
 	if (st == STATUS_OK && m.machine.is_unclean)
 		st = error_set(err, STATUS_CONFLICT, 0, "not shut down cleanly");
@@ -388,7 +388,7 @@ const struct fleet_member *fleet_look(const struct fleet *fleet, const char *uid
 status fleet_register(struct fleet *fleet, const char *uid, bool was_running, struct error *err)
 {
 	(void)fleet, (void)was_running;
-	status st = note(STEP_REGISTER, err);
+	status st = machine_note(STEP_REGISTER, err);
 	if (st != STATUS_OK || find_compute(uid))
 		return st;
 	struct compute *compute = find_compute("");
@@ -400,7 +400,7 @@ status fleet_register(struct fleet *fleet, const char *uid, bool was_running, st
 status fleet_forget(struct fleet *fleet, const char *uid, struct error *err)
 {
 	(void)fleet;
-	status st = note(STEP_FORGET, err);
+	status st = machine_note(STEP_FORGET, err);
 	if (st != STATUS_OK)
 		return st;
 	struct compute *compute = find_compute(uid);
@@ -444,7 +444,7 @@ static void answer_point_later(enum machine_step step, const char *uid, fleet_po
 	(void)snprintf(a->uid, sizeof a->uid, "%s", uid);
 	assert(find_compute(uid) && "the control plane asked a compute that it had not registered");
 	if (find_compute(uid)->member.state == FLEET_RUNNING)
-		(void)!note(step, &a->err);
+		(void)!machine_note(step, &a->err);
 	(void)uv_timer_init(m.machine.loop, &a->timer);
 	a->timer.data = a;
 	if (!m.machine.is_holding)
@@ -460,7 +460,7 @@ static void answer_later(enum machine_step step, const char *uid, enum fleet_sta
 	(void)snprintf(a->uid, sizeof a->uid, "%s", uid);
 	struct compute *compute = find_compute(uid);
 	assert(compute && "the control plane used a compute that it had not registered");
-	(void)!note(step, &a->err);
+	(void)!machine_note(step, &a->err);
 	if (a->err.code == STATUS_OK && compute->member.state != state)
 		compute->member.state = meanwhile;
 	(void)uv_timer_init(m.machine.loop, &a->timer);
@@ -515,4 +515,10 @@ void fleet_flush(struct fleet *fleet, const char *uid, fleet_point_fn done, void
 {
 	(void)fleet;
 	answer_point_later(STEP_FLUSH, uid, done, arg);
+}
+
+char *fleet_socket_dir(const struct fleet *fleet, const char *uid)
+{
+	(void)fleet;
+	return xasprintf("/nowhere/%s", uid);
 }

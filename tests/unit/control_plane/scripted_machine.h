@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "base/base.h"
+#include "compute/inventory.h"
 #include "control_plane/fleet.h"
 
 enum machine_step {
@@ -27,6 +28,8 @@ enum machine_step {
 	STEP_SUSPEND,
 	STEP_APPLY,
 	STEP_FORGET,
+	STEP_LOOK,   /* at the roles and databases */
+	STEP_CHANGE, /* of a role or database */
 	MACHINE_STEPS,
 };
 
@@ -63,3 +66,10 @@ int machine_snapshot_count(void);
 int machine_compute_count(void); /* registered ones */
 enum fleet_state machine_state(const char *uid);
 void machine_set_state(const char *uid, enum fleet_state state);
+/* Beside what every project begins with; as if made by SQL. */
+struct inventory_role *machine_add_role(const char *name);
+struct inventory_database *machine_add_database(const char *name, const char *owner);
+
+/* Inside: takes note of a call; the failure the test has ordered for it, if any. */
+status machine_note(enum machine_step step, struct error *err);
+void machine_postgres_start(void);

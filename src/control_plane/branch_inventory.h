@@ -1,0 +1,36 @@
+/*
+ * Branch inventory: keeps the role and database rows of a branch what Postgres says they are.
+ *
+ * Postgres is the truth about them; somebody may have changed it by SQL a moment ago. While the compute runs it is asked, in a worker thread, for
+ * every call that shows or checks them: the request is held and asked again when the answer is in the rows. While it sleeps nothing changes,
+ * and the supervisor left a file when it suspended.
+ *
+ * Invariants
+ *   I1  what a call shows is not older than its beginning: an inventory that was begun before one that is in the rows already is not taken.
+ *   I2  ids and times stay with a role or database as long as Postgres has it, also when it is renamed (by oid) or made anew under its name.
+ *   I3  a row whose create operation is open is left alone but for what Postgres says of its name.
+ * Threads: the loop's; asking Postgres happens in worker threads, on copies.
+ */
+#pragma once
+
+#include "base/base.h"
+#include "compute/inventory.h"
+#include "control_plane/call.h"
+
+struct branch_inventory;
+
+struct branch_inventory *branch_inventory_create(struct services *services);
+/* No request is asked again; what is in worker threads runs out, which holds the loop open. */
+void branch_inventory_close(struct branch_inventory *inventory);
+
+/*
+ * True: the rows are right, go on. False: the request is held (call->is_held) or call->error is filled. To be called before anything of the
+ * roles or databases of the branch is read.
+ */
+bool branch_inventory_refresh(struct call *call, const struct branch_row *branch);
+
+/* Order of inventories: taken before one is begun, in any thread. */
+uint64_t branch_inventory_ticket(struct branch_inventory *inventory);
+/* Inside the caller's transaction: the rows become what the inventory says. Older ones that are under way are not taken any more. */
+MUST_CHECK status branch_inventory_absorb(const struct services *services, int64_t branch, uint64_t ticket,
+        const struct inventory *inventory, int64_t now_usec, struct error *err);

@@ -1,0 +1,211 @@
+/* Roles and databases of the scripted machine: one cluster for all computes, in memory. */
+#include "scripted_machine.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "compute/catalog_change.h"
+
+#define ITEMS_MAX 64
+
+static struct {
+	pthread_mutex_t lock;
+	struct inventory_role roles[ITEMS_MAX];
+	struct inventory_database databases[ITEMS_MAX];
+	size_t role_count, database_count;
+	int64_t next_oid;
+} p = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static struct inventory_role *find_role(const char *name)
+{
+	for (size_t i = 0; i < p.role_count; i++) {
+		if (strcmp(p.roles[i].name, name) == 0)
+			return &p.roles[i];
+	}
+	return NULL;
+}
+
+static struct inventory_database *find_database(const char *name)
+{
+	for (size_t i = 0; i < p.database_count; i++) {
+		if (strcmp(p.databases[i].name, name) == 0)
+			return &p.databases[i];
+	}
+	return NULL;
+}
+
+struct inventory_role *machine_add_role(const char *name)
+{
+	struct inventory_role *role = &p.roles[p.role_count++];
+	*role = (struct inventory_role){ .oid = p.next_oid++ };
+	(void)snprintf(role->name, sizeof role->name, "%s", name);
+	return role;
+}
+
+struct inventory_database *machine_add_database(const char *name, const char *owner)
+{
+	struct inventory_database *database = &p.databases[p.database_count++];
+	*database = (struct inventory_database){ .oid = p.next_oid++ };
+	(void)snprintf(database->name, sizeof database->name, "%s", name);
+	(void)snprintf(database->owner, sizeof database->owner, "%s", owner);
+	return database;
+}
+
+/* As a project begins, whose creator is the fixture's caller. */
+void machine_postgres_start(void)
+{
+	p.role_count = p.database_count = 0;
+	p.next_oid = 16384;
+	struct inventory_role *owner = machine_add_role("alice@example.com");
+	owner->identity = IDENTITY_USER;
+	owner->login = owner->createdb = owner->createrole = owner->bypassrls = true;
+	owner->is_superuser_member = true;
+	(void)machine_add_database("databricks_postgres", owner->name);
+}
+
+status inventory_take(const char *socket_folder, struct inventory *ret, struct error *err)
+{
+	(void)socket_folder;
+	status st = machine_note(STEP_LOOK, err);
+	if (st != STATUS_OK)
+		return st;
+	pthread_mutex_lock(&p.lock);
+	ret->roles = xcalloc(ITEMS_MAX, sizeof *ret->roles);
+	ret->databases = xcalloc(ITEMS_MAX, sizeof *ret->databases);
+	ret->role_count = p.role_count;
+	ret->database_count = p.database_count;
+	memcpy(ret->roles, p.roles, sizeof p.roles);
+	memcpy(ret->databases, p.databases, sizeof p.databases);
+	pthread_mutex_unlock(&p.lock);
+	return STATUS_OK;
+}
+
+void inventory_done(struct inventory *inventory)
+{
+	free(inventory->roles);
+	free(inventory->databases);
+	*inventory = (struct inventory){ 0 };
+}
+
+void inventory_file_done(struct inventory_file *file)
+{
+	inventory_done(&file->inventory);
+}
+
+status inventory_read(const char *path, struct inventory_file *ret, struct error *err)
+{
+	(void)ret;
+	return error_set(err, STATUS_NOT_FOUND, 0, "%s", path);
+}
+
+static void set(struct inventory_role *role, const struct role_wish *wish, unsigned fields)
+{
+	if (fields & ROLE_LOGIN)
+		role->login = wish->login;
+	if (fields & ROLE_CREATEDB)
+		role->createdb = wish->createdb;
+	if (fields & ROLE_CREATEROLE)
+		role->createrole = wish->createrole;
+	if (fields & ROLE_BYPASSRLS)
+		role->bypassrls = wish->bypassrls;
+	if (fields & ROLE_MEMBERSHIP)
+		role->is_superuser_member = wish->is_superuser_member;
+	if (fields & ROLE_IDENTITY)
+		role->identity = wish->identity;
+	if (fields & ROLE_PASSWORD)
+		(void)snprintf(
+		        role->verifier, sizeof role->verifier, "%s", wish->verifier ? wish->verifier : "");
+}
+
+status catalog_create_role(
+        const char *socket_folder, const struct role_wish *wish, bool is_repeated, struct error *err)
+{
+	(void)socket_folder;
+	status st = machine_note(STEP_CHANGE, err);
+	pthread_mutex_lock(&p.lock);
+	struct inventory_role *role = find_role(wish->name);
+	if (st == STATUS_OK && role && !is_repeated)
+		st = error_set(err, STATUS_EXISTS, 0, "role with that name already exists");
+	if (st == STATUS_OK)
+		set(role ? role : machine_add_role(wish->name), wish, ROLE_ALL);
+	pthread_mutex_unlock(&p.lock);
+	return st;
+}
+
+status catalog_alter_role(
+        const char *socket_folder, const struct role_wish *wish, unsigned fields, struct error *err)
+{
+	(void)socket_folder;
+	status st = machine_note(STEP_CHANGE, err);
+	pthread_mutex_lock(&p.lock);
+	struct inventory_role *role = find_role(wish->name);
+	if (st == STATUS_OK && !role)
+		st = error_set(err, STATUS_NOT_FOUND, 0, "role is gone");
+	if (st == STATUS_OK)
+		set(role, wish, fields);
+	pthread_mutex_unlock(&p.lock);
+	return st;
+}
+
+status catalog_drop_role(
+        const char *socket_folder, const char *name, const char *reassign_to, struct error *err)
+{
+	(void)socket_folder;
+	status st = machine_note(STEP_CHANGE, err);
+	pthread_mutex_lock(&p.lock);
+	struct inventory_role *role = find_role(name);
+	for (size_t i = 0; i < p.database_count && st == STATUS_OK; i++) {
+		if (strcmp(p.databases[i].owner, name) != 0)
+			continue;
+		if (reassign_to)
+			(void)snprintf(p.databases[i].owner, sizeof p.databases[i].owner, "%s", reassign_to);
+		else
+			st = error_set(err, STATUS_CONFLICT, 0, "some objects depend on it");
+	}
+	if (st == STATUS_OK && role)
+		*role = p.roles[--p.role_count];
+	pthread_mutex_unlock(&p.lock);
+	return st;
+}
+
+status catalog_create_database(
+        const char *socket_folder, const char *name, const char *owner, bool is_repeated, struct error *err)
+{
+	(void)socket_folder;
+	status st = machine_note(STEP_CHANGE, err);
+	pthread_mutex_lock(&p.lock);
+	if (st == STATUS_OK && find_database(name) && !is_repeated)
+		st = error_set(err, STATUS_EXISTS, 0, "database with that name already exists");
+	if (st == STATUS_OK && !find_database(name))
+		(void)machine_add_database(name, owner);
+	pthread_mutex_unlock(&p.lock);
+	return st;
+}
+
+status catalog_alter_database(const char *socket_folder, const char *name, const char *new_name,
+        const char *owner, bool is_repeated, struct error *err)
+{
+	(void)socket_folder, (void)is_repeated;
+	status st = machine_note(STEP_CHANGE, err);
+	pthread_mutex_lock(&p.lock);
+	struct inventory_database *database = find_database(name);
+	if (st == STATUS_OK && database && owner)
+		(void)snprintf(database->owner, sizeof database->owner, "%s", owner);
+	if (st == STATUS_OK && database && new_name)
+		(void)snprintf(database->name, sizeof database->name, "%s", new_name);
+	pthread_mutex_unlock(&p.lock);
+	return st;
+}
+
+status catalog_drop_database(const char *socket_folder, const char *name, struct error *err)
+{
+	(void)socket_folder;
+	status st = machine_note(STEP_CHANGE, err);
+	pthread_mutex_lock(&p.lock);
+	struct inventory_database *database = find_database(name);
+	if (st == STATUS_OK && database)
+		*database = p.databases[--p.database_count];
+	pthread_mutex_unlock(&p.lock);
+	return st;
+}
