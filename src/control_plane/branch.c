@@ -4,8 +4,6 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "control_plane/branch_fields.h"
-#include "control_plane/clone_plan.h"
 #include "control_plane/endpoint.h"
 #include "control_plane/moment_fields.h"
 #include "control_plane/resource_json.h"
@@ -116,9 +114,9 @@ bool branch_check_quota(struct call *call, const struct project_row *project)
 	return true;
 }
 
-/* In the caller's transaction: the branch, its endpoint, the next timeline, and the operation. */
-static status insert_branch(struct call *call, struct project_row *project, const struct moment *moment,
-        struct branch_row *branch, struct operation_row *ret, struct error *err)
+status branch_insert(struct call *call, struct project_row *project, const struct moment *moment,
+        struct branch_row *branch, struct endpoint_row *endpoint, struct operation_row *ret,
+        struct error *err)
 {
 	struct metadata *md = call->services->md;
 	struct clone_plan plan = { .moment = *moment, .timeline = (uint32_t)project->next_timeline };
@@ -129,10 +127,8 @@ static status insert_branch(struct call *call, struct project_row *project, cons
 	status st = project_row_update(md, project, err);
 	if (st == STATUS_OK)
 		st = branch_row_insert(md, branch, err);
-	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
-	endpoint_begin_primary(project, call->now_usec, &endpoint);
 	if (st == STATUS_OK)
-		st = endpoint_insert_primary(md, branch->id, &endpoint, err);
+		st = endpoint_insert_primary(md, branch->id, endpoint, err);
 	if (st != STATUS_OK)
 		return st;
 	CLEANUP(free_text) char *name = branch_name(project, branch);
@@ -140,7 +136,7 @@ static status insert_branch(struct call *call, struct project_row *project, cons
 		.project = project->id,
 		.branch = branch->id,
 		.source_branch = branch->source,
-		.endpoint = endpoint.id,
+		.endpoint = endpoint->id,
 		.snapshot = moment->snapshot_row,
 		.plan = plan_text };
 	return operation_begin(
@@ -176,10 +172,9 @@ static bool find_origin(struct call *call, const struct project_row *project,
 	return true;
 }
 
-static bool create_new(struct call *call, struct project_row *project, const char *branch_id,
-        const struct branch_fields *fields)
+bool branch_prepare(struct call *call, const struct project_row *project, const char *branch_id,
+        const struct branch_fields *fields, struct branch_row *ret, struct moment *ret_moment)
 {
-	struct moment moment = { 0 };
 	struct branch_row branch = { .project = project->id,
 		.create_usec = call->now_usec,
 		.update_usec = call->now_usec,
@@ -187,16 +182,30 @@ static bool create_new(struct call *call, struct project_row *project, const cha
 	(void)snprintf(branch.branch_id, sizeof branch.branch_id, "%s", branch_id);
 	resource_uid_make("br", branch.uid);
 	struct update_mask everything = { .present = UINT64_MAX };
-	if (!find_origin(call, project, fields, &branch, &moment) ||
+	*ret_moment = (struct moment){ 0 };
+	if (!find_origin(call, project, fields, &branch, ret_moment) ||
 	        !branch_fields_update(&branch, fields, &everything, call->now_usec, &call->error) ||
 	        !check_state_rules(call, project, &branch, NULL) || !branch_check_quota(call, project))
 		return false;
+	*ret = branch;
+	return true;
+}
+
+static bool create_new(struct call *call, struct project_row *project, const char *branch_id,
+        const struct branch_fields *fields)
+{
+	struct moment moment;
+	struct branch_row branch;
+	if (!branch_prepare(call, project, branch_id, fields, &branch, &moment))
+		return false;
 
 	struct error err;
+	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
 	CLEANUP(operation_row_done) struct operation_row operation = { 0 };
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
+	endpoint_begin_primary(project, call->now_usec, &endpoint);
 	if (transaction_begin(call->services->md, &tx, &err) != STATUS_OK ||
-	        insert_branch(call, project, &moment, &branch, &operation, &err) != STATUS_OK ||
+	        branch_insert(call, project, &moment, &branch, &endpoint, &operation, &err) != STATUS_OK ||
 	        transaction_commit(&tx, &err) != STATUS_OK)
 		return call_fail(call, &err);
 	return call_answer_operation(call, &operation);
@@ -327,7 +336,7 @@ static bool answer_missing(struct call *call, const struct project_row *project,
 	return call_answer_operation(call, &operation);
 }
 
-static bool check_may_delete(
+bool branch_check_may_delete(
         struct call *call, const struct project_row *project, const struct branch_row *branch)
 {
 	struct error err;
@@ -373,7 +382,7 @@ bool branch_delete(struct call *call)
 		return api_fail(&call->error, API_NOT_FOUND, "branch id not found");
 	if (st != STATUS_OK)
 		return call_fail(call, &err);
-	if (branch.delete_usec == 0 && !check_may_delete(call, &project, &branch))
+	if (branch.delete_usec == 0 && !branch_check_may_delete(call, &project, &branch))
 		return false;
 
 	CLEANUP(operation_row_done) struct operation_row operation = { 0 };

@@ -1,7 +1,9 @@
 /* Branch: the REST calls on branches (rest-api.md 3.2); reset and restore are in branch_exchange.h. */
 #pragma once
 
+#include "control_plane/branch_fields.h"
 #include "control_plane/call.h"
+#include "control_plane/clone_plan.h"
 
 bool branch_create(struct call *call);
 bool branch_list(struct call *call);
@@ -18,6 +20,17 @@ static inline bool branch_is_root(const struct branch_row *branch)
 /* May the project have one more? */
 bool branch_check_quota(struct call *call, const struct project_row *project);
 
+/* A new branch: checks everything that is to be checked and makes the row and its moment; touches nothing. */
+bool branch_prepare(struct call *call, const struct project_row *project, const char *branch_id,
+        const struct branch_fields *fields, struct branch_row *ret, struct moment *ret_moment);
+/* Inside a transaction: the branch, its endpoint, the project's next timeline, and the operation that makes it. */
+MUST_CHECK status branch_insert(struct call *call, struct project_row *project, const struct moment *moment,
+        struct branch_row *branch, struct endpoint_row *endpoint, struct operation_row *ret,
+        struct error *err);
+
+/* Is there anything that keeps it from being deleted? */
+bool branch_check_may_delete(
+        struct call *call, const struct project_row *project, const struct branch_row *branch);
 /*
  * Inside a transaction: marks a branch deleted (or purged) and records the operation that the reconciler carries out.
  * For the calls above and for expiry and retention ("system").

@@ -91,13 +91,18 @@ bool call_answer(struct call *call, yyjson_mut_val *value)
 	return true;
 }
 
-bool call_answer_operation(struct call *call, struct operation_row *operation)
+void call_note_operation(struct call *call, const struct operation_row *operation)
 {
 	log_info("%s: %s %s, operation %s %s, trace %s", call->caller.login, operation->kind,
 	        operation->resource, operation->id, operation->finish_usec ? "done" : "begun",
 	        call->request->trace_id);
 	reconciler_kick(call->services->reconciler);
 	reaper_look(call->services->reaper);
+}
+
+bool call_answer_operation(struct call *call, struct operation_row *operation)
+{
+	call_note_operation(call, operation);
 	return call_answer(call, operation_to_json(call->out, operation));
 }
 

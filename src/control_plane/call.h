@@ -50,7 +50,9 @@ bool call_find_endpoint(struct call *call, const struct branch_row *branch, cons
 
 /* 200 with that value of call->out. */
 bool call_answer(struct call *call, yyjson_mut_val *value);
-/* Wakes the reconciler for what was committed, logs who did what, and answers with the operation. */
+/* Wakes the reconciler for what was committed, and logs who did what. */
+void call_note_operation(struct call *call, const struct operation_row *operation);
+/* The same, and answers with the operation. */
 bool call_answer_operation(struct call *call, struct operation_row *operation);
 /* For `return call_fail(call, &err)`: from a failure below. */
 bool call_fail(struct call *call, const struct error *err);

@@ -67,6 +67,27 @@ static bool read_fields(struct call *call, struct endpoint_fields *ret)
 	               spec, call->services->dd->settings.suspend_timeout_min_sec, ret, &call->error);
 }
 
+status endpoint_update_row(struct metadata *md, const struct project_row *project,
+        const struct branch_row *branch, const struct endpoint_row *endpoint, const char *old_settings,
+        const char *actor, int64_t now_usec, struct operation_row *ret, struct error *err)
+{
+	CLEANUP(free_text) char *name = endpoint_name(project, branch, endpoint);
+	struct operation_target target = { .resource = name,
+		.project = project->id,
+		.branch = branch->id,
+		.endpoint = endpoint->id,
+		.undo = old_settings };
+	/* A revision of its own, so that the compute's answer to this spec cannot be mistaken for one to an older spec. */
+	struct branch_row revised = *branch;
+	revised.revision++;
+	status st = endpoint_row_update(md, endpoint, err);
+	if (st == STATUS_OK)
+		st = branch_row_update(md, &revised, err);
+	return st == STATUS_OK
+	               ? operation_begin(md, OPERATION_ENDPOINT_UPDATE, actor, &target, now_usec, ret, err)
+	               : st;
+}
+
 /* Writes the desired state; the reconciler tells the compute. */
 static bool apply_update(struct call *call, const struct project_row *project,
         const struct branch_row *branch, struct endpoint_row *endpoint, const struct endpoint_fields *fields,
@@ -85,20 +106,9 @@ static bool apply_update(struct call *call, const struct project_row *project,
 	struct metadata *md = call->services->md;
 	CLEANUP(operation_row_done) struct operation_row operation = { 0 };
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
-	CLEANUP(free_text) char *name = endpoint_name(project, branch, endpoint);
-	struct operation_target target = { .resource = name,
-		.project = project->id,
-		.branch = branch->id,
-		.endpoint = endpoint->id,
-		.undo = has_new_settings ? old_settings : NULL };
-	/* A revision of its own, so that the compute's answer to this spec cannot be mistaken for one to an older spec. */
-	struct branch_row revised = *branch;
-	revised.revision++;
 	if (transaction_begin(md, &tx, &err) != STATUS_OK ||
-	        endpoint_row_update(md, endpoint, &err) != STATUS_OK ||
-	        branch_row_update(md, &revised, &err) != STATUS_OK ||
-	        operation_begin(md, OPERATION_ENDPOINT_UPDATE, call->caller.login, &target, call->now_usec,
-	                &operation, &err) != STATUS_OK ||
+	        endpoint_update_row(md, project, branch, endpoint, has_new_settings ? old_settings : NULL,
+	                call->caller.login, call->now_usec, &operation, &err) != STATUS_OK ||
 	        transaction_commit(&tx, &err) != STATUS_OK)
 		return call_fail(call, &err);
 	return call_answer_operation(call, &operation);

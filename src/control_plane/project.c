@@ -6,29 +6,17 @@
 #include "base/random.h"
 #include "control_plane/branch.h"
 #include "control_plane/endpoint.h"
-#include "control_plane/endpoint_fields.h"
 #include "control_plane/housekeeper.h"
-#include "control_plane/project_fields.h"
 #include "control_plane/resource_json.h"
 #include "control_plane/resource_name.h"
 #include "metadata/database_row.h"
 #include "metadata/role_row.h"
 
-#define ROOT_BRANCH_ID "production"
 #define DATABASE_ID    "databricks-postgres"
 #define DATABASE_NAME  "databricks_postgres"
 #define FIRST_TIMELINE 2 /* even numbers are ours to give; the root branch lives on what initdb made, 1 */
 
-/* Everything a create request asks for, checked. */
-struct project_request {
-	const char *project_id;
-	struct project_fields fields;
-	struct switch_field is_protected;
-	struct endpoint_fields endpoint; /* only its compute part */
-	bool has_endpoint;
-};
-
-static void request_done(struct project_request *request)
+void project_request_done(struct project_request *request)
 {
 	project_fields_done(&request->fields);
 	endpoint_fields_done(&request->endpoint);
@@ -141,8 +129,7 @@ static status insert_owner(struct call *call, int64_t branch, struct error *err)
 	return database_row_insert(call->services->md, &database, err);
 }
 
-/* The project and all it begins with, in the caller's transaction. */
-static status insert_project(struct call *call, struct project_row *project, bool is_protected,
+status project_insert(struct call *call, struct project_row *project, bool is_protected,
         struct endpoint_row *endpoint, struct operation_row *ret, struct error *err)
 {
 	struct metadata *md = call->services->md;
@@ -181,14 +168,19 @@ static bool make_endpoint_row(struct call *call, const struct project_request *r
 	                                         project, "initial_endpoint_spec", &call->error);
 }
 
+bool project_prepare(struct call *call, const struct project_request *request, struct project_row *project,
+        struct endpoint_row *endpoint)
+{
+	return check_new_name(call, request->project_id) && make_project_row(call, request, project) &&
+	       make_endpoint_row(call, request, project, endpoint);
+}
+
 bool project_create(struct call *call)
 {
-	CLEANUP(request_done) struct project_request request = { 0 };
+	CLEANUP(project_request_done) struct project_request request = { 0 };
 	CLEANUP(project_row_done) struct project_row project = { 0 };
 	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
-	if (!read_create_request(call, &request) || !check_new_name(call, request.project_id) ||
-	        !make_project_row(call, &request, &project) ||
-	        !make_endpoint_row(call, &request, &project, &endpoint))
+	if (!read_create_request(call, &request) || !project_prepare(call, &request, &project, &endpoint))
 		return false;
 
 	struct error err;
@@ -196,7 +188,7 @@ bool project_create(struct call *call)
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	bool is_protected = request.is_protected.is_set && request.is_protected.value;
 	if (transaction_begin(call->services->md, &tx, &err) != STATUS_OK ||
-	        insert_project(call, &project, is_protected, &endpoint, &operation, &err) != STATUS_OK ||
+	        project_insert(call, &project, is_protected, &endpoint, &operation, &err) != STATUS_OK ||
 	        transaction_commit(&tx, &err) != STATUS_OK)
 		return call_fail(call, &err);
 	return call_answer_operation(call, &operation);
@@ -309,8 +301,19 @@ bool project_update(struct call *call)
 	return true;
 }
 
-/* Marks the row; the operation that stops or removes what runs is the reconciler's. In the caller's transaction. */
-static status delete_row(struct metadata *md, struct project_row *project, bool is_purge,
+bool project_check_may_delete(struct call *call, const struct project_row *project)
+{
+	struct error err;
+	int64_t protected_count = 0;
+	if (branch_row_count_protected(call->services->md, project->id, &protected_count, &err) != STATUS_OK)
+		return call_fail(call, &err);
+	if (protected_count > 0)
+		return api_fail(
+		        &call->error, API_BAD_REQUEST, "cannot delete a project that has a protected branch");
+	return true;
+}
+
+status project_delete_row(struct metadata *md, struct project_row *project, bool is_purge,
         int64_t retention_sec, const char *actor, int64_t now_usec, struct operation_row *ret,
         struct error *err)
 {
@@ -340,19 +343,15 @@ bool project_delete(struct call *call)
 	status st = project_row_find(md, call->parameters[0], &project, &err);
 	if (st == STATUS_NOT_FOUND || (st == STATUS_OK && project.delete_usec != 0 && !is_purge))
 		return api_fail(&call->error, API_NOT_FOUND, "project id not found");
-	int64_t protected_count = 0;
-	if (st == STATUS_OK)
-		st = branch_row_count_protected(md, project.id, &protected_count, &err);
 	if (st != STATUS_OK)
 		return call_fail(call, &err);
-	if (protected_count > 0 && project.delete_usec == 0)
-		return api_fail(
-		        &call->error, API_BAD_REQUEST, "cannot delete a project that has a protected branch");
+	if (project.delete_usec == 0 && !project_check_may_delete(call, &project))
+		return false;
 
 	CLEANUP(operation_row_done) struct operation_row operation = { 0 };
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	if (transaction_begin(md, &tx, &err) != STATUS_OK ||
-	        delete_row(md, &project, is_purge, call->services->dd->settings.deleted_retention_sec,
+	        project_delete_row(md, &project, is_purge, call->services->dd->settings.deleted_retention_sec,
 	                call->caller.login, call->now_usec, &operation, &err) != STATUS_OK ||
 	        transaction_commit(&tx, &err) != STATUS_OK)
 		return call_fail(call, &err);
@@ -363,7 +362,7 @@ status project_purge_due(
         struct metadata *md, struct project_row *project, int64_t now_usec, struct error *err)
 {
 	CLEANUP(operation_row_done) struct operation_row operation = { 0 };
-	return delete_row(md, project, true, 0, "system", now_usec, &operation, err);
+	return project_delete_row(md, project, true, 0, "system", now_usec, &operation, err);
 }
 
 bool project_undelete(struct call *call)
