@@ -3,8 +3,8 @@
  * TOKEN_MAX_BYTES.
  *
  *   header     {"alg":"RS256","typ":"JWT"}   "alg" must be exactly this; "crit" is refused (RFC 7515
- * section 4.1.11) payload    {"iss":"tarn","sub":LOGIN,"endpoint":UID,"iat":SECONDS,"exp":SECONDS,"jti":32
- * hex digits} signature  RSASSA-PKCS1-v1_5 with SHA-256 over the text before the second dot
+ * section 4.1.11) payload    {"iss":"tarn","sub":LOGIN,"endpoint":UID or [UID, …],"iat":SECONDS,"exp":SECONDS,
+ * "jti":32 hex digits} signature  RSASSA-PKCS1-v1_5 with SHA-256 over the text before the second dot
  *
  * Nothing of the payload is looked at before the signature is known to be ours.
  */
@@ -112,14 +112,29 @@ static bool seconds_are_valid(int64_t issued, int64_t expires)
 	return issued >= 0 && expires > issued && expires <= SECONDS_MAX;
 }
 
+static bool add_endpoints(yyjson_mut_doc *doc, yyjson_mut_val *root, const struct token_claims *claims)
+{
+	if (claims->endpoint_count == 1)
+		return yyjson_mut_obj_add_str(doc, root, "endpoint", claims->endpoints[0]);
+	yyjson_mut_val *list = yyjson_mut_obj_add_arr(doc, root, "endpoint");
+	bool complete = list != NULL;
+	for (size_t i = 0; complete && i < claims->endpoint_count; i++)
+		complete = yyjson_mut_arr_add_str(doc, list, claims->endpoints[i]);
+	return complete;
+}
+
 static status payload_write(const struct token_claims *claims, char **ret, struct error *err)
 {
 	int64_t issued = claims->issued_usec / USEC_PER_SEC, expires = claims->expires_usec / USEC_PER_SEC;
 	if (!login_is_valid(slice_from_text(claims->login)))
 		return error_set(
 		        err, STATUS_INVALID, 0, "login name is empty, too long or has control characters");
-	if (!endpoint_is_valid(slice_from_text(claims->endpoint)))
-		return error_set(err, STATUS_INVALID, 0, "endpoint uid is not valid");
+	if (claims->endpoint_count == 0 || claims->endpoint_count > TOKEN_ENDPOINTS_MAX)
+		return error_set(err, STATUS_INVALID, 0, "a token is for 1 to %d endpoints, not for %zu",
+		        TOKEN_ENDPOINTS_MAX, claims->endpoint_count);
+	for (size_t i = 0; i < claims->endpoint_count; i++)
+		if (!endpoint_is_valid(slice_from_text(claims->endpoints[i])))
+			return error_set(err, STATUS_INVALID, 0, "endpoint uid is not valid");
 	if (!seconds_are_valid(issued, expires))
 		return error_set(err, STATUS_INVALID, 0, "token would expire before it is issued");
 	char id[TOKEN_ID_DIGITS + 1];
@@ -130,7 +145,7 @@ static status payload_write(const struct token_claims *claims, char **ret, struc
 	yyjson_mut_doc_set_root(doc, root);
 	bool complete = yyjson_mut_obj_add_str(doc, root, "iss", TOKEN_ISSUER) &&
 	                yyjson_mut_obj_add_str(doc, root, "sub", claims->login) &&
-	                yyjson_mut_obj_add_str(doc, root, "endpoint", claims->endpoint) &&
+	                add_endpoints(doc, root, claims) &&
 	                yyjson_mut_obj_add_sint(doc, root, "iat", issued) &&
 	                yyjson_mut_obj_add_sint(doc, root, "exp", expires) &&
 	                yyjson_mut_obj_add_str(doc, root, "jti", id);
@@ -225,15 +240,28 @@ static status check_signature(
 	return STATUS_OK;
 }
 
-/* Copies a string claim into a C string; the NUL check is login_is_valid()'s, which sees the true length. */
-static bool take_text(yyjson_val *object, const char *name, bool (*is_valid)(struct slice), char *out)
+/* Copies a string into a C string; the NUL check is is_valid()'s, which sees the true length. */
+static bool take_text(yyjson_val *value, bool (*is_valid)(struct slice), char *out)
 {
-	yyjson_val *value = yyjson_obj_get(object, name);
 	struct slice text = { .data = (const uint8_t *)yyjson_get_str(value), .len = yyjson_get_len(value) };
 	if (!text.data || !is_valid(text))
 		return false;
 	memcpy(out, text.data, text.len);
 	out[text.len] = '\0';
+	return true;
+}
+
+static bool take_endpoints(yyjson_val *value, struct token_claims *claims)
+{
+	bool is_list = yyjson_is_arr(value);
+	size_t count = is_list ? yyjson_arr_size(value) : 1;
+	if (count == 0 || count > TOKEN_ENDPOINTS_MAX)
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (!take_text(is_list ? yyjson_arr_get(value, i) : value, endpoint_is_valid,
+		            claims->endpoints[i]))
+			return false;
+	claims->endpoint_count = count;
 	return true;
 }
 
@@ -256,9 +284,9 @@ static status read_claims(struct slice encoded, struct token_claims *ret, struct
 	int64_t issued, expires;
 	if (!yyjson_equals_str(yyjson_obj_get(root, "iss"), TOKEN_ISSUER))
 		return error_set(err, STATUS_DENIED, 0, "token has another issuer");
-	if (!take_text(root, "sub", login_is_valid, claims.login))
+	if (!take_text(yyjson_obj_get(root, "sub"), login_is_valid, claims.login))
 		return error_set(err, STATUS_DENIED, 0, "token names no valid user (\"sub\")");
-	if (!take_text(root, "endpoint", endpoint_is_valid, claims.endpoint))
+	if (!take_endpoints(yyjson_obj_get(root, "endpoint"), &claims))
 		return error_set(err, STATUS_DENIED, 0, "token names no valid endpoint (\"endpoint\")");
 	if (!take_seconds(root, "iat", &issued) || !take_seconds(root, "exp", &expires) ||
 	        !seconds_are_valid(issued, expires))
@@ -298,4 +326,12 @@ status token_verify(const struct token_key *key, struct slice token, int64_t now
 	}
 	*ret = claims;
 	return STATUS_OK;
+}
+
+bool token_claims_name(const struct token_claims *claims, const char *endpoint_uid)
+{
+	for (size_t i = 0; i < claims->endpoint_count; i++)
+		if (strcmp(claims->endpoints[i], endpoint_uid) == 0)
+			return true;
+	return false;
 }

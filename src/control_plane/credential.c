@@ -69,9 +69,11 @@ bool credential_create(struct call *call)
 	if (!read_expiry(call, &expires_usec) || !find_endpoint(call, endpoint_text.text, &endpoint))
 		return false;
 
-	struct token_claims claims = { .issued_usec = call->now_usec, .expires_usec = expires_usec };
+	struct token_claims claims = {
+		.endpoint_count = 1, .issued_usec = call->now_usec, .expires_usec = expires_usec
+	};
 	(void)snprintf(claims.login, sizeof claims.login, "%s", call->caller.login);
-	(void)snprintf(claims.endpoint, sizeof claims.endpoint, "%s", endpoint.uid);
+	(void)snprintf(claims.endpoints[0], sizeof claims.endpoints[0], "%s", endpoint.uid);
 	CLEANUP(buffer_done) struct buffer token = { 0 };
 	struct error err;
 	if (token_mint(call->services->token_key, &claims, &token, &err) != STATUS_OK)

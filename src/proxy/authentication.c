@@ -40,9 +40,9 @@ bool authentication_accepts_token(const struct token_key *key, struct slice toke
 		(void)snprintf(reason, sizeof reason, "%s.", err.message);
 		reason[0] = (char)toupper(
 		        (unsigned char)reason[0]); /* a detail is a sentence, a message is not */
-	} else if (strcmp(claims.endpoint, endpoint->uid) != 0)
-		(void)snprintf(
-		        reason, sizeof reason, "The token is for another endpoint, \"%s\".", claims.endpoint);
+	} else if (!token_claims_name(&claims, endpoint->uid))
+		(void)snprintf(reason, sizeof reason, "The token is for another endpoint, \"%s\"%s.",
+		        claims.endpoints[0], claims.endpoint_count > 1 ? ", and others" : "");
 	else if (!slice_equals_text(user, claims.login))
 		(void)snprintf(reason, sizeof reason, "The token is for another user, \"%s\".", claims.login);
 	else

@@ -25,7 +25,9 @@ static void prepare(void)
 {
 	char folder[] = "/tmp/tarn-fuzz-XXXXXX";
 	struct error err;
-	struct token_claims claims = { .login = "alice@example.com", .endpoint = "ep-calm-lake-1a2b3c4d" };
+	struct token_claims claims = {
+		.login = "alice@example.com", .endpoints = { "ep-calm-lake-1a2b3c4d" }, .endpoint_count = 1
+	};
 	claims.issued_usec = NOW;
 	claims.expires_usec = NOW + 3600 * USEC_PER_SEC;
 	if (key)
@@ -109,14 +111,17 @@ static void check_claims(struct slice payload)
 	for (const char *c = claims.login; *c; c++)
 		if ((unsigned char)*c < 0x20 || *c == 0x7f)
 			abort();
-	if (claims.login[0] == '\0' || claims.endpoint[0] == '\0' || claims.expires_usec <= NOW)
+	if (claims.login[0] == '\0' || claims.endpoint_count == 0 || claims.expires_usec <= NOW)
 		abort();
 	/* What was accepted can be minted, and means the same then. */
 	if (token_mint(key, &claims, &again, &err) != STATUS_OK ||
 	        !is_accepted(buffer_slice(&again), &copy) || strcmp(claims.login, copy.login) != 0 ||
-	        strcmp(claims.endpoint, copy.endpoint) != 0 || claims.issued_usec != copy.issued_usec ||
+	        claims.endpoint_count != copy.endpoint_count || claims.issued_usec != copy.issued_usec ||
 	        claims.expires_usec != copy.expires_usec)
 		abort();
+	for (size_t i = 0; i < claims.endpoint_count; i++)
+		if (!token_claims_name(&copy, claims.endpoints[i]))
+			abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

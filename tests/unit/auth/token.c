@@ -57,7 +57,9 @@ static int tear_down(void **state)
 
 static struct token_claims good_claims(void)
 {
-	struct token_claims claims = { .login = "alice@example.com", .endpoint = "ep-calm-lake-1a2b3c4d" };
+	struct token_claims claims = {
+		.login = "alice@example.com", .endpoints = { "ep-calm-lake-1a2b3c4d" }, .endpoint_count = 1
+	};
 	claims.issued_usec = NOW;
 	claims.expires_usec = NOW + 3600 * USEC_PER_SEC;
 	return claims;
@@ -113,8 +115,40 @@ static void minted_token_comes_back(void **state)
 	assert_int_equal(token_mint(f->key, &claims, &token, &err), STATUS_OK);
 	assert_int_equal(token_verify(f->key, buffer_slice(&token), NOW, &got, &err), STATUS_OK);
 	assert_string_equal(got.login, claims.login);
-	assert_string_equal(got.endpoint, claims.endpoint);
+	assert_int_equal(got.endpoint_count, 1);
+	assert_string_equal(got.endpoints[0], claims.endpoints[0]);
 	assert_true(got.issued_usec == claims.issued_usec && got.expires_usec == claims.expires_usec);
+}
+
+static void a_token_may_open_several_endpoints(void **state)
+{
+	const struct fixture *f = *state;
+	struct token_claims claims = good_claims(), got;
+	CLEANUP(buffer_done) struct buffer token = { 0 };
+	struct error err;
+	strcpy(claims.endpoints[1], "ep-b");
+	strcpy(claims.endpoints[2], "ep-c");
+	claims.endpoint_count = 3;
+	assert_int_equal(token_mint(f->key, &claims, &token, &err), STATUS_OK);
+	assert_int_equal(token_verify(f->key, buffer_slice(&token), NOW, &got, &err), STATUS_OK);
+	assert_int_equal(got.endpoint_count, 3);
+	assert_true(token_claims_name(&got, "ep-calm-lake-1a2b3c4d"));
+	assert_true(token_claims_name(&got, "ep-b") && token_claims_name(&got, "ep-c"));
+	assert_false(token_claims_name(&got, "ep-") || token_claims_name(&got, "ep-bb") ||
+	             token_claims_name(&got, ""));
+#define WITH(list)                                                                                           \
+	"{\"iss\":\"tarn\",\"sub\":\"a\",\"endpoint\":" list ",\"iat\":1800000000,\"exp\":1800003600}"
+	static const char *const bad[] = { WITH("[]"), WITH("[1]"), WITH("[\"ep-a\",\"\"]"),
+		WITH("[\"ep-a\",[\"ep-b\"]]"), WITH("[\"ep-a\",\"ep b\"]"), WITH("[null]"),
+		WITH("{\"a\":\"ep-a\"}") };
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_payload_refused(f, bad[i], "\"endpoint\"");
+	CLEANUP(buffer_done) struct buffer many = { 0 };
+	buffer_append_text(&many, "{\"iss\":\"tarn\",\"sub\":\"a\",\"endpoint\":[");
+	for (int i = 0; i <= TOKEN_ENDPOINTS_MAX; i++)
+		buffer_append_text(&many, i > 0 ? ",\"ep-a\"" : "\"ep-a\"");
+	buffer_append_text(&many, "],\"iat\":1800000000,\"exp\":1800003600}");
+	assert_payload_refused(f, many.data, "\"endpoint\"");
 }
 
 static void no_two_tokens_are_the_same(void **state)
@@ -320,7 +354,12 @@ static void minting_refuses_what_verifying_would(void **state)
 	strcpy(claims.login, "");
 	assert_int_equal(token_mint(f->key, &claims, &token, &err), STATUS_INVALID);
 	claims = good_claims();
-	strcpy(claims.endpoint, "ep a");
+	strcpy(claims.endpoints[0], "ep a");
+	assert_int_equal(token_mint(f->key, &claims, &token, &err), STATUS_INVALID);
+	claims = good_claims();
+	claims.endpoint_count = 0;
+	assert_int_equal(token_mint(f->key, &claims, &token, &err), STATUS_INVALID);
+	claims.endpoint_count = TOKEN_ENDPOINTS_MAX + 1;
 	assert_int_equal(token_mint(f->key, &claims, &token, &err), STATUS_INVALID);
 	claims = good_claims();
 	claims.expires_usec = claims.issued_usec;
@@ -328,7 +367,7 @@ static void minting_refuses_what_verifying_would(void **state)
 	assert_int_equal(token.len, 0);
 }
 
-static void longest_login_fits(void **state)
+static void the_longest_claims_fit(void **state)
 {
 	const struct fixture *f = *state;
 	CLEANUP(buffer_done) struct buffer token = { 0 };
@@ -336,8 +375,11 @@ static void longest_login_fits(void **state)
 	struct error err;
 	memset(claims.login, '"', TOKEN_LOGIN_MAX); /* escaped in JSON, so even longer there */
 	claims.login[TOKEN_LOGIN_MAX] = '\0';
-	memset(claims.endpoint, 'e', TOKEN_ENDPOINT_MAX);
-	claims.endpoint[TOKEN_ENDPOINT_MAX] = '\0';
+	claims.endpoint_count = TOKEN_ENDPOINTS_MAX;
+	for (size_t i = 0; i < TOKEN_ENDPOINTS_MAX; i++) {
+		memset(claims.endpoints[i], 'e', TOKEN_ENDPOINT_MAX);
+		claims.endpoints[i][TOKEN_ENDPOINT_MAX] = '\0';
+	}
 	assert_int_equal(token_mint(f->key, &claims, &token, &err), STATUS_OK);
 	assert_int_equal(token_verify(f->key, buffer_slice(&token), NOW, &got, &err), STATUS_OK);
 	assert_string_equal(got.login, claims.login);
@@ -374,6 +416,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(minted_token_comes_back),
+		cmocka_unit_test(a_token_may_open_several_endpoints),
 		cmocka_unit_test(no_two_tokens_are_the_same),
 		cmocka_unit_test(it_ends_with_its_last_second),
 		cmocka_unit_test(changed_anywhere_it_is_refused),
@@ -385,7 +428,7 @@ int main(void)
 		cmocka_unit_test(invalid_utf8_is_refused),
 		cmocka_unit_test(too_long_is_refused),
 		cmocka_unit_test(minting_refuses_what_verifying_would),
-		cmocka_unit_test(longest_login_fits),
+		cmocka_unit_test(the_longest_claims_fit),
 		cmocka_unit_test(key_files),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -583,7 +583,8 @@ static void credentials_are_minted(void **state)
 	                         expires - 3599 * USEC_PER_SEC, &claims, &err),
 	        STATUS_OK);
 	assert_string_equal(claims.login, "alice@example.com");
-	assert_string_equal(claims.endpoint, uid);
+	assert_int_equal(claims.endpoint_count, 1);
+	assert_string_equal(claims.endpoints[0], uid);
 	assert_int_equal(claims.expires_usec, expires);
 	static const struct {
 		const char *body;

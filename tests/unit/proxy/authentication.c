@@ -49,7 +49,8 @@ static void mint(const struct token_key *key, const char *login, const char *uid
 		.expires_usec = expires_usec };
 	struct error err;
 	(void)snprintf(claims.login, sizeof claims.login, "%s", login);
-	(void)snprintf(claims.endpoint, sizeof claims.endpoint, "%s", uid);
+	claims.endpoint_count = 1;
+	(void)snprintf(claims.endpoints[0], sizeof claims.endpoints[0], "%s", uid);
 	assert_int_equal(token_mint(key, &claims, out, &err), STATUS_OK);
 }
 
@@ -66,6 +67,17 @@ static void test_good_token(void **state)
 	struct refusal refusal;
 	mint(((struct keys *)*state)->key, LOGIN, UID, NOW + 60 * USEC_PER_SEC, &token);
 	assert_true(accepts(*state, buffer_slice(&token), LOGIN, &refusal));
+
+	/* One of several. */
+	CLEANUP(buffer_done) struct buffer several = { 0 };
+	struct token_claims claims = { .login = LOGIN,
+		.endpoints = { "ep-other-00000000", UID },
+		.endpoint_count = 2,
+		.issued_usec = NOW,
+		.expires_usec = NOW + 60 * USEC_PER_SEC };
+	struct error err;
+	assert_int_equal(token_mint(((struct keys *)*state)->key, &claims, &several, &err), STATUS_OK);
+	assert_true(accepts(*state, buffer_slice(&several), LOGIN, &refusal));
 }
 
 static void check_refused(const struct keys *keys, struct slice token, const char *user, const char *detail)
