@@ -185,6 +185,16 @@ static bool address_is_valid(const char *address)
 	return inet_pton(AF_INET, address, bytes) == 1 || inet_pton(AF_INET6, address, bytes) == 1;
 }
 
+/* 127.0.0.0/8, or ::1. */
+static bool address_is_loopback(const char *address)
+{
+	uint8_t bytes[16];
+	if (inet_pton(AF_INET, address, bytes) == 1)
+		return bytes[0] == 127;
+	return inet_pton(AF_INET6, address, bytes) == 1 &&
+	       memcmp(bytes, &in6addr_loopback, sizeof in6addr_loopback) == 0;
+}
+
 /* A leaf signed by a CA that ends first must not outlive it. */
 static bool limit_to_issuer(X509 *leaf, const X509 *issuer)
 {
@@ -206,10 +216,11 @@ status authority_issue(const struct authority *authority, const char *dns_name, 
 		        err, STATUS_INVALID, 0, "cannot issue a certificate: IP address is not valid");
 
 	CLEANUP(free_text) char *alternatives = NULL;
-	if (dns_name && address)
-		alternatives = xasprintf("DNS:%s,IP:%s", dns_name, address);
+	if (!address)
+		alternatives = xasprintf("DNS:%s", dns_name);
 	else
-		alternatives = dns_name ? xasprintf("DNS:%s", dns_name) : xasprintf("IP:%s", address);
+		alternatives = xasprintf("%s%s%sIP:%s%s", dns_name ? "DNS:" : "", dns_name ? dns_name : "",
+		        dns_name ? "," : "", address, address_is_loopback(address) ? ",DNS:localhost" : "");
 
 	CLEANUP(pkey_free) EVP_PKEY *key = EVP_EC_gen("P-256");
 	CLEANUP(certificate_free) X509 *leaf = key ? start_certificate(key, LEAF_DAYS) : NULL;

@@ -25,7 +25,9 @@ static inline void authority_freep(struct authority **authority)
 
 /*
  * A server certificate for a DNS name and/or an IP address in text form (either may be NULL, not both; both
- * become subjectAltName entries, the CN is the name or else the address). The caller frees both with OpenSSL.
+ * become subjectAltName entries, the CN is the name or else the address). A loopback address is "localhost", too:
+ * node-postgres gives TLS no name when it connects to an address, and Node then looks for that one. The caller frees
+ * both with OpenSSL.
  */
 MUST_CHECK status authority_issue(const struct authority *authority, const char *dns_name,
         const char *address, X509 **ret_certificate, EVP_PKEY **ret_key, struct error *err);

@@ -95,6 +95,7 @@ static void leaf_names_what_was_asked_and_nothing_else(void **state)
 	assert_int_equal(verify(f->root, leaf, "ep-b.example.com", NULL), X509_V_ERR_HOSTNAME_MISMATCH);
 	assert_int_equal(verify(f->root, leaf, "x.ep-a.example.com", NULL), X509_V_ERR_HOSTNAME_MISMATCH);
 	assert_int_equal(verify(f->root, leaf, NULL, "127.64.0.3"), X509_V_ERR_IP_ADDRESS_MISMATCH);
+	assert_int_equal(verify(f->root, leaf, "localhost", NULL), X509_V_OK);
 	assert_int_equal(X509_check_ca(leaf), 0);
 	X509_free(leaf);
 	EVP_PKEY_free(key);
@@ -109,10 +110,17 @@ static void either_name_or_address_is_enough(void **state)
 	assert_int_equal(authority_issue(f->authority, NULL, "127.64.0.2", &leaf, &key, &err), STATUS_OK);
 	assert_int_equal(verify(f->root, leaf, NULL, "127.64.0.2"), X509_V_OK);
 	assert_int_equal(verify(f->root, leaf, "127.64.0.2.example.com", NULL), X509_V_ERR_HOSTNAME_MISMATCH);
+	assert_int_equal(verify(f->root, leaf, "localhost", NULL), X509_V_OK);
 	X509_free(leaf);
 	EVP_PKEY_free(key);
 	assert_int_equal(authority_issue(f->authority, NULL, "fd00::1", &leaf, &key, &err), STATUS_OK);
 	assert_int_equal(verify(f->root, leaf, NULL, "fd00::1"), X509_V_OK);
+	assert_int_equal(verify(f->root, leaf, "localhost", NULL), X509_V_ERR_HOSTNAME_MISMATCH);
+	X509_free(leaf);
+	EVP_PKEY_free(key);
+	assert_int_equal(authority_issue(f->authority, NULL, "::1", &leaf, &key, &err), STATUS_OK);
+	assert_int_equal(verify(f->root, leaf, NULL, "::1"), X509_V_OK);
+	assert_int_equal(verify(f->root, leaf, "localhost", NULL), X509_V_OK);
 	X509_free(leaf);
 	EVP_PKEY_free(key);
 }
