@@ -54,13 +54,13 @@ class Platform:
     # Those that run, so that the report of a failed test can show their logs.
     running = []
 
-    def __init__(self, directory=None, settings=None, arguments=(), environment=None, binary=BINARY):
+    def __init__(self, directory=None, settings=None, arguments=(), environment=None, binary=BINARY, pg_port=None):
         self.binary = binary
         if directory is None:
             directory = tempfile.mkdtemp(prefix="tarn-", dir="/tmp")
         self.directory = Path(directory)
         os.chmod(self.directory, 0o711)
-        self.api_port, self.pg_port = free_port(), free_port()
+        self.api_port, self.pg_port = free_port(), pg_port or free_port()
         self.arguments = list(arguments)
         for name, value in (settings or {}).items():
             self.arguments += ["--set", f"{name}={value}"]

@@ -1,0 +1,1 @@
+"""The real clients, as other people made them: where tools/setup put them, and how the tests drive them."""
