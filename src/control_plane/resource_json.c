@@ -321,8 +321,9 @@ yyjson_mut_val *database_to_json(yyjson_mut_doc *doc, const struct project_row *
 	yyjson_mut_val *status_json = yyjson_mut_obj_add_obj(doc, root, "status");
 	yyjson_mut_obj_add_strcpy(doc, status_json, "database_id", database->database_id);
 	yyjson_mut_obj_add_strcpy(doc, status_json, "postgres_database", database->postgres_database);
-	add_owned(doc, status_json, "role",
-	        xasprintf("projects/%s/branches/%s/roles/%s", project->project_id, branch->branch_id,
-	                database->role_id));
+	if (database->role_id[0])
+		add_owned(doc, status_json, "role",
+		        xasprintf("projects/%s/branches/%s/roles/%s", project->project_id, branch->branch_id,
+		                database->role_id));
 	return root;
 }

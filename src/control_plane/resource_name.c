@@ -166,7 +166,7 @@ void resource_id_from_name(const char *name, const char *prefix, char out[RESOUR
 	if (!is_lower(name[0]) && !(name[0] >= 'A' && name[0] <= 'Z')) {
 		len = strlen(prefix);
 		memcpy(text, prefix, len);
-		text[len++] = '-';
+		text[len++] = '-'; /* goes again when nothing follows */
 	}
 	for (const char *c = name; *c && len < RESOURCE_ID_MAX; c++) {
 		char letter = *c >= 'A' && *c <= 'Z' ? (char)(*c - 'A' + 'a') : *c;

@@ -25,6 +25,8 @@
 static void start(struct control_fixture *f)
 {
 	struct error err;
+	CLEANUP(free_text) char *sealer_path = xasprintf("%s/secret.key", f->folder);
+	assert_int_equal(sealer_open(sealer_path, &f->sealer, &err), STATUS_OK);
 	assert_int_equal(uv_loop_init(&f->loop), 0);
 	CLEANUP(free_text) char *path = xasprintf("%s/metadata.db", f->folder);
 	struct metadata *md = NULL;
@@ -36,6 +38,7 @@ static void start(struct control_fixture *f)
 		.md = md,
 		.fleet = machine_fleet(),
 		.token_key = f->token_key,
+		.sealer = f->sealer,
 		.installations = &f->installation,
 		.installation_count = 1,
 	};
@@ -60,6 +63,7 @@ static void stop(struct control_fixture *f)
 	(void)uv_run(&f->loop, UV_RUN_DEFAULT);
 	assert_int_equal(uv_loop_close(&f->loop), 0);
 	metadata_close(f->services.md);
+	f->sealer = sealer_free(f->sealer);
 }
 
 int control_fixture_set_up(void **state)

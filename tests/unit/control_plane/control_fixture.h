@@ -17,6 +17,7 @@ struct control_fixture {
 	struct installation installation;
 	struct services services;
 	struct token_key *token_key;
+	struct sealer *sealer;
 	struct machine *machine;
 	int http_status; /* of the last call */
 	yyjson_doc *doc; /* its body */

@@ -1,0 +1,235 @@
+/* clang-format off */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+/* clang-format on */
+
+#include "control_fixture.h"
+
+#include <stdlib.h>
+
+#include "control_plane/branch_inventory.h"
+#include "metadata/database_row.h"
+#include "metadata/role_row.h"
+
+#define BRANCH   "/projects/p/branches/production"
+#define ROLES    BRANCH "/roles"
+#define DBS      BRANCH "/databases"
+#define IS_PLAIN "{\"spec\":{\"postgres_role\":\"app\"}}"
+#define OF_ALICE                                                                                             \
+	"{\"spec\":{\"postgres_database\":\"shop\",\"role\":\"projects/p/branches/production/roles/"         \
+	"alice\"}}"
+
+static void run_some(struct control_fixture *f, int turns)
+{
+	for (int i = 0; i < turns; i++)
+		(void)uv_run(&f->loop, UV_RUN_NOWAIT);
+}
+
+static size_t count(struct control_fixture *f, const char *path, const char *key)
+{
+	call_api(f, "GET", path, NULL);
+	return yyjson_arr_size(yyjson_obj_get(f->json, key));
+}
+
+static void every_change_survives_a_crash_after_every_turn(void **state)
+{
+	struct control_fixture *f = *state;
+	static const struct {
+		const char *method, *path, *body;
+		size_t roles, databases; /* afterwards */
+	} steps[] = {
+		{ "POST", ROLES "?role_id=app", IS_PLAIN, 2, 1 },
+		{ "PATCH", ROLES "/app?update_mask=spec.attributes.createdb",
+		        "{\"spec\":{\"attributes\":{\"createdb\":true}}}", 2, 1 },
+		{ "POST", DBS "?database_id=shop", OF_ALICE, 2, 2 },
+		{ "PATCH", DBS "/shop?update_mask=spec",
+		        "{\"spec\":{\"postgres_database\":\"renamed\",\"role\":\"projects/p/branches/"
+		        "production/roles/app\"}}",
+		        2, 2 },
+		{ "DELETE", DBS "/shop", NULL, 2, 1 },
+		{ "DELETE", ROLES "/app", NULL, 1, 1 },
+	};
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	for (int turns = 0; turns < 12; turns++) {
+		for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+			CLEANUP(free_text)
+			char *name = begin_operation(f, steps[i].method, steps[i].path, steps[i].body);
+			run_some(f, turns);
+			control_fixture_crash(f);
+			finish_operation(f, name);
+			if (!has(f, "/response"))
+				fail_msg("%s %s after %d turns: %s", steps[i].method, steps[i].path, turns,
+				        text_at(f, "/error/message"));
+			assert_int_equal(count(f, ROLES, "roles"), steps[i].roles);
+			assert_int_equal(count(f, DBS, "databases"), steps[i].databases);
+		}
+	}
+}
+
+static void a_change_that_fails_leaves_nothing(void **state)
+{
+	struct control_fixture *f = *state;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	static const struct {
+		enum machine_step step;
+		status code;
+		int times;
+		const char *error_code;
+	} failures[] = {
+		{ STEP_OPEN, STATUS_UNAVAILABLE, 1, "UNAVAILABLE" },
+		{ STEP_CHANGE, STATUS_INVALID, 1, "INVALID_PARAMETER_VALUE" },
+		{ STEP_CHANGE, STATUS_UNAVAILABLE, 100, "UNAVAILABLE" },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(failures); i++) {
+		f->machine->fail_with[failures[i].step] = failures[i].code;
+		f->machine->fail_times[failures[i].step] = failures[i].times;
+		CLEANUP(free_text) char *role = begin_operation(f, "POST", ROLES "?role_id=app", IS_PLAIN);
+		finish_operation(f, role);
+		f->machine->fail_times[failures[i].step] = 0;
+		assert_string_equal(text_at(f, "/error/error_code"), failures[i].error_code);
+		assert_int_equal(count(f, ROLES, "roles"), 1);
+		/* The name is free again. */
+		perform(f, "POST", ROLES "?role_id=app", IS_PLAIN);
+		perform(f, "DELETE", ROLES "/app", NULL);
+	}
+	/* One that passes is tried again, and what the first try did is its own. */
+	f->machine->fail_with[STEP_LOOK] = STATUS_UNAVAILABLE;
+	f->machine->fail_times[STEP_LOOK] = 2;
+	perform(f, "POST", ROLES "?role_id=app", IS_PLAIN);
+	assert_int_equal(count(f, ROLES, "roles"), 2);
+}
+
+static void what_is_there_is_not_taken_for_ones_own(void **state)
+{
+	struct control_fixture *f = *state;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	(void)machine_add_role("app"); /* by SQL, and not seen yet */
+	CLEANUP(free_text) char *role = begin_operation(f, "POST", ROLES "?role_id=mine", IS_PLAIN);
+	finish_operation(f, role);
+	assert_string_equal(text_at(f, "/error/error_code"), "ALREADY_EXISTS");
+	(void)machine_add_database("shop", "alice@example.com");
+	CLEANUP(free_text) char *database = begin_operation(f, "POST", DBS "?database_id=mine", OF_ALICE);
+	finish_operation(f, database);
+	assert_string_equal(text_at(f, "/error/error_code"), "ALREADY_EXISTS");
+}
+
+static struct inventory_role plain(int64_t oid, const char *name)
+{
+	struct inventory_role role = { .oid = oid, .login = true };
+	(void)snprintf(role.name, sizeof role.name, "%s", name);
+	return role;
+}
+
+static int64_t production(struct control_fixture *f)
+{
+	struct error err;
+	struct project_row project = { 0 };
+	struct branch_row branch;
+	assert_int_equal(project_row_find(f->services.md, "p", &project, &err), STATUS_OK);
+	assert_int_equal(branch_row_find(f->services.md, project.id, "production", &branch, &err), STATUS_OK);
+	project_row_done(&project);
+	return branch.id;
+}
+
+static void absorb(struct control_fixture *f, struct inventory_role *roles, size_t role_count,
+        struct inventory_database *databases, size_t database_count)
+{
+	struct error err;
+	const struct inventory inventory = { roles, role_count, databases, database_count };
+	CLEANUP(transaction_end) struct transaction tx = { 0 };
+	assert_int_equal(transaction_begin(f->services.md, &tx, &err), STATUS_OK);
+	assert_int_equal(branch_inventory_absorb(&f->services, production(f),
+	                         branch_inventory_ticket(f->services.inventory), &inventory, 7, &err),
+	        STATUS_OK);
+	assert_int_equal(transaction_commit(&tx, &err), STATUS_OK);
+}
+
+static const char *id_of(struct control_fixture *f, const char *name)
+{
+	static struct role_row row;
+	struct error err;
+	if (role_row_find_name(f->services.md, production(f), name, &row, &err) != STATUS_OK)
+		return "";
+	return row.role_id;
+}
+
+static void ids_follow_the_roles(void **state)
+{
+	struct control_fixture *f = *state;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	struct inventory_role first[] = { plain(100, "A b"), plain(101, "x"), plain(102, "a_b") };
+	absorb(f, first, 3, NULL, 0);
+	assert_string_equal(id_of(f, "A b"), "a-b");
+	assert_string_equal(id_of(f, "a_b"), "a-b-2");
+	assert_string_equal(id_of(f, "alice@example.com"), ""); /* dropped */
+	/* Two exchange their names: each keeps its id. */
+	struct inventory_role exchanged[] = { plain(100, "x"), plain(101, "A b"), plain(102, "a_b") };
+	absorb(f, exchanged, 3, NULL, 0);
+	assert_string_equal(id_of(f, "x"), "a-b");
+	assert_string_equal(id_of(f, "A b"), "x");
+	/* Dropped and made anew under its name: it is the same to a client. */
+	struct inventory_role anew[] = { plain(101, "A b"), plain(102, "a_b"), plain(200, "x") };
+	absorb(f, anew, 3, NULL, 0);
+	assert_string_equal(id_of(f, "x"), "a-b");
+	/* A name without a letter, one that is no text, and a service principal. */
+	struct inventory_role odd[] = { plain(300, "123"), plain(301, "\xff\xfe"),
+		plain(302, "0f3c8a7e-1111-2222-3333-444455556666"), plain(303, "☃") };
+	odd[2].identity = IDENTITY_SERVICE_PRINCIPAL;
+	absorb(f, odd, 4, NULL, 0);
+	assert_string_equal(id_of(f, "123"), "role-123");
+	assert_string_equal(
+	        id_of(f, "0f3c8a7e-1111-2222-3333-444455556666"), "sp-0f3c8a7e-1111-2222-3333-444455556666");
+	assert_string_equal(id_of(f, "☃"), "role");
+	assert_int_equal(count(f, ROLES, "roles"), 3);
+}
+
+static void databases_follow_their_owners(void **state)
+{
+	struct control_fixture *f = *state;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	struct inventory_role roles[] = { plain(100, "a"), plain(101, "b") };
+	struct inventory_database databases[] = { { .oid = 200, .name = "one", .owner = "a" },
+		{ .oid = 201, .name = "two", .owner = "cloud_admin" } };
+	absorb(f, roles, 2, databases, 2);
+	call_api(f, "GET", DBS "/one", NULL);
+	assert_string_equal(text_at(f, "/status/role"), "projects/p/branches/production/roles/a");
+	call_api(f, "GET", DBS "/two", NULL);
+	assert_false(has(f, "/status/role")); /* the system's is nobody's to name */
+	struct inventory_database exchanged[] = { { .oid = 200, .name = "two", .owner = "b" },
+		{ .oid = 201, .name = "one", .owner = "a" } };
+	absorb(f, roles, 2, exchanged, 2);
+	call_api(f, "GET", DBS "/one", NULL);
+	assert_string_equal(text_at(f, "/status/postgres_database"), "two");
+	assert_string_equal(text_at(f, "/status/role"), "projects/p/branches/production/roles/b");
+}
+
+static void a_password_of_sql_is_not_ours(void **state)
+{
+	struct control_fixture *f = *state;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	perform(f, "POST", ROLES "?role_id=app", IS_PLAIN);
+	call_api(f, "POST", ROLES "/app/password", "{}");
+	assert_int_equal(f->http_status, 200);
+	assert_int_equal(strlen(text_at(f, "/password")), 24);
+	struct inventory_role changed = plain(500, "app");
+	(void)snprintf(changed.verifier, sizeof changed.verifier, "SCRAM-SHA-256$4096:a$b:c");
+	absorb(f, &changed, 1, NULL, 0);
+	call_api(f, "POST", ROLES "/app/password", "{}");
+	expect_error(f, 400, "INVALID_PARAMETER_VALUE", "the password of role 'app' is not known here");
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, control_fixture_set_up, control_fixture_tear_down)
+	static const struct CMUnitTest tests[] = {
+		TEST(every_change_survives_a_crash_after_every_turn),
+		TEST(a_change_that_fails_leaves_nothing),
+		TEST(what_is_there_is_not_taken_for_ones_own),
+		TEST(ids_follow_the_roles),
+		TEST(databases_follow_their_owners),
+		TEST(a_password_of_sql_is_not_ours),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
