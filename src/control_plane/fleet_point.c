@@ -65,10 +65,22 @@ void member_send_points(struct member *m)
 		(void)uv_timer_start(&m->pointing, expired, POINT_MS, 0);
 }
 
+/* It will be asked again when the compute runs again, or refused when it sleeps. */
+static void put_back(struct member *m, int64_t request)
+{
+	struct waiter *waiter;
+	STAILQ_FOREACH (waiter, &m->waiters, link)
+		if (is_point(waiter) && waiter->request == request)
+			waiter->request = 0;
+}
+
 void member_take_point(struct member *m, const struct fleet_point_report *report)
 {
 	bool has_failed = report->failure.code != STATUS_OK;
-	if (report->id > 0)
+	/* On its way down, or up again after a crash, its Postgres went away under the question: that is no answer. */
+	if (has_failed && m->seen.state != FLEET_RUNNING)
+		put_back(m, report->id);
+	else if (report->id > 0)
 		answer(m, report->id, has_failed ? NULL : &report->point,
 		        has_failed ? &report->failure : NULL);
 }

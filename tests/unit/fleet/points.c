@@ -108,6 +108,27 @@ static void a_refusal_is_told_with_its_kind(void **state)
 	outcome_clear(&o);
 }
 
+/* A suspension for inactivity ends Postgres' sessions, the one that makes the point among them: the point was not refused, it came too late. */
+static void a_suspension_is_no_failure(void **state)
+{
+	struct fixture *f = *state;
+	struct outcome o = { 0 };
+	fixture_script(f, "ep-a",
+	        "lock ignore_point say:ready until:asked say:suspending "
+	        "raw:{\"point\":{\"id\":1,\"error\":{\"code\":\"UNAVAILABLE\",\"message\":\"FATAL:"
+	        "terminating\"}}} "
+	        "until:go file:stopped say:stopped exit:0");
+	open_ok(f, "ep-a");
+	fixture_point(f, "ep-a", &o);
+	fixture_await_state(f, "ep-a", FLEET_STOPPING);
+	for (int i = 0; i < 20; i++)
+		fixture_turn(f);
+	assert_int_equal(o.calls, 0);
+	fixture_write(f, "ep-a", "go", "");
+	await_failure(f, &o, STATUS_CONFLICT, "is asleep");
+	outcome_clear(&o);
+}
+
 /* It falls asleep, or dies, with the question open. */
 static void an_end_answers_too(void **state)
 {
@@ -201,6 +222,7 @@ int main(void)
 		TEST(a_point_waits_for_the_start),
 		TEST(a_start_that_fails_answers_the_points),
 		TEST(a_refusal_is_told_with_its_kind),
+		TEST(a_suspension_is_no_failure),
 		TEST(an_end_answers_too),
 		TEST(a_lost_connection_is_no_answer),
 		TEST(control_s_end_answers_it),
