@@ -130,6 +130,7 @@ void http_request_done(struct http_request *request)
 	free(request->storage);
 	free(request->authorization);
 	free(request->host);
+	free(request->user_agent);
 	buffer_done(&request->body);
 	*request = (struct http_request){ 0 };
 }

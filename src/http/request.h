@@ -19,6 +19,7 @@
 #define HTTP_SEGMENTS_MAX 24
 #define HTTP_QUERY_MAX    32
 #define HTTP_TRACE_ID_LEN 32
+#define HTTP_PEER_MAX     45 /* an IPv6 address as text */
 
 struct http_parameter {
 	const char *name, *value;
@@ -34,10 +35,16 @@ struct http_request {
 	size_t query_count;
 	char *authorization; /* header values; NULL when absent */
 	char *host;
+	char *user_agent;
 	struct buffer body;
-	unsigned holds; /* how often the handler has held it (server.h) */
-	void *exchange; /* the server's; NULL when built by others */
-	char *storage;  /* the decoded texts */
+	char peer[HTTP_PEER_MAX +
+	          1]; /* address of who has connected; "" when built by others. No header can change it */
+	bool is_forwarded; /* a header says that the peer speaks for somebody else: X-Forwarded-For, Forwarded, Via */
+	bool is_body_dropped; /* there was one, which the server was told not to keep (http_server_limit_bodies) */
+	int64_t begin_usec; /* monotonic: when its first line was here; 0 when built by others */
+	unsigned holds;     /* how often the handler has held it (server.h) */
+	void *exchange;     /* the server's; NULL when built by others */
+	char *storage;      /* the decoded texts */
 };
 
 /* Fills path, segments and query. STATUS_INVALID, STATUS_LIMIT. */

@@ -16,7 +16,8 @@ struct http_header {
 
 struct http_response {
 	int status;
-	char *body; /* JSON; malloc'ed, owned; NULL is an empty body */
+	const char *content_type; /* a literal; NULL is JSON */
+	char *body;               /* malloc'ed, owned; NULL is an empty body */
 	size_t body_len;
 	struct http_header headers[HTTP_HEADERS_MAX];
 	size_t header_count;

@@ -15,15 +15,8 @@
 #include "base/number.h"
 #include "base/random.h"
 
-#define WATCH_INTERVAL_MS 1000
-
-/* One accepted connection; in the server's list while libmicrohttpd has it. */
-struct http_connection {
-	struct http_connection *next, **link;
-	int fd;                /* borrowed from libmicrohttpd */
-	int64_t deadline_usec; /* monotonic (S3) */
-	bool is_answering;     /* an answer is on its way out */
-};
+#define WATCH_INTERVAL_MS   1000
+#define CONNECTIONS_LEAVING 64 /* that have been given up, and are not closed yet */
 
 struct http_server {
 	uv_loop_t *loop;
@@ -34,8 +27,10 @@ struct http_server {
 	int handles_open;
 	bool is_closing;
 	int port;
-	struct http_connection *connections;
-	struct exchange *held; /* libmicrohttpd must not be stopped while a connection is suspended */
+	struct connection_table table;
+	uint64_t bodies_bytes;         /* kept of all bodies that are on their way in (S6) */
+	http_body_limit_fn body_limit; /* NULL: every body may be as long as HTTP_BODY_MAX */
+	struct exchange *held;         /* libmicrohttpd must not be stopped while a connection is suspended */
 	http_handler_fn handler;
 	void *owner;
 };
@@ -56,13 +51,21 @@ struct exchange {
 	struct error uri_error;                  /* code STATUS_OK: none */
 	bool has_begun;
 	bool is_too_long;
-	uint64_t received;
+	bool is_crowded_out;     /* all bodies together take too much */
+	uint64_t body_max;       /* more is too long */
+	uint64_t received, kept; /* bytes of the body */
 };
 
 static void connection_set_deadline(struct http_connection *connection, int seconds)
 {
 	if (connection)
 		connection->deadline_usec = clock_monotonic_usec() + seconds * USEC_PER_SEC;
+}
+
+static void note_state(const struct exchange *exchange, enum connection_state state)
+{
+	if (exchange->connection)
+		connection_set_state(exchange->connection, state, clock_monotonic_usec());
 }
 
 static void on_watch(uv_timer_t *timer);
@@ -72,25 +75,20 @@ static void on_connection(void *arg, struct MHD_Connection *mhd, void **socket_c
 {
 	struct http_server *server = arg;
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-		struct http_connection *connection = xcalloc(1, sizeof *connection);
-		connection->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-		connection->next = server->connections;
-		connection->link = &server->connections;
-		if (connection->next)
-			connection->next->link = &connection->next;
-		server->connections = connection;
+		int64_t now = clock_monotonic_usec();
+		struct http_connection *connection = connection_table_add(&server->table,
+		        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
+		        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr, now);
 		connection_set_deadline(connection, HTTP_FIRST_REQUEST_SEC);
+		if (server->table.count > HTTP_CONNECTIONS_MAX)
+			connection_table_give_up_one(&server->table, connection, now);
 		if (!uv_is_active((uv_handle_t *)&server->watch))
 			(void)uv_timer_start(&server->watch, on_watch, WATCH_INTERVAL_MS, WATCH_INTERVAL_MS);
 		*socket_context = connection;
 	} else {
-		struct http_connection *connection = *socket_context;
-		*connection->link = connection->next;
-		if (connection->next)
-			connection->next->link = connection->link;
-		free(connection);
+		connection_table_remove(&server->table, *socket_context);
 		*socket_context = NULL;
-		if (!server->connections)
+		if (server->table.count == 0)
 			(void)uv_timer_stop(&server->watch);
 	}
 }
@@ -106,6 +104,11 @@ static void *on_uri(void *arg, const char *uri, struct MHD_Connection *mhd)
 	exchange->connection =
 	        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 	connection_set_deadline(exchange->connection, HTTP_REQUEST_SEC);
+	note_state(exchange, CONNECTION_READING);
+	exchange->request.begin_usec = clock_monotonic_usec();
+	if (exchange->connection)
+		(void)snprintf(exchange->request.peer, sizeof exchange->request.peer, "%s",
+		        connection_peer(exchange->connection));
 	random_hex(exchange->request.trace_id, HTTP_TRACE_ID_LEN);
 	(void)!http_request_parse_uri(&exchange->request, uri, &exchange->uri_error);
 	return exchange;
@@ -114,13 +117,14 @@ static void *on_uri(void *arg, const char *uri, struct MHD_Connection *mhd)
 static void on_completed(
         void *arg, struct MHD_Connection *mhd, void **request_context, enum MHD_RequestTerminationCode code)
 {
-	(void)arg, (void)mhd, (void)code;
+	(void)mhd, (void)code;
+	struct http_server *server = arg;
 	struct exchange *exchange = *request_context;
 	if (!exchange)
 		return;
 	connection_set_deadline(exchange->connection, HTTP_IDLE_SEC);
-	if (exchange->connection)
-		exchange->connection->is_answering = false;
+	note_state(exchange, CONNECTION_IDLE);
+	server->bodies_bytes -= exchange->kept;
 	if (exchange->hold)
 		exchange->hold->exchange = NULL;
 	http_request_done(&exchange->request);
@@ -136,8 +140,8 @@ static enum MHD_Result send_response(struct MHD_Connection *mhd, struct http_res
 	if (!out)
 		return MHD_NO;
 	response->body = NULL;
-	enum MHD_Result ok =
-	        MHD_add_response_header(out, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json; charset=utf-8");
+	enum MHD_Result ok = MHD_add_response_header(out, MHD_HTTP_HEADER_CONTENT_TYPE,
+	        response->content_type ? response->content_type : "application/json; charset=utf-8");
 	for (size_t i = 0; i < response->header_count && ok == MHD_YES; i++)
 		ok = MHD_add_response_header(out, response->headers[i].name, response->headers[i].value);
 	if (ok == MHD_YES)
@@ -171,6 +175,7 @@ struct http_hold *http_hold(const struct http_request *request)
 static void suspend(struct http_server *server, struct exchange *exchange)
 {
 	exchange->request.holds++;
+	note_state(exchange, CONNECTION_HELD);
 	exchange->next_held = server->held;
 	exchange->held_link = &server->held;
 	if (exchange->next_held)
@@ -215,9 +220,13 @@ static enum MHD_Result answer(
 		        "INVALID_PARAMETER_VALUE", exchange->uri_error.message, NULL, trace_id);
 	} else if (exchange->is_too_long) {
 		char message[96];
-		(void)snprintf(
-		        message, sizeof message, "the request body is longer than %u bytes", HTTP_BODY_MAX);
+		(void)snprintf(message, sizeof message, "the request body is longer than %llu bytes",
+		        (unsigned long long)exchange->body_max);
 		http_response_set_error(&response, 413, "INVALID_PARAMETER_VALUE", message, NULL, trace_id);
+	} else if (exchange->is_crowded_out) {
+		http_response_add_header(&response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+		http_response_set_error(&response, 503, "TEMPORARILY_UNAVAILABLE",
+		        "too many requests with long bodies at the same time", NULL, trace_id);
 	} else if (server->is_closing) {
 		http_response_set_error(
 		        &response, 503, "TEMPORARILY_UNAVAILABLE", "Tarn is stopping", NULL, trace_id);
@@ -228,35 +237,92 @@ static enum MHD_Result answer(
 			return MHD_YES;
 		}
 	}
-	if (exchange->connection)
-		exchange->connection->is_answering = true;
+	note_state(exchange, CONNECTION_ANSWERING);
 	return send_response(mhd, &response);
 }
 
+static bool has_header(struct MHD_Connection *mhd, const char *name)
+{
+	return MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, name) != NULL;
+}
+
+static void read_head(struct MHD_Connection *mhd, struct http_request *request, const char *method)
+{
+	/* libmicrohttpd leaves the body of an answer to HEAD out by itself. */
+	(void)snprintf(
+	        request->method, sizeof request->method, "%s", strcmp(method, "HEAD") == 0 ? "GET" : method);
+	request->authorization = copy_header(mhd, MHD_HTTP_HEADER_AUTHORIZATION);
+	request->host = copy_header(mhd, MHD_HTTP_HEADER_HOST);
+	request->user_agent = copy_header(mhd, MHD_HTTP_HEADER_USER_AGENT);
+	request->is_forwarded = has_header(mhd, "X-Forwarded-For") || has_header(mhd, "Forwarded") ||
+	                        has_header(mhd, MHD_HTTP_HEADER_VIA);
+}
+
+/* Bytes of the body as announced; 0: none; INT64_MAX: as many as come, or more than anybody can count. */
+static int64_t announced_bytes(struct MHD_Connection *mhd)
+{
+	const char *length =
+	        MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+	int64_t announced = 0;
+	if (!length)
+		return has_header(mhd, MHD_HTTP_HEADER_TRANSFER_ENCODING) ? INT64_MAX : 0;
+	return number_parse(slice_from_text(length), 0, INT64_MAX, &announced) ? announced : INT64_MAX;
+}
+
 /*
- * The headers are in, the body is not. A body announced as too long is refused at once when the client waits
- * for leave to send it (Expect: 100-continue) or it is beyond all reason; otherwise it is read and dropped,
- * because a client that is still sending when we close sees a connection reset instead of the answer.
+ * The headers are in, the body is not. A body that will not be kept is not even read when the client waits for leave to send it
+ * (Expect: 100-continue) or it is beyond all reason; otherwise it is read and dropped, because a client that is still sending when we close
+ * sees a connection reset instead of the answer.
  */
 static enum MHD_Result begin(
         struct http_server *server, struct MHD_Connection *mhd, struct exchange *exchange, const char *method)
 {
 	exchange->has_begun = true;
-	(void)snprintf(exchange->request.method, sizeof exchange->request.method, "%s", method);
-	exchange->request.authorization = copy_header(mhd, MHD_HTTP_HEADER_AUTHORIZATION);
-	exchange->request.host = copy_header(mhd, MHD_HTTP_HEADER_HOST);
-
-	const char *length =
-	        MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
-	int64_t announced = 0;
-	if (!length || (number_parse(slice_from_text(length), 0, INT64_MAX, &announced) &&
-	                       announced <= HTTP_BODY_MAX))
+	exchange->body_max = HTTP_BODY_MAX;
+	read_head(mhd, &exchange->request, method);
+	int64_t announced = announced_bytes(mhd);
+	bool is_chunked = !has_header(mhd, MHD_HTTP_HEADER_CONTENT_LENGTH);
+	if (announced == 0)
 		return MHD_YES;
-	exchange->is_too_long = true;
+	if (exchange->uri_error.code != STATUS_OK)
+		exchange->body_max = 0;
+	else if (server->body_limit)
+		exchange->body_max = server->body_limit(server->owner, &exchange->request);
+	exchange->request.is_body_dropped = exchange->body_max == 0;
+	exchange->is_too_long =
+	        !is_chunked && exchange->body_max > 0 && announced > (int64_t)exchange->body_max;
+	if (!exchange->is_too_long && !exchange->request.is_body_dropped)
+		return MHD_YES;
 	const char *expect = MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_EXPECT);
-	if ((expect && strcasecmp(expect, "100-continue") == 0) || announced > HTTP_DISCARD_MAX)
+	if ((expect && strcasecmp(expect, "100-continue") == 0) ||
+	        (!is_chunked && announced > HTTP_DISCARD_MAX))
 		return answer(server, mhd, exchange);
 	return MHD_YES;
+}
+
+static void drop_body(struct http_server *server, struct exchange *exchange)
+{
+	buffer_done(&exchange->request.body);
+	exchange->request.body = (struct buffer){ 0 };
+	server->bodies_bytes -= exchange->kept;
+	exchange->kept = 0;
+}
+
+static void take_body(struct http_server *server, struct exchange *exchange, const char *bytes, size_t len)
+{
+	if (exchange->request.is_body_dropped)
+		return;
+	if (exchange->received > exchange->body_max)
+		exchange->is_too_long = true;
+	else if (server->bodies_bytes + len > HTTP_BODIES_MAX)
+		exchange->is_crowded_out = true;
+	if (exchange->is_too_long || exchange->is_crowded_out) {
+		drop_body(server, exchange);
+		return;
+	}
+	buffer_append(&exchange->request.body, bytes, len);
+	exchange->kept += len;
+	server->bodies_bytes += len;
 }
 
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *mhd, const char *url, const char *method,
@@ -275,13 +341,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *mhd, const c
 	exchange->received += *upload_len;
 	if (exchange->received > HTTP_DISCARD_MAX)
 		return MHD_NO;
-	if (exchange->received > HTTP_BODY_MAX) {
-		exchange->is_too_long = true;
-		buffer_done(&exchange->request.body);
-		exchange->request.body = (struct buffer){ 0 };
-	}
-	if (!exchange->is_too_long)
-		buffer_append(&exchange->request.body, upload, *upload_len);
+	take_body(server, exchange, upload, *upload_len);
 	*upload_len = 0;
 	return MHD_YES;
 }
@@ -324,9 +384,10 @@ static void on_watch(uv_timer_t *timer)
 {
 	struct http_server *server = timer->data;
 	int64_t now = clock_monotonic_usec();
-	for (struct http_connection *c = server->connections; c; c = c->next) {
+	struct http_connection *c;
+	TAILQ_FOREACH (c, &server->table.connections, link) {
 		/* libmicrohttpd owns the descriptor: it closes it when it sees the end of the stream. */
-		if (c->deadline_usec <= now || (!c->is_answering && has_ended(c)))
+		if (c->deadline_usec <= now || (c->state != CONNECTION_ANSWERING && has_ended(c)))
 			(void)shutdown(c->fd, SHUT_RDWR);
 	}
 }
@@ -376,9 +437,10 @@ status http_server_open(uv_loop_t *loop, const char *address, int port, http_han
 	*server = (struct http_server){
 		.loop = loop, .port = bound_port, .handler = handler, .owner = owner, .handles_open = 3
 	};
+	connection_table_begin(&server->table);
 	server->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request,
 	        server, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-	        (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+	        (unsigned)(HTTP_CONNECTIONS_MAX + CONNECTIONS_LEAVING), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 	        (size_t)HTTP_HEADERS_BYTES_MAX, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
 	        MHD_OPTION_URI_LOG_CALLBACK, on_uri, server, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
 	        server, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
@@ -401,6 +463,21 @@ status http_server_open(uv_loop_t *loop, const char *address, int port, http_han
 	(void)uv_poll_start(&server->poll, UV_READABLE, on_readable);
 	*ret = server;
 	return STATUS_OK;
+}
+
+void http_server_limit_bodies(struct http_server *server, http_body_limit_fn limit)
+{
+	server->body_limit = limit;
+}
+
+void http_server_look(const struct http_server *server, struct http_server_numbers *ret)
+{
+	*ret = (struct http_server_numbers){ .connections_made = server->table.made,
+		.connections_given_up = server->table.given_up,
+		.bodies_bytes = server->bodies_bytes };
+	const struct http_connection *c;
+	TAILQ_FOREACH (c, &server->table.connections, link)
+		ret->connections[c->state]++;
 }
 
 int http_server_port(const struct http_server *server)

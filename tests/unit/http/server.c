@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,7 +25,9 @@ struct fixture {
 	struct http_server *server;
 	int requests;
 	size_t last_body_len;
-	struct http_hold *hold; /* of the last request for /held */
+	struct http_hold *hold;   /* of the last request for /held */
+	struct http_request last; /* its facts; the pointers are not ours */
+	char user_agent[64];
 };
 
 /* Answers with method, path and the length of the body. */
@@ -33,6 +36,9 @@ static void echo(void *owner, const struct http_request *request, struct http_re
 	struct fixture *f = owner;
 	f->requests++;
 	f->last_body_len = request->body.len;
+	f->last = *request;
+	(void)snprintf(
+	        f->user_agent, sizeof f->user_agent, "%s", request->user_agent ? request->user_agent : "");
 	if (strncmp(request->path, "/held", 5) == 0 && request->holds < 2) {
 		f->hold = http_hold(request);
 		return;
@@ -288,6 +294,155 @@ static void bounds_the_headers(void **state)
 	assert_int_equal(f->requests, 0);
 }
 
+static void ask(struct fixture *f, int fd, const char *text, const char *expected)
+{
+	CLEANUP(buffer_done) struct buffer got = { 0 };
+	send_all(f, fd, text, strlen(text));
+	assert_true(read_until(f, fd, "}", &got));
+	if (!strstr(got.data, expected))
+		fail_msg("no \"%s\" in: %s", expected, got.data);
+}
+
+static void tells_who_asks(void **state)
+{
+	struct fixture *f = *state;
+	int64_t before = clock_monotonic_usec();
+	CLEANUP(close_fd) int fd = connect_to(f);
+	ask(f, fd, "GET / HTTP/1.1\r\nHost: h\r\nuser-agent: cli/1\r\n\r\n", " 200 ");
+	assert_string_equal(f->last.peer, "127.0.0.1");
+	assert_string_equal(f->user_agent, "cli/1");
+	assert_false(f->last.is_forwarded);
+	assert_in_range(f->last.begin_usec, before, clock_monotonic_usec());
+	static const char *const headers[] = { "X-Forwarded-For: 10.9.8.7",
+		"x-forwarded-for:", "Forwarded: for=10.9.8.7", "Via: 1.1 front" };
+	for (size_t i = 0; i < ARRAY_LEN(headers); i++) {
+		CLEANUP(free_text)
+		char *text = xasprintf("GET / HTTP/1.1\r\nHost: h\r\n%s\r\n\r\n", headers[i]);
+		ask(f, fd, text, " 200 ");
+		assert_true(f->last.is_forwarded);
+		assert_string_equal(f->last.peer, "127.0.0.1");
+	}
+	/* HEAD is answered as GET, without the body. */
+	CLEANUP(buffer_done) struct buffer got = { 0 };
+	static const char head[] = "HEAD /x HTTP/1.1\r\nHost: h\r\n\r\n";
+	send_all(f, fd, head, strlen(head));
+	assert_true(read_until(f, fd, "\r\n\r\n", &got));
+	assert_non_null(strstr(got.data, " 200 "));
+	assert_string_equal(f->last.method, "GET");
+}
+
+/* As the control plane does: nothing of a body without a token, little on a page that is open. */
+static size_t limit_by_header(void *owner, const struct http_request *request)
+{
+	(void)owner;
+	return !request->authorization ? 0 : strcmp(request->path, "/small") == 0 ? 4 : HTTP_BODY_MAX;
+}
+
+static void keeps_only_bodies_that_are_worth_it(void **state)
+{
+	struct fixture *f = *state;
+	http_server_limit_bodies(f->server, limit_by_header);
+	CLEANUP(close_fd) int fd = connect_to(f);
+	ask(f, fd, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc", "\"len\":0");
+	assert_true(f->last.is_body_dropped);
+	ask(f, fd, "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+	        "\"len\":0");
+	assert_true(f->last.is_body_dropped);
+	ask(f, fd, "POST /a HTTP/1.1\r\nHost: h\r\nAuthorization: t\r\nContent-Length: 3\r\n\r\nabc",
+	        "\"len\":3");
+	assert_false(f->last.is_body_dropped);
+	ask(f, fd, "GET /a HTTP/1.1\r\nHost: h\r\n\r\n", "\"len\":0");
+	assert_false(f->last.is_body_dropped); /* there was none */
+	ask(f, fd, "POST /small HTTP/1.1\r\nHost: h\r\nAuthorization: t\r\nContent-Length: 4\r\n\r\nabcd",
+	        "\"len\":4");
+	int requests = f->requests;
+	ask(f, fd, "POST /small HTTP/1.1\r\nHost: h\r\nAuthorization: t\r\nContent-Length: 5\r\n\r\nabcde",
+	        "longer than 4 bytes");
+	assert_int_equal(f->requests, requests);
+	/* Who asks first is not made to send it. */
+	ask(f, fd, "POST /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n",
+	        "\"len\":0");
+	struct http_server_numbers numbers;
+	http_server_look(f->server, &numbers);
+	assert_int_equal(numbers.bodies_bytes, 0);
+}
+
+static void bounds_all_bodies_together(void **state)
+{
+	struct fixture *f = *state;
+	enum { CONNECTIONS = HTTP_BODIES_MAX / HTTP_BODY_MAX + 1 };
+	int fds[CONNECTIONS];
+	char *body = xcalloc(1, HTTP_BODY_MAX);
+	memset(body, 'x', HTTP_BODY_MAX);
+	CLEANUP(free_text)
+	char *head = xasprintf("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: %u\r\n\r\n", HTTP_BODY_MAX);
+	struct http_server_numbers numbers;
+	for (size_t i = 0; i < CONNECTIONS; i++) { /* all but the last byte of each */
+		fds[i] = connect_to(f);
+		send_all(f, fds[i], head, strlen(head));
+		send_all(f, fds[i], body, HTTP_BODY_MAX - 1);
+	}
+	for (int i = 0; i < 200; i++)
+		turn(f);
+	http_server_look(f->server, &numbers);
+	assert_in_range(numbers.bodies_bytes, HTTP_BODIES_MAX / 2, HTTP_BODIES_MAX);
+	size_t refused = 0, served = 0;
+	for (size_t i = 0; i < CONNECTIONS; i++) {
+		CLEANUP(buffer_done) struct buffer got = { 0 };
+		send_all(f, fds[i], "x", 1);
+		assert_true(read_until(f, fds[i], "}", &got));
+		refused += strstr(got.data, " 503 ") && strstr(got.data, "Retry-After");
+		served += strstr(got.data, " 200 ") != NULL;
+		assert_int_equal(close(fds[i]), 0);
+	}
+	assert_int_equal(refused + served, CONNECTIONS);
+	assert_in_range(refused, 1, 2);
+	http_server_look(f->server, &numbers);
+	assert_int_equal(numbers.bodies_bytes, 0);
+	free(body);
+}
+
+/* Slow senders, silent ones and kept connections fill the table; who comes with a request is served all the same. */
+static void a_full_table_locks_nobody_out(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit limit;
+	enum { CONNECTIONS = HTTP_CONNECTIONS_MAX + 100 };
+	int fds[CONNECTIONS];
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = limit.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	if (limit.rlim_cur < 2 * CONNECTIONS + 50)
+		skip();
+	for (size_t i = 0; i < CONNECTIONS; i++) {
+		fds[i] = connect_to(f);
+		static const char *const texts[] = { "", "GET /slow HTTP/1.1\r\nX-",
+			"GET /kept HTTP/1.1\r\nHost: h\r\n\r\n" };
+		const char *text = texts[i % ARRAY_LEN(texts)];
+		if (*text)
+			(void)!send(fds[i], text, strlen(text), MSG_NOSIGNAL);
+		for (int k = 0; k < 3; k++)
+			turn(f);
+		if (i > 0 && i % 100 == 0) {
+			CLEANUP(close_fd) int fd = connect_to(f);
+			ask(f, fd, "GET /fine HTTP/1.1\r\nHost: h\r\n\r\n", "/fine");
+		}
+	}
+	for (int i = 0; i < 100; i++)
+		turn(f);
+	CLEANUP(close_fd) int fd = connect_to(f);
+	ask(f, fd, "GET /fine HTTP/1.1\r\nHost: h\r\n\r\n", "/fine");
+	struct http_server_numbers numbers;
+	http_server_look(f->server, &numbers);
+	size_t open = 0;
+	for (size_t i = 0; i < CONNECTION_STATES; i++)
+		open += numbers.connections[i];
+	assert_in_range(open, HTTP_CONNECTIONS_MAX - 100, HTTP_CONNECTIONS_MAX);
+	assert_in_range(numbers.connections_given_up, 90, 200);
+	for (size_t i = 0; i < CONNECTIONS; i++)
+		assert_int_equal(close(fds[i]), 0);
+}
+
 static void wait_for_hold(struct fixture *f)
 {
 	int64_t deadline = clock_monotonic_usec() + PATIENCE_USEC;
@@ -383,6 +538,10 @@ int main(void)
 		TEST(outlives_garbage_and_half_requests),
 		TEST(lets_go_of_who_has_ended),
 		TEST(bounds_the_headers),
+		TEST(tells_who_asks),
+		TEST(keeps_only_bodies_that_are_worth_it),
+		TEST(bounds_all_bodies_together),
+		TEST(a_full_table_locks_nobody_out),
 		TEST(asks_again_what_was_held),
 		TEST(outlives_who_goes_while_held),
 		TEST(says_who_is_in_the_way),
