@@ -42,8 +42,19 @@ static status parse_limit(const char *text, struct settings *changes, struct err
 		{ "deleted_retention_sec", offsetof(struct settings, deleted_retention_sec) },
 		{ "housekeeping_interval_sec", offsetof(struct settings, housekeeping_interval_sec) },
 		{ "polling_requests_per_sec", offsetof(struct settings, polling_requests_per_sec) },
+		{ "audit_file_mb", offsetof(struct settings, audit_file_mb) },
+		{ "audit_total_mb", offsetof(struct settings, audit_total_mb) },
+		{ "audit_retention_days", offsetof(struct settings, audit_retention_days) },
+		{ "requests_per_sec", offsetof(struct settings, requests_per_sec) },
+		{ "failures_per_min", offsetof(struct settings, failures_per_min) },
 	};
 	size_t len = strcspn(text, "=");
+	if (strncmp(text, "metrics_access=", 15) ==
+	        0) { /* what it may be is checked with the other settings */
+		free_text(&changes->metrics_access);
+		changes->metrics_access = xstrdup(text + 15);
+		return STATUS_OK;
+	}
 	for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
 		if (strlen(limits[i].name) != len || memcmp(limits[i].name, text, len) != 0)
 			continue;
@@ -83,4 +94,5 @@ void up_settings_done(struct settings *changes)
 	free_text(&changes->api_address);
 	free_text(&changes->domain);
 	free_text(&changes->postgres_user);
+	free_text(&changes->metrics_access);
 }

@@ -1,7 +1,10 @@
 #include "control_plane/api.h"
 
+#include <stdlib.h>
+
 #include "base/clock.h"
 #include "base/log.h"
+#include "control_plane/audit.h"
 #include "control_plane/branch.h"
 #include "control_plane/branch_exchange.h"
 #include "control_plane/call.h"
@@ -9,8 +12,11 @@
 #include "control_plane/database.h"
 #include "control_plane/discovery.h"
 #include "control_plane/endpoint.h"
+#include "control_plane/health.h"
 #include "control_plane/identity.h"
+#include "control_plane/metrics.h"
 #include "control_plane/project.h"
+#include "control_plane/request_limit.h"
 #include "control_plane/role.h"
 #include "control_plane/snapshot.h"
 #include "control_plane/unserved.h"
@@ -24,6 +30,8 @@
 #define DATABASE BRANCH "/databases/{}"
 #define CDF      DATABASE "/cdf-configs/{}"
 #define GROUP    PROJECT "/preview/replication-groups/{}"
+
+#define OPEN_BODY_MAX (64u << 10) /* where no token is needed */
 
 struct target {
 	call_fn handle;
@@ -62,6 +70,9 @@ struct target {
 	}
 
 static const struct http_route routes[] = {
+	{ "GET", "/healthz", SERVE_OPEN(health_live) },
+	{ "GET", "/readyz", SERVE_OPEN(health_ready) },
+	{ "GET", "/metrics", SERVE_OPEN(metrics_get) },
 	{ "GET", "/.well-known/databricks-config", SERVE_OPEN(discovery_config) },
 	{ "POST", "/oidc/v1/token", SERVE_OPEN(discovery_no_oauth) },
 	{ "GET", "/oidc/v1/authorize", SERVE_OPEN(discovery_no_oauth) },
@@ -153,6 +164,9 @@ static const struct http_route routes[] = {
 	{ "DELETE", BRANCH "/forward-etl/configuration", REFUSE("forward ETL") },
 };
 
+/* For metrics only: no pattern can say how long the resource's name is. */
+static const struct http_route operation_route = { "GET", PG "/{resource}/operations/{}", NULL };
+
 /* GET /{any resource name}/operations/{id}, and /operations/{id} (1.3): the resource may be gone, so no table knows it. */
 static bool is_operation_path(const struct http_request *request)
 {
@@ -198,13 +212,20 @@ static bool dispatch(struct call *call)
 	char allow[HTTP_ALLOW_MAX];
 	enum http_match_result result = http_route_find(routes, ARRAY_LEN(routes), request, &match, allow);
 	const struct target *target = result == HTTP_MATCH_FOUND ? match.route->target : NULL;
+	call->route = match.route;
 	if (target && target->is_open)
-		return target->handle(call);
+		return request_limit_admit(call) && target->handle(call);
 	/* Who we are comes first: an outsider does not learn which paths exist. */
 	if (is_in_api(request) && !identity_authenticate(call))
+		return request_limit_note_bad_token(call);
+	if (!request_limit_admit(call))
 		return false;
-	if (is_operation_path(request))
+	if (request->is_body_dropped) /* its token became good while it came */
+		return api_fail(&call->error, API_UNAVAILABLE, "the request came while its token was made");
+	if (is_operation_path(request)) {
+		call->route = &operation_route;
 		return get_operation(call);
+	}
 	if (result == HTTP_MATCH_NO_METHOD) {
 		http_response_add_header(call->response, "Allow", allow);
 		return api_fail(&call->error, API_METHOD, "method %s is not allowed here; allowed: %s",
@@ -224,6 +245,32 @@ static bool dispatch(struct call *call)
 	return api_fail(&call->error, API_NOT_IMPLEMENTED, "not available yet: %s", target->feature);
 }
 
+static void refuse(const struct call *call)
+{
+	const struct http_request *request = call->request;
+	int http_status = api_code_http_status(call->error.code);
+	http_response_set_error(call->response, http_status, api_code_text(call->error.code),
+	        call->error.message, call->error.is_managed_by_parent ? "MANAGED_BY_PARENT" : NULL,
+	        request->trace_id);
+	bool is_read = strcmp(request->method, "GET") == 0;
+	if (http_status >= 500 && http_status != 501)
+		log_error("%s %.200s: %s, trace %s", request->method, request->path, call->error.message,
+		        request->trace_id);
+	else if (!is_read && call->caller.login[0])
+		log_info("%s: %s %.200s refused: %s, trace %s", call->caller.login, request->method,
+		        request->path, call->error.message, request->trace_id);
+}
+
+/* What every call has in common, and no route can leave out: it is audited and counted when it is answered. */
+static void finish(const struct call *call, bool is_ok)
+{
+	const struct http_request *request = call->request;
+	int64_t begun_usec = request->begin_usec ? request->begin_usec : clock_monotonic_usec();
+	audit_call(call, call->response->status, is_ok ? NULL : api_code_text(call->error.code));
+	metrics_note_call(call->services->metrics, call->route, request->method, call->response->status,
+	        clock_monotonic_usec() - begun_usec);
+}
+
 void api_handle(void *owner, const struct http_request *request, struct http_response *response)
 {
 	struct call call = {
@@ -233,19 +280,25 @@ void api_handle(void *owner, const struct http_request *request, struct http_res
 		.now_usec = clock_wall_usec(),
 		.out = yyjson_mut_doc_new(NULL),
 	};
-	if (!dispatch(&call) && !call.is_held) {
-		int http_status = api_code_http_status(call.error.code);
-		http_response_set_error(response, http_status, api_code_text(call.error.code),
-		        call.error.message, call.error.is_managed_by_parent ? "MANAGED_BY_PARENT" : NULL,
-		        request->trace_id);
-		bool is_read = strcmp(request->method, "GET") == 0;
-		if (http_status >= 500 && http_status != 501)
-			log_error("%s %.200s: %s, trace %s", request->method, request->path,
-			        call.error.message, request->trace_id);
-		else if (!is_read && call.caller.login[0])
-			log_info("%s: %s %.200s refused: %s, trace %s", call.caller.login, request->method,
-			        request->path, call.error.message, request->trace_id);
+	bool is_ok = dispatch(&call);
+	if (!call.is_held) { /* else it will come again */
+		if (!is_ok)
+			refuse(&call);
+		finish(&call, is_ok);
 	}
+	free(call.operation);
 	yyjson_doc_free(call.body);
 	yyjson_mut_doc_free(call.out);
+}
+
+size_t api_body_limit(void *owner, const struct http_request *request)
+{
+	struct http_response ignored = { 0 };
+	struct call call = { .services = owner, .request = request, .response = &ignored };
+	struct http_match match = { 0 };
+	char allow[HTTP_ALLOW_MAX];
+	if (http_route_find(routes, ARRAY_LEN(routes), request, &match, allow) == HTTP_MATCH_FOUND &&
+	        ((const struct target *)match.route->target)->is_open)
+		return OPEN_BODY_MAX;
+	return is_in_api(request) && identity_authenticate(&call) ? HTTP_BODY_MAX : 0;
 }

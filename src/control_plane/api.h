@@ -12,3 +12,5 @@
 
 /* The handler of the HTTP server; owner is the struct services. */
 void api_handle(void *owner, const struct http_request *request, struct http_response *response);
+/* How long its body may be: nothing of it is kept for a client without a good token. For http_server_limit_bodies(). */
+size_t api_body_limit(void *owner, const struct http_request *request);

@@ -22,6 +22,7 @@ enum api_code {
 	API_EXISTS,
 	API_INTERNAL,
 	API_NOT_IMPLEMENTED,
+	API_LIMITED, /* too many requests; with Retry-After */
 	API_UNAVAILABLE,
 };
 

@@ -1,6 +1,7 @@
 #include "control_plane/call.h"
 
 #include "base/log.h"
+#include "control_plane/metrics.h"
 #include "control_plane/reaper.h"
 #include "control_plane/reconciler.h"
 #include "control_plane/resource_name.h"
@@ -96,6 +97,10 @@ void call_note_operation(struct call *call, const struct operation_row *operatio
 	log_info("%s: %s %s, operation %s %s, trace %s", call->caller.login, operation->kind,
 	        operation->resource, operation->id, operation->finish_usec ? "done" : "begun",
 	        call->request->trace_id);
+	call->operation = xasprintf("%s/operations/%s", operation->resource, operation->id);
+	if (operation->finish_usec != 0)
+		metrics_note_operation(call->services->metrics, operation->kind, operation->error != NULL,
+		        operation->finish_usec - operation->create_usec);
 	reconciler_kick(call->services->reconciler);
 	reaper_look(call->services->reaper);
 }

@@ -15,6 +15,7 @@
 #include "control_plane/services.h"
 #include "http/request.h"
 #include "http/response.h"
+#include "http/router.h"
 #include "metadata/branch_row.h"
 #include "metadata/endpoint_row.h"
 #include "metadata/identity_row.h"
@@ -24,7 +25,8 @@ struct call {
 	const struct services *services;
 	const struct http_request *request;
 	struct http_response *response;
-	const char *const *parameters; /* what "{}" in the route stood for */
+	const struct http_route *route; /* NULL: none fits */
+	const char *const *parameters;  /* what "{}" in the route stood for */
 	struct identity_row caller;
 	int64_t now_usec;
 	yyjson_doc *body; /* after call_read_body(); NULL when it is empty */
@@ -32,6 +34,8 @@ struct call {
 	yyjson_mut_doc *out;
 	struct api_error error;
 	bool is_held; /* not answered yet: the request will be asked again (http/server.h) */
+	char *operation;     /* name of the one it was answered with; NULL: none */
+	bool is_not_audited; /* one of many refusals, of which the first was */
 };
 
 typedef bool (*call_fn)(struct call *call);

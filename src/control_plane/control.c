@@ -19,13 +19,18 @@
 #include "base/role_lock.h"
 #include "compute/installation.h"
 #include "control_plane/api.h"
+#include "control_plane/audit_trail.h"
 #include "control_plane/compute_activity.h"
 #include "control_plane/compute_spec.h"
 #include "control_plane/control_socket.h"
+#include "control_plane/health.h"
 #include "control_plane/housekeeper.h"
 #include "control_plane/identity.h"
+#include "control_plane/metrics.h"
+#include "control_plane/metrics_access.h"
 #include "control_plane/reaper.h"
 #include "control_plane/reconciler.h"
+#include "control_plane/request_limit.h"
 #include "control_plane/resource_json.h"
 #include "http/server.h"
 #include "page_store/volume.h"
@@ -70,6 +75,15 @@ static void note_change(void *owner, const struct fleet_member *member)
 	housekeeper_note(control->services.housekeeper, member);
 	if (member->state == FLEET_ASLEEP) /* it has cut, and nothing changes any more */
 		housekeeper_look(control->services.housekeeper);
+}
+
+static void note_start(void *owner, const struct fleet_member *member, bool has_failed)
+{
+	struct control *control = owner;
+	if (has_failed)
+		metrics_note_failed_wake(control->services.metrics);
+	else
+		metrics_note_wake(control->services.metrics, member->timing.start_ms);
 }
 
 static status find_by_uid_or_address(struct control *control, const char *uid, const char *address,
@@ -167,6 +181,7 @@ static void begin_exit(struct control *control)
 	control->is_exiting = true;
 	log_info("stopping");
 	http_server_close(control->http);
+	control->services.http = NULL;
 	reaper_close(control->services.reaper);
 	housekeeper_close(control->services.housekeeper);
 	branch_inventory_close(control->services.inventory);
@@ -174,6 +189,8 @@ static void begin_exit(struct control *control)
 	control_socket_close(control->socket);
 	compute_activity_close(control->activity);
 	control->activity = NULL;
+	audit_trail_close(control->services.audit);
+	control->services.audit = NULL;
 	fleet_abandon(control->services.fleet);
 	uv_close((uv_handle_t *)&control->terminate, on_closed);
 	uv_close((uv_handle_t *)&control->interrupt, on_closed);
@@ -309,7 +326,9 @@ static status find_binary(char path[FILE_PATH_MAX], struct error *err)
 
 static status start_services(struct control *control, struct error *err)
 {
-	static const struct fleet_events events = { .write_spec = write_spec, .on_change = note_change };
+	static const struct fleet_events events = {
+		.write_spec = write_spec, .on_change = note_change, .on_start = note_start
+	};
 	static const struct control_answers answers = {
 		.route = find_route, .on_shut_down = on_shut_down, .add_status = add_status
 	};
@@ -340,6 +359,8 @@ static status start_services(struct control *control, struct error *err)
 		                "ADDRESS:PORT");
 	if (st != STATUS_OK)
 		return st;
+	http_server_limit_bodies(control->http, api_body_limit);
+	services->http = control->http;
 	reconciler_kick(services->reconciler);
 	reaper_look(services->reaper);
 	housekeeper_look(services->housekeeper);
@@ -403,7 +424,14 @@ static status open_all(struct control *control, struct error *err)
 		.installations = control->installations,
 		.installation_count = installation_scan(control->installations),
 	};
-	return start_services(control, err);
+	struct services *services = &control->services;
+	services->metrics = metrics_create();
+	services->limits = request_limits_create(&control->dd->settings);
+	services->health = health_create();
+	st = audit_trail_open(&control->loop, control->dd, &services->audit, err);
+	if (st == STATUS_OK)
+		st = metrics_access_prepare(control->dd, err);
+	return st == STATUS_OK ? start_services(control, err) : st;
 }
 
 static void run_until_exit(struct control *control, struct role_lock *lock)
@@ -427,6 +455,9 @@ static void close_all(struct control *control)
 		(void)uv_run(&control->loop, UV_RUN_DEFAULT);
 		(void)uv_loop_close(&control->loop);
 	}
+	metrics_free(control->services.metrics);
+	request_limits_free(control->services.limits);
+	health_free(control->services.health);
 	metadata_close(control->md);
 	token_key_free(control->token_key);
 	sealer_free(control->sealer);

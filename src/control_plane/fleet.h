@@ -55,6 +55,8 @@ struct fleet_events {
 	status (*write_spec)(void *owner, const char *uid, struct error *err);
 	/* After every change of state, last_active, Postgres' process id or the size of the storage; `member` is the fleet's. Always from the loop. */
 	void (*on_change)(void *owner, const struct fleet_member *member);
+	/* A start has ended: the compute accepts writes, or it was given up. May be NULL. */
+	void (*on_start)(void *owner, const struct fleet_member *member, bool has_failed);
 };
 
 /* err is NULL on success. */

@@ -138,6 +138,8 @@ static void fall_asleep(struct member *m)
 static void give_up(struct member *m, const struct error *err)
 {
 	log_error("endpoint %s: %s", m->uid, err->message);
+	if (m->fleet->events->on_start)
+		m->fleet->events->on_start(m->fleet->owner, &m->seen, true);
 	m->wants_start = false;
 	member_answer(m, WAIT_OPEN, err);
 	fall_asleep(m);
@@ -243,8 +245,11 @@ static void take_report(struct member *m, const struct fleet_report *report)
 	if (report->storage.is_known)
 		m->seen.storage = report->storage;
 	m->seen.timing.start_ms = start_ms;
-	if (is_first_ready && m->is_child)
+	if (is_first_ready && m->is_child) {
 		m->seen.timing.start_ms = (double)(clock_monotonic_usec() - m->start_usec) / 1000;
+		if (m->fleet->events->on_start)
+			m->fleet->events->on_start(m->fleet->owner, &m->seen, false);
+	}
 
 	take_state(m, report->state);
 	if (m->is_gone)

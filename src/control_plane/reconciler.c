@@ -5,7 +5,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "control_plane/api_error.h"
+#include "control_plane/audit.h"
 #include "control_plane/job.h"
+#include "control_plane/metrics.h"
 
 #define RELOAD_RETRY_MS 2000
 
@@ -16,6 +19,7 @@ struct reconciler {
 	uv_timer_t
 	        wakeup; /* begins jobs from the loop, never from inside a caller's transaction or callback */
 	bool is_stopping, is_freed;
+	bool has_failed_to_load;
 	size_t jobs_closing;
 };
 
@@ -120,7 +124,8 @@ static void on_wakeup(uv_timer_t *timer)
 	if (is_frozen(r))
 		return;
 	struct error err;
-	if (load_new_jobs(r, &err) != STATUS_OK) {
+	r->has_failed_to_load = load_new_jobs(r, &err) != STATUS_OK;
+	if (r->has_failed_to_load) {
 		log_error("could not load operations: %s", err.message);
 		(void)uv_timer_start(&r->wakeup, on_wakeup, RELOAD_RETRY_MS, 0);
 	}
@@ -158,6 +163,17 @@ size_t reconciler_open_jobs(const struct reconciler *r)
 	for (const struct job *job = r->jobs; job; job = job->next)
 		count++;
 	return count;
+}
+
+void reconciler_look(const struct reconciler *r, struct reconciler_numbers *ret)
+{
+	*ret = (struct reconciler_numbers){ .is_able = !is_frozen(r) && !r->has_failed_to_load };
+	for (const struct job *job = r->jobs; job; job = job->next) {
+		ret->open++;
+		ret->waiting += !job->is_begun;
+	}
+	int64_t age_usec = r->jobs ? clock_wall_usec() - r->jobs->operation.create_usec : 0;
+	ret->oldest_usec = age_usec > 0 ? age_usec : 0;
 }
 
 bool reconciler_needs(const struct reconciler *r, const char *endpoint_uid)
@@ -400,6 +416,9 @@ void job_finish(struct job *job)
 	else
 		log_info("operation %s %s %s by %s done in %lld ms", op->id, op->kind, op->resource,
 		        op->actor, took_ms);
+	bool has_failed = job->failure.code != STATUS_OK;
+	audit_operation(r->services, op, has_failed ? api_operation_error_code(job->failure.code) : NULL);
+	metrics_note_operation(r->services->metrics, op->kind, has_failed, op->finish_usec - op->create_usec);
 	struct job **link = &r->jobs;
 	while (*link != job)
 		link = &(*link)->next;

@@ -27,6 +27,12 @@ void reconciler_stop(struct reconciler *reconciler);
 bool reconciler_is_working(const struct reconciler *reconciler);
 /* Operations that are not finished. */
 size_t reconciler_open_jobs(const struct reconciler *reconciler);
+struct reconciler_numbers {
+	size_t open, waiting; /* operations that have not ended; of those: not begun yet */
+	int64_t oldest_usec;  /* age of the oldest; 0: there is none */
+	bool is_able;         /* it begins operations: neither stopping, nor unable to read them */
+};
+void reconciler_look(const struct reconciler *reconciler, struct reconciler_numbers *ret);
 /* After stop; frees itself from the loop, once no step is in a worker thread. */
 void reconciler_free(struct reconciler *reconciler);
 

@@ -10,10 +10,15 @@
 #include "data_directory/data_directory.h"
 #include "metadata/metadata.h"
 
+struct audit_trail;
 struct branch_inventory;
+struct health;
 struct housekeeper;
+struct http_server;
+struct metrics;
 struct reaper;
 struct reconciler;
+struct request_limits;
 
 struct services {
 	uv_loop_t *loop;
@@ -28,6 +33,12 @@ struct services {
 	const struct sealer *sealer;
 	const struct installation *installations;
 	size_t installation_count;
+	/* NULL in most tests: then nothing is audited, counted, limited. */
+	struct audit_trail *audit;
+	struct metrics *metrics;
+	struct request_limits *limits;
+	struct health *health;
+	const struct http_server *http;
 };
 
 /* The accepted installation of that major version; NULL when there is none. */

@@ -26,6 +26,12 @@ struct settings {
 	int64_t projects;                  /* 1000 */
 	int64_t housekeeping_interval_sec; /* 300: how often restore points are thinned and space is measured */
 	int64_t polling_requests_per_sec; /* 2000: page_filesystem/idle_states.h */
+	int64_t audit_file_mb;            /* 64: a file of the audit trail ends when it is as large */
+	int64_t audit_total_mb;           /* 4096: the oldest go when all are larger */
+	int64_t audit_retention_days;     /* 365: and when they are older */
+	int64_t requests_per_sec; /* 500: of one identity to the REST API, on average; five times that at once */
+	int64_t failures_per_min;      /* 60: failed logins and bad tokens of one client address, then 429 */
+	char *metrics_access;          /* "loopback": from this machine without a token; "token": never */
 	int64_t deleted_retention_sec; /* 604800: how long a soft-deleted project or branch can be undeleted
 	                                  */
 };

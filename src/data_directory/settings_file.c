@@ -40,6 +40,12 @@ static const struct member members[] = {
 	MEMBER(MEMBER_LIMIT, deleted_retention_sec, 315360000),
 	MEMBER(MEMBER_LIMIT, housekeeping_interval_sec, 86400),
 	MEMBER(MEMBER_LIMIT, polling_requests_per_sec, 1000000000),
+	MEMBER(MEMBER_LIMIT, audit_file_mb, 1 << 20),
+	MEMBER(MEMBER_LIMIT, audit_total_mb, 1 << 30),
+	MEMBER(MEMBER_LIMIT, audit_retention_days, 36500),
+	MEMBER(MEMBER_LIMIT, requests_per_sec, 1000000),
+	MEMBER(MEMBER_LIMIT, failures_per_min, 1000000),
+	MEMBER(MEMBER_TEXT, metrics_access, 0),
 };
 
 static char **text_of(const struct settings *settings, const struct member *member)
@@ -70,6 +76,12 @@ void settings_set_defaults(struct settings *settings)
 		.deleted_retention_sec = 604800,
 		.housekeeping_interval_sec = 300,
 		.polling_requests_per_sec = 2000,
+		.audit_file_mb = 64,
+		.audit_total_mb = 4096,
+		.audit_retention_days = 365,
+		.requests_per_sec = 500,
+		.failures_per_min = 60,
+		.metrics_access = xstrdup("loopback"),
 	};
 }
 
@@ -187,6 +199,10 @@ status settings_check(const struct settings *settings, struct error *err)
 		return error_set(err, STATUS_INVALID, 0,
 		        "setting \"domain\" must be a DNS name in lower case, at most %d characters",
 		        DOMAIN_MAX);
+	const char *access = settings->metrics_access;
+	if (!access || (strcmp(access, "loopback") != 0 && strcmp(access, "token") != 0))
+		return error_set(err, STATUS_INVALID, 0,
+		        "setting \"metrics_access\" must be \"loopback\" or \"token\"");
 	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
 		const struct member *member = &members[i];
 		if (member->kind == MEMBER_PORT &&

@@ -131,11 +131,17 @@ yyjson_val *call_raw(struct control_fixture *f, const char *method, const char *
 	strcpy(request.trace_id, "0123456789abcdef0123456789abcdef");
 	assert_int_equal(http_request_parse_uri(&request, path, &err), STATUS_OK);
 	request.host = xstrdup("127.0.0.1:18080");
+	request.user_agent = xstrdup("unit \xff\xfe\xfd/1");
+	strcpy(request.peer, "127.0.0.1");
 	request.authorization = authorization ? xstrdup(authorization) : NULL;
 	if (body)
 		buffer_append_text(&request.body, body);
 	api_handle(&f->services, &request, &response);
 	f->http_status = response.status;
+	f->retry_after = 0;
+	for (size_t i = 0; i < response.header_count; i++)
+		if (strcmp(response.headers[i].name, "Retry-After") == 0)
+			f->retry_after = atoi(response.headers[i].value);
 	yyjson_doc_free(f->doc);
 	f->doc = yyjson_read(response.body, response.body_len, 0);
 	if (!f->doc)

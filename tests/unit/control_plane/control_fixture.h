@@ -20,6 +20,7 @@ struct control_fixture {
 	struct sealer *sealer;
 	struct machine *machine;
 	int http_status; /* of the last call */
+	int retry_after; /* its header of that name; 0: none */
 	yyjson_doc *doc; /* its body */
 	yyjson_val *json;
 };

@@ -385,6 +385,20 @@ const struct fleet_member *fleet_look(const struct fleet *fleet, const char *uid
 	return compute && *uid ? &compute->member : NULL;
 }
 
+void fleet_each(const struct fleet *fleet, void (*fn)(void *arg, const struct fleet_member *), void *arg)
+{
+	(void)fleet;
+	for (size_t i = 0; i < THINGS_MAX; i++)
+		if (m.computes[i].uid[0])
+			fn(arg, &m.computes[i].member);
+}
+
+const char *fleet_state_name(enum fleet_state state)
+{
+	static const char *const names[] = { "asleep", "starting", "running", "stopping" };
+	return names[state];
+}
+
 status fleet_register(struct fleet *fleet, const char *uid, bool was_running, struct error *err)
 {
 	(void)fleet, (void)was_running;
