@@ -11,6 +11,7 @@ static const struct command *const commands[] = {
 	&up_command,
 	&down_command,
 	&status_command,
+	&audit_command,
 	&doctor_command,
 	&env_command,
 	&psql_command,

@@ -13,8 +13,8 @@ struct command {
 	int (*run)(const struct cli_services *services, int argc, char **argv);
 };
 
-extern const struct command up_command, down_command, status_command, doctor_command, env_command,
-        psql_command, postgres_command;
+extern const struct command up_command, down_command, status_command, audit_command, doctor_command,
+        env_command, psql_command, postgres_command;
 
 /* One line on stderr: "Error: " message ". " hint; control characters become '?'. Returns EXIT_FAILED. */
 int print_failure(const struct error *err);
