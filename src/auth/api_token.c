@@ -5,10 +5,17 @@
 
 #include "base/random.h"
 
+#define LETTERS 4
+
+void secret_generate(const char *letters, char out[API_TOKEN_LEN + 1])
+{
+	memcpy(out, letters, LETTERS);
+	random_hex(out + LETTERS, API_TOKEN_LEN - LETTERS);
+}
+
 void api_token_generate(char out[API_TOKEN_LEN + 1])
 {
-	memcpy(out, "dapi", 4);
-	random_hex(out + 4, API_TOKEN_LEN - 4);
+	secret_generate(SECRET_PERSONAL, out);
 }
 
 void api_token_hash(struct slice token, char out[API_TOKEN_HASH_LEN + 1])

@@ -9,9 +9,9 @@
 #define RENAME_ATTEMPTS 10 /* sessions may begin between the end of the last one and the renaming */
 
 static const char *const markers[] = {
-	[IDENTITY_USER] = "databricks_identity_user",
-	[IDENTITY_SERVICE_PRINCIPAL] = "databricks_identity_service_principal",
-	[IDENTITY_GROUP] = "databricks_identity_group",
+	[INVENTORY_USER] = "databricks_identity_user",
+	[INVENTORY_SERVICE_PRINCIPAL] = "databricks_identity_service_principal",
+	[INVENTORY_GROUP] = "databricks_identity_group",
 };
 
 static status check_role_name(const char *name, struct error *err)
@@ -94,7 +94,7 @@ static status leave(
 static status set_identity(PGconn *connection, const struct role_wish *wish, struct error *err)
 {
 	status st = STATUS_OK;
-	for (size_t i = IDENTITY_USER; i < ARRAY_LEN(markers) && st == STATUS_OK; i++) {
+	for (size_t i = INVENTORY_USER; i < ARRAY_LEN(markers) && st == STATUS_OK; i++) {
 		if (i == (size_t)wish->identity)
 			st = admin_run_on(connection, "GRANT ", markers[i], " TO ", wish->name,
 			        " WITH INHERIT FALSE, SET FALSE", err);

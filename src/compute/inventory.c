@@ -11,10 +11,10 @@
 #define KIND "inventory"
 
 static const char *const identity_names[] = {
-	[IDENTITY_NONE] = "",
-	[IDENTITY_USER] = "user",
-	[IDENTITY_SERVICE_PRINCIPAL] = "service_principal",
-	[IDENTITY_GROUP] = "group",
+	[INVENTORY_PLAIN] = "",
+	[INVENTORY_USER] = "user",
+	[INVENTORY_SERVICE_PRINCIPAL] = "service_principal",
+	[INVENTORY_GROUP] = "group",
 };
 
 void inventory_done(struct inventory *inventory)
@@ -49,7 +49,7 @@ static enum inventory_identity identity_of(const char *name)
 		if (strcmp(name, identity_names[i]) == 0)
 			return (enum inventory_identity)i;
 	}
-	return IDENTITY_NONE;
+	return INVENTORY_PLAIN;
 }
 
 static void copy(char *to, size_t size, const char *from)
@@ -201,7 +201,7 @@ static bool read_role(yyjson_val *item, struct inventory_role *ret)
 	        !read_text(item, "verifier", ret->verifier, sizeof ret->verifier))
 		return false;
 	ret->identity = identity_of(identity);
-	return ret->name[0] && (ret->identity != IDENTITY_NONE || !identity[0]);
+	return ret->name[0] && (ret->identity != INVENTORY_PLAIN || !identity[0]);
 }
 
 static bool read_database(yyjson_val *item, struct inventory_database *ret)

@@ -19,7 +19,7 @@
 #define POSTGRES_NAME_MAX     63 /* bytes */
 #define POSTGRES_VERIFIER_MAX 255
 
-enum inventory_identity { IDENTITY_NONE, IDENTITY_USER, IDENTITY_SERVICE_PRINCIPAL, IDENTITY_GROUP };
+enum inventory_identity { INVENTORY_PLAIN, INVENTORY_USER, INVENTORY_SERVICE_PRINCIPAL, INVENTORY_GROUP };
 
 struct inventory_role {
 	int64_t oid;

@@ -93,14 +93,14 @@ static bool is_reserved_role(const char *name)
 
 static status read_identity(yyjson_val *value, enum inventory_identity *ret, struct error *err)
 {
-	static const char *const names[] = { [IDENTITY_USER] = "USER",
-		[IDENTITY_SERVICE_PRINCIPAL] = "SERVICE_PRINCIPAL",
-		[IDENTITY_GROUP] = "GROUP" };
+	static const char *const names[] = { [INVENTORY_USER] = "USER",
+		[INVENTORY_SERVICE_PRINCIPAL] = "SERVICE_PRINCIPAL",
+		[INVENTORY_GROUP] = "GROUP" };
 	CLEANUP(free_text) char *text = NULL;
 	status st = read_text(value, "identity", 32, &text, err);
 	if (st != STATUS_OK)
 		return st;
-	for (size_t i = IDENTITY_USER; i < ARRAY_LEN(names); i++) {
+	for (size_t i = INVENTORY_USER; i < ARRAY_LEN(names); i++) {
 		if (strcmp(text, names[i]) == 0) {
 			*ret = (enum inventory_identity)i;
 			return STATUS_OK;

@@ -4,10 +4,12 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "control_plane/access.h"
 #include "control_plane/audit.h"
 #include "control_plane/branch.h"
 #include "control_plane/branch_exchange.h"
 #include "control_plane/call.h"
+#include "control_plane/client_secret.h"
 #include "control_plane/credential.h"
 #include "control_plane/database.h"
 #include "control_plane/discovery.h"
@@ -15,9 +17,12 @@
 #include "control_plane/health.h"
 #include "control_plane/identity.h"
 #include "control_plane/metrics.h"
+#include "control_plane/permission.h"
+#include "control_plane/personal_token.h"
 #include "control_plane/project.h"
 #include "control_plane/request_limit.h"
 #include "control_plane/role.h"
+#include "control_plane/scim.h"
 #include "control_plane/snapshot.h"
 #include "control_plane/unserved.h"
 #include "http/router.h"
@@ -32,10 +37,27 @@
 #define GROUP    PROJECT "/preview/replication-groups/{}"
 
 #define OPEN_BODY_MAX (64u << 10) /* where no token is needed */
+#define SCIM          "/api/2.0/preview/scim/v2"
+#define TOKEN         "/api/2.0/token"
+#define TOKENS        "/api/2.0/token-management/tokens"
+#define SECRETS       "/api/2.0/accounts/servicePrincipals/{}/credentials/secrets"
+#define PERMISSIONS   "/api/2.0/permissions/database-projects/{}"
+
+/*
+ * What a route demands of its caller. The level of a project is checked where the project is found (call_find_project), so a handler
+ * of a route that names one cannot forget it; of a list, only what the caller may see is shown.
+ */
+enum access {
+	ACCESS_BY_METHOD, /* GET: CAN_USE of the project; everything else: CAN_MANAGE */
+	ACCESS_OPEN,      /* nothing: answered without a token */
+	ACCESS_IDENTITY,  /* to be somebody */
+	ACCESS_USE,       /* CAN_USE, whatever the method */
+	ACCESS_ADMIN,     /* to be an administrator */
+};
 
 struct target {
 	call_fn handle;
-	bool is_open; /* answered without a token */
+	enum access access;
 	/* For what is not served yet. */
 	const char *collection; /* LIST: the key of the empty list */
 	const char *missing;    /* GET: the message of the 404 */
@@ -51,7 +73,22 @@ struct target {
 #define SERVE_OPEN(fn)                                                                                       \
 	&(const struct target)                                                                               \
 	{                                                                                                    \
-		.handle = (fn), .is_open = true                                                              \
+		.handle = (fn), .access = ACCESS_OPEN                                                        \
+	}
+#define SERVE_ALL(fn)                                                                                        \
+	&(const struct target)                                                                               \
+	{                                                                                                    \
+		.handle = (fn), .access = ACCESS_IDENTITY                                                    \
+	}
+#define SERVE_USE(fn)                                                                                        \
+	&(const struct target)                                                                               \
+	{                                                                                                    \
+		.handle = (fn), .access = ACCESS_USE                                                         \
+	}
+#define SERVE_ADMIN(fn)                                                                                      \
+	&(const struct target)                                                                               \
+	{                                                                                                    \
+		.handle = (fn), .access = ACCESS_ADMIN                                                       \
 	}
 #define EMPTY(key)                                                                                           \
 	&(const struct target)                                                                               \
@@ -76,11 +113,48 @@ static const struct http_route routes[] = {
 	{ "GET", "/.well-known/databricks-config", SERVE_OPEN(discovery_config) },
 	{ "POST", "/oidc/v1/token", SERVE_OPEN(discovery_no_oauth) },
 	{ "GET", "/oidc/v1/authorize", SERVE_OPEN(discovery_no_oauth) },
-	{ "GET", "/api/2.0/preview/scim/v2/Me", SERVE(identity_me) },
-	{ "GET", "/api/2.0/database/instances", SERVE(discovery_no_instances) },
+	{ "GET", SCIM "/Me", SERVE_ALL(identity_me) },
+	{ "GET", "/api/2.0/database/instances", SERVE_ALL(discovery_no_instances) },
 
-	{ "POST", PG "/projects", SERVE(project_create) },
-	{ "GET", PG "/projects", SERVE(project_list) },
+	{ "GET", SCIM "/Users", SERVE_ALL(scim_list) },
+	{ "POST", SCIM "/Users", SERVE_ADMIN(scim_create) },
+	{ "GET", SCIM "/Users/{}", SERVE_ALL(scim_get) },
+	{ "PUT", SCIM "/Users/{}", SERVE_ADMIN(scim_put) },
+	{ "PATCH", SCIM "/Users/{}", SERVE_ADMIN(scim_patch) },
+	{ "DELETE", SCIM "/Users/{}", SERVE_ADMIN(scim_delete) },
+	{ "POST", SCIM "/Users/{}/sign-in-code", SERVE_ADMIN(sign_in_code_create) },
+	{ "GET", SCIM "/ServicePrincipals", SERVE_ALL(scim_list) },
+	{ "POST", SCIM "/ServicePrincipals", SERVE_ADMIN(scim_create) },
+	{ "GET", SCIM "/ServicePrincipals/{}", SERVE_ALL(scim_get) },
+	{ "PUT", SCIM "/ServicePrincipals/{}", SERVE_ADMIN(scim_put) },
+	{ "PATCH", SCIM "/ServicePrincipals/{}", SERVE_ADMIN(scim_patch) },
+	{ "DELETE", SCIM "/ServicePrincipals/{}", SERVE_ADMIN(scim_delete) },
+	{ "GET", SCIM "/Groups", SERVE_ALL(scim_list) },
+	{ "POST", SCIM "/Groups", SERVE_ADMIN(scim_create) },
+	{ "GET", SCIM "/Groups/{}", SERVE_ALL(scim_get) },
+	{ "PUT", SCIM "/Groups/{}", SERVE_ADMIN(scim_put) },
+	{ "PATCH", SCIM "/Groups/{}", SERVE_ADMIN(scim_patch) },
+	{ "DELETE", SCIM "/Groups/{}", SERVE_ADMIN(scim_delete) },
+
+	{ "POST", TOKEN "/create", SERVE_ALL(personal_token_create) },
+	{ "GET", TOKEN "/list", SERVE_ALL(personal_token_list) },
+	{ "POST", TOKEN "/delete", SERVE_ALL(personal_token_delete) },
+	{ "PATCH", TOKEN "/{}", REFUSE("changing tokens") },
+	{ "GET", TOKENS, SERVE_ADMIN(token_management_list) },
+	{ "GET", TOKENS "/{}", SERVE_ADMIN(token_management_get) },
+	{ "DELETE", TOKENS "/{}", SERVE_ADMIN(token_management_delete) },
+	{ "POST", "/api/2.0/token-management/on-behalf-of/tokens", SERVE_ADMIN(token_management_create) },
+	{ "POST", SECRETS, SERVE_ADMIN(client_secret_create) },
+	{ "GET", SECRETS, SERVE_ADMIN(client_secret_list) },
+	{ "DELETE", SECRETS "/{}", SERVE_ADMIN(client_secret_delete) },
+
+	{ "GET", PERMISSIONS, SERVE(permission_get) },
+	{ "PUT", PERMISSIONS, SERVE(permission_put) },
+	{ "PATCH", PERMISSIONS, SERVE(permission_patch) },
+	{ "GET", PERMISSIONS "/permissionLevels", SERVE(permission_levels) },
+
+	{ "POST", PG "/projects", SERVE_ALL(project_create) },
+	{ "GET", PG "/projects", SERVE_ALL(project_list) },
 	{ "GET", PROJECT, SERVE(project_get) },
 	{ "PATCH", PROJECT, SERVE(project_update) },
 	{ "DELETE", PROJECT, SERVE(project_delete) },
@@ -106,12 +180,12 @@ static const struct http_route routes[] = {
 
 	{ "GET", BRANCH "/databases", SERVE(database_list) },
 	{ "GET", DATABASE, SERVE(database_get) },
-	{ "POST", BRANCH "/databases", SERVE(database_create) },
+	{ "POST", BRANCH "/databases", SERVE_USE(database_create) },
 	{ "PATCH", DATABASE, SERVE(database_update) },
 	{ "DELETE", DATABASE, SERVE(database_delete) },
 	{ "GET", BRANCH "/roles", SERVE(role_list) },
 	{ "GET", ROLE, SERVE(role_get) },
-	{ "POST", BRANCH "/roles", SERVE(role_create) },
+	{ "POST", BRANCH "/roles", SERVE_USE(role_create) },
 	{ "PATCH", ROLE, SERVE(role_update) },
 	{ "DELETE", ROLE, SERVE(role_delete) },
 	{ "POST", ROLE "/password", SERVE(role_reveal_password) },
@@ -137,7 +211,7 @@ static const struct http_route routes[] = {
 	{ "GET", PG "/tables/{}", MISSING("table") },
 	{ "DELETE", PG "/tables/{}", REFUSE("tables") },
 
-	{ "POST", PG "/credentials", SERVE(credential_create) },
+	{ "POST", PG "/credentials", SERVE_USE(credential_create) },
 
 	{ "POST", PROJECT "/snapshots", SERVE(snapshot_post) },
 	{ "GET", PROJECT "/snapshots", SERVE(snapshot_list_all) },
@@ -177,6 +251,19 @@ static bool is_operation_path(const struct http_request *request)
 	       request->segments[count - 1][0] != '\0';
 }
 
+/* Who asked for it may read it for ever; others as long as they may see its project. */
+static bool check_operation(struct call *call, const struct operation_row *row)
+{
+	struct error err;
+	CLEANUP(project_row_done) struct project_row project = { 0 };
+	if (call->caller.is_admin || strcmp(row->actor, call->caller.login) == 0)
+		return true;
+	status st = project_row_get(call->services->md, row->project, &project, &err);
+	if (st == STATUS_NOT_FOUND)
+		return api_fail(&call->error, API_NOT_FOUND, "operation id not found");
+	return st == STATUS_OK ? access_check_project(call, &project) : call_fail(call, &err);
+}
+
 static bool get_operation(struct call *call)
 {
 	const struct http_request *request = call->request;
@@ -197,7 +284,7 @@ static bool get_operation(struct call *call)
 	}
 	if (st != STATUS_OK)
 		return call_fail(call, &err);
-	return call_answer(call, operation_to_json(call->out, &row));
+	return check_operation(call, &row) && call_answer(call, operation_to_json(call->out, &row));
 }
 
 static bool is_in_api(const struct http_request *request)
@@ -213,8 +300,11 @@ static bool dispatch(struct call *call)
 	enum http_match_result result = http_route_find(routes, ARRAY_LEN(routes), request, &match, allow);
 	const struct target *target = result == HTTP_MATCH_FOUND ? match.route->target : NULL;
 	call->route = match.route;
-	if (target && target->is_open)
+	if (target && target->access == ACCESS_OPEN)
 		return request_limit_admit(call) && target->handle(call);
+	bool is_read = strcmp(request->method, "GET") == 0;
+	call->level = is_read || (target && target->access == ACCESS_USE) ? PERMISSION_CAN_USE
+	                                                                  : PERMISSION_CAN_MANAGE;
 	/* Who we are comes first: an outsider does not learn which paths exist. */
 	if (is_in_api(request) && !identity_authenticate(call))
 		return request_limit_note_bad_token(call);
@@ -234,6 +324,8 @@ static bool dispatch(struct call *call)
 	if (!target)
 		return api_fail(&call->error, API_NOT_FOUND, "resource not found");
 	call->parameters = match.parameters;
+	if (target->access == ACCESS_ADMIN && !access_require_admin(call, "this call"))
+		return false;
 	if (target->handle)
 		return target->handle(call);
 	if (!unserved_check_parents(call, match.parameter_count))
@@ -298,7 +390,7 @@ size_t api_body_limit(void *owner, const struct http_request *request)
 	struct http_match match = { 0 };
 	char allow[HTTP_ALLOW_MAX];
 	if (http_route_find(routes, ARRAY_LEN(routes), request, &match, allow) == HTTP_MATCH_FOUND &&
-	        ((const struct target *)match.route->target)->is_open)
+	        ((const struct target *)match.route->target)->access == ACCESS_OPEN)
 		return OPEN_BODY_MAX;
 	return is_in_api(request) && identity_authenticate(&call) ? HTTP_BODY_MAX : 0;
 }

@@ -144,9 +144,9 @@ static void give_role_id(
         const struct picture *picture, const struct inventory_role *role, struct role_row *row)
 {
 	char base[RESOURCE_ID_MAX + 1];
-	bool is_identity = role->identity == IDENTITY_USER || role->identity == IDENTITY_SERVICE_PRINCIPAL;
+	bool is_identity = role->identity == INVENTORY_USER || role->identity == INVENTORY_SERVICE_PRINCIPAL;
 	if (is_identity)
-		resource_role_id(role->name, role->identity == IDENTITY_SERVICE_PRINCIPAL, base);
+		resource_role_id(role->name, role->identity == INVENTORY_SERVICE_PRINCIPAL, base);
 	else
 		resource_id_from_name(role->name, "role", base);
 	for (int number = 1;; number++) {
@@ -195,13 +195,13 @@ static bool set_bool(bool *to, bool value)
 static const char *identity_text(enum inventory_identity identity)
 {
 	switch (identity) {
-	case IDENTITY_USER:
+	case INVENTORY_USER:
 		return "USER";
-	case IDENTITY_SERVICE_PRINCIPAL:
+	case INVENTORY_SERVICE_PRINCIPAL:
 		return "SERVICE_PRINCIPAL";
-	case IDENTITY_GROUP:
+	case INVENTORY_GROUP:
 		return "GROUP";
-	case IDENTITY_NONE:
+	case INVENTORY_PLAIN:
 		break;
 	}
 	return "IDENTITY_TYPE_UNSPECIFIED";
@@ -211,8 +211,8 @@ static const char *auth_text(const struct inventory_role *role)
 {
 	if (!role->login)
 		return "NO_LOGIN";
-	return role->identity != IDENTITY_NONE && !role->verifier[0] ? "LAKEBASE_OAUTH_V1"
-	                                                             : "PG_PASSWORD_SCRAM_SHA_256";
+	return role->identity != INVENTORY_PLAIN && !role->verifier[0] ? "LAKEBASE_OAUTH_V1"
+	                                                               : "PG_PASSWORD_SCRAM_SHA_256";
 }
 
 static bool is_true_name(const char *name)

@@ -1,6 +1,7 @@
 #include "control_plane/call.h"
 
 #include "base/log.h"
+#include "control_plane/access.h"
 #include "control_plane/metrics.h"
 #include "control_plane/reaper.h"
 #include "control_plane/reconciler.h"
@@ -40,20 +41,28 @@ bool call_read_id(struct call *call, const char *parameter, const char **ret)
 	return true;
 }
 
-bool call_find_project(struct call *call, const char *project_id, struct project_row *ret)
+bool call_find_any_project(struct call *call, const char *project_id, struct project_row *ret)
 {
 	struct error err;
-	struct project_row project;
-	status st = project_row_find(call->services->md, project_id, &project, &err);
-	if (st == STATUS_OK && project.delete_usec != 0) {
-		project_row_done(&project);
-		st = STATUS_NOT_FOUND;
-	}
-	if (st == STATUS_NOT_FOUND)
-		return api_fail(&call->error, API_NOT_FOUND, "project id not found");
-	if (st != STATUS_OK)
+	CLEANUP(project_row_done) struct project_row project = { 0 };
+	if (project_row_find(call->services->md, project_id, &project, &err) != STATUS_OK)
 		return call_fail(call, &err);
+	if (!access_check_project(call, &project))
+		return false;
 	*ret = project;
+	project = (struct project_row){ 0 };
+	return true;
+}
+
+bool call_find_project(struct call *call, const char *project_id, struct project_row *ret)
+{
+	CLEANUP(project_row_done) struct project_row project = { 0 };
+	if (!call_find_any_project(call, project_id, &project))
+		return false;
+	if (project.delete_usec != 0)
+		return api_fail(&call->error, API_NOT_FOUND, "project id not found");
+	*ret = project;
+	project = (struct project_row){ 0 };
 	return true;
 }
 

@@ -19,6 +19,7 @@
 #include "metadata/branch_row.h"
 #include "metadata/endpoint_row.h"
 #include "metadata/identity_row.h"
+#include "metadata/permission_row.h"
 #include "metadata/project_row.h"
 
 struct call {
@@ -28,12 +29,13 @@ struct call {
 	const struct http_route *route; /* NULL: none fits */
 	const char *const *parameters;  /* what "{}" in the route stood for */
 	struct identity_row caller;
+	enum permission_level level; /* that the route demands on the project it names */
 	int64_t now_usec;
 	yyjson_doc *body; /* after call_read_body(); NULL when it is empty */
 	yyjson_val *root; /* its object; NULL when it is empty */
 	yyjson_mut_doc *out;
 	struct api_error error;
-	bool is_held; /* not answered yet: the request will be asked again (http/server.h) */
+	bool is_held;        /* not answered yet: the request will be asked again (http/server.h) */
 	char *operation;     /* name of the one it was answered with; NULL: none */
 	bool is_not_audited; /* one of many refusals, of which the first was */
 };
@@ -45,8 +47,13 @@ bool call_read_body(struct call *call);
 /* A required id from the query, checked against the pattern. */
 bool call_read_id(struct call *call, const char *parameter, const char **ret);
 
-/* Live resources; "project id not found" and so on. */
+/*
+ * Live resources; "project id not found" and so on. Finding the project is where the caller's permission on it is checked:
+ * PERMISSION_DENIED unless it has the level that the route demands.
+ */
 bool call_find_project(struct call *call, const char *project_id, struct project_row *ret);
+/* The same, also when it is deleted softly. */
+bool call_find_any_project(struct call *call, const char *project_id, struct project_row *ret);
 bool call_find_branch(
         struct call *call, const struct project_row *project, const char *branch_id, struct branch_row *ret);
 bool call_find_endpoint(struct call *call, const struct branch_row *branch, const char *endpoint_id,

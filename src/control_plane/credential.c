@@ -50,11 +50,32 @@ static bool find_endpoint(struct call *call, const char *text, struct endpoint_r
 	       call_find_endpoint(call, &branch, name.leaf_id, ret);
 }
 
+/* The caller's own role, or that of a group the caller is a member of. */
+static bool choose_login(struct call *call, const struct text_field *group, char out[TOKEN_LOGIN_MAX + 1])
+{
+	struct error err;
+	struct identity_row row;
+	bool is_member = false;
+	if (!group->is_set) {
+		(void)snprintf(out, TOKEN_LOGIN_MAX + 1, "%s", call->caller.login);
+		return true;
+	}
+	status st = identity_row_find(call->services->md, IDENTITY_GROUP, group->text, &row, &err);
+	if (st == STATUS_OK)
+		st = group_has_member(call->services->md, row.id, call->caller.id, &is_member, &err);
+	if (st != STATUS_OK && st != STATUS_NOT_FOUND)
+		return call_fail(call, &err);
+	if (!is_member) /* said in the same way whether there is such a group or not */
+		return api_fail(&call->error, API_DENIED,
+		        "Field 'group_name': you are not a member of a group '%.200s'.", group->text);
+	(void)snprintf(out, TOKEN_LOGIN_MAX + 1, "%s", row.login);
+	return true;
+}
+
 bool credential_create(struct call *call)
 {
 	struct text_field endpoint_text, group;
 	yyjson_val *ignored_claims; /* they narrow access to Unity Catalog tables, which there are none of */
-	int64_t expires_usec = 0;
 	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
 	if (!call_read_body(call) || !field_text(call->root, "", "endpoint", &endpoint_text, &call->error) ||
 	        !field_text(call->root, "", "group_name", &group, &call->error) ||
@@ -63,26 +84,21 @@ bool credential_create(struct call *call)
 	if (!endpoint_text.is_set)
 		return api_fail(&call->error, API_INVALID_PARAMETER,
 		        "Field 'endpoint' is required, expected non-default value (not \"\")!");
-	if (group.is_set)
-		return api_fail(
-		        &call->error, API_NOT_IMPLEMENTED, "Field 'group_name': there are no groups yet.");
-	if (!read_expiry(call, &expires_usec) || !find_endpoint(call, endpoint_text.text, &endpoint))
+	struct token_claims claims = { .issued_usec = call->now_usec };
+	if (!read_expiry(call, &claims.expires_usec) || !find_endpoint(call, endpoint_text.text, &endpoint) ||
+	        !choose_login(call, &group, claims.login))
 		return false;
-
-	struct token_claims claims = {
-		.endpoint_count = 1, .issued_usec = call->now_usec, .expires_usec = expires_usec
-	};
-	(void)snprintf(claims.login, sizeof claims.login, "%s", call->caller.login);
+	claims.endpoint_count = 1;
 	(void)snprintf(claims.endpoints[0], sizeof claims.endpoints[0], "%s", endpoint.uid);
 	CLEANUP(buffer_done) struct buffer token = { 0 };
 	struct error err;
 	if (token_mint(call->services->token_key, &claims, &token, &err) != STATUS_OK)
 		return call_fail(call, &err);
-	log_info("%s: CREDENTIAL %s, trace %s", call->caller.login, endpoint_text.text,
+	log_info("%s: CREDENTIAL %s as %s, trace %s", call->caller.login, endpoint_text.text, claims.login,
 	        call->request->trace_id);
 
 	yyjson_mut_val *root = yyjson_mut_obj(call->out);
 	yyjson_mut_obj_add_strncpy(call->out, root, "token", token.data, token.len);
-	json_add_timestamp(call->out, root, "expire_time", expires_usec);
+	json_add_timestamp(call->out, root, "expire_time", claims.expires_usec);
 	return call_answer(call, root);
 }

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "control_plane/access.h"
 #include "control_plane/branch_inventory.h"
 #include "control_plane/catalog_plan.h"
 #include "control_plane/fields.h"
@@ -204,6 +205,8 @@ bool database_create(struct call *call)
 	};
 	if (!find_branch(call, &project, &branch) || !read_body(call, &fields) ||
 	        !query_switch(call->request, "replace_existing", &replaces, &call->error) ||
+	        (replaces &&
+	                !access_require(call, &project, PERMISSION_CAN_MANAGE, "replacing a database")) ||
 	        !choose_id(call, &branch, &fields, replaces, &database, &exists))
 		return false;
 	if (exists)

@@ -10,18 +10,23 @@ static bool host_is_plain(const char *host)
 	       strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]") == len;
 }
 
-bool discovery_config(struct call *call)
+char *discovery_host(const struct call *call)
 {
 	const struct settings *settings = &call->services->dd->settings;
+	/* From the request, so that it is right for every address the client may know us by. */
+	if (call->request->host && host_is_plain(call->request->host))
+		return xasprintf("http://%s", call->request->host);
+	return xasprintf("http://%s:%d", settings->api_address, settings->api_port);
+}
+
+bool discovery_config(struct call *call)
+{
 	yyjson_mut_doc *doc = call->out;
 	yyjson_mut_val *root = yyjson_mut_obj(doc);
-	/* From the request, so that it is right for every address the client may know us by. */
-	CLEANUP(free_text) char *own = xasprintf("%s:%d", settings->api_address, settings->api_port);
-	const char *host =
-	        call->request->host && host_is_plain(call->request->host) ? call->request->host : own;
-	CLEANUP(free_text) char *oidc = xasprintf("http://%s/oidc", host);
+	CLEANUP(free_text) char *host = discovery_host(call);
+	CLEANUP(free_text) char *oidc = xasprintf("%s/oidc", host);
 	yyjson_mut_obj_add_strcpy(doc, root, "oidc_endpoint", oidc);
-	yyjson_mut_obj_add_strcpy(doc, root, "workspace_id", settings->workspace_id);
+	yyjson_mut_obj_add_strcpy(doc, root, "workspace_id", call->services->dd->settings.workspace_id);
 	yyjson_mut_obj_add_str(doc, root, "cloud", "AWS");
 	yyjson_mut_obj_add_str(doc, root, "host_type", "workspace");
 	return call_answer(call, root);

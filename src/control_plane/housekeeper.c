@@ -233,7 +233,7 @@ static status list_items(struct housekeeper *h, struct error *err)
 	h->old_count = h->count;
 	h->items = NULL;
 	h->count = 0;
-	status code = project_row_list(h->services->md, 0, true, INT64_MAX, &st, err);
+	status code = project_row_list(h->services->md, NULL, 0, true, INT64_MAX, &st, err);
 	while (code == STATUS_OK) {
 		CLEANUP(project_row_done) struct project_row project = { 0 };
 		code = project_row_next(&st, &project, err);

@@ -5,13 +5,53 @@
 
 #include "auth/api_token.h"
 #include "base/file.h"
+#include "base/number.h"
+#include "control_plane/scim_json.h"
+#include "metadata/token_row.h"
 
-#define BEARER_MAX   4096
-#define SCIM_ID_BASE 4000 /* ids are opaque numbers to clients */
+#define BEARER_MAX 4096
+#define ID_BASE    4000 /* ids are opaque numbers to clients */
+
+void identity_id_make(int64_t row_id, char out[IDENTITY_ID_LEN + 1])
+{
+	(void)snprintf(out, IDENTITY_ID_LEN + 1, "%lld", (long long)(ID_BASE + row_id));
+}
+
+bool identity_id_parse(const char *text, int64_t *ret_row_id)
+{
+	int64_t id;
+	if (!number_parse(slice_from_text(text), ID_BASE + 1, INT64_MAX, &id))
+		return false;
+	*ret_row_id = id - ID_BASE;
+	return true;
+}
+
+/* Of a token that is known: 401 when it is not, or no longer. */
+static status find_caller(struct call *call, const char *hash, const char **ret_refusal, struct error *err)
+{
+	struct metadata *md = call->services->md;
+	struct token_row token;
+	struct identity_row caller;
+	status st = token_row_find(md, hash, &token, err);
+	if (st == STATUS_OK)
+		st = identity_row_get(md, token.identity, &caller, err);
+	if (st != STATUS_OK)
+		return st;
+	if (token.kind == TOKEN_SIGN_IN)
+		*ret_refusal = "a sign-in code is no token: sign in with it (`tarn auth login`)";
+	else if (token.expire_usec != 0 && token.expire_usec <= call->now_usec)
+		*ret_refusal = "the token has expired";
+	else if (!caller.is_active)
+		*ret_refusal = "the identity that the token belongs to has been deactivated";
+	else
+		call->caller = caller;
+	return STATUS_OK;
+}
 
 bool identity_authenticate(struct call *call)
 {
 	const char *header = call->request->authorization;
+	http_response_add_header(call->response, "WWW-Authenticate", "Bearer");
 	if (!header || strncasecmp(header, "Bearer ", 7) != 0)
 		return api_fail(&call->error, API_UNAUTHENTICATED,
 		        "no credential was sent: expected the header 'Authorization: Bearer <token>'");
@@ -19,44 +59,27 @@ bool identity_authenticate(struct call *call)
 	char hash[API_TOKEN_HASH_LEN + 1];
 	struct error err;
 	status st = STATUS_NOT_FOUND;
+	const char *refusal = NULL;
 	if (*token && strlen(token) <= BEARER_MAX) {
 		api_token_hash(slice_from_text(token), hash);
-		st = identity_row_find_token(call->services->md, hash, &call->caller, &err);
+		st = find_caller(call, hash, &refusal, &err);
 	}
 	if (st == STATUS_NOT_FOUND)
-		return api_fail(&call->error, API_UNAUTHENTICATED,
-		        "the token is not valid; `tarn env` prints one that is");
-	return st == STATUS_OK || call_fail(call, &err);
+		refusal = "the token is not valid; `tarn env` prints one that is";
+	else if (st != STATUS_OK)
+		return call_fail(call, &err);
+	if (refusal)
+		return api_fail(&call->error, API_UNAUTHENTICATED, "%s", refusal);
+	call->response->header_count = 0; /* nothing to challenge */
+	return true;
 }
 
 bool identity_me(struct call *call)
 {
-	const struct identity_row *caller = &call->caller;
-	yyjson_mut_doc *doc = call->out;
-	yyjson_mut_val *root = yyjson_mut_obj(doc);
-	yyjson_mut_val *schemas = yyjson_mut_obj_add_arr(doc, root, "schemas");
-	yyjson_mut_arr_add_str(doc, schemas, "urn:ietf:params:scim:schemas:core:2.0:User");
-	char id[24];
-	(void)snprintf(id, sizeof id, "%lld", (long long)(SCIM_ID_BASE + caller->id));
-	yyjson_mut_obj_add_strcpy(doc, root, "id", id);
-	yyjson_mut_obj_add_strcpy(doc, root, "userName", caller->login);
-	yyjson_mut_obj_add_strcpy(doc, root, "displayName", caller->display_name);
-	yyjson_mut_obj_add_bool(doc, root, "active", true);
-	if (!caller->is_service_principal) {
-		yyjson_mut_val *email =
-		        yyjson_mut_arr_add_obj(doc, yyjson_mut_obj_add_arr(doc, root, "emails"));
-		yyjson_mut_obj_add_strcpy(doc, email, "value", caller->login);
-		yyjson_mut_obj_add_str(doc, email, "type", "work");
-		yyjson_mut_obj_add_bool(doc, email, "primary", true);
-	}
-	yyjson_mut_val *groups = yyjson_mut_obj_add_arr(doc, root, "groups");
-	if (caller->is_admin) {
-		yyjson_mut_val *group = yyjson_mut_arr_add_obj(doc, groups);
-		yyjson_mut_obj_add_str(doc, group, "display", "admins");
-		yyjson_mut_obj_add_str(doc, group, "value", "10");
-		yyjson_mut_obj_add_str(doc, group, "type", "direct");
-		yyjson_mut_obj_add_str(doc, group, "$ref", "Groups/10");
-	}
+	struct error err;
+	yyjson_mut_val *root = scim_me_to_json(call->services->md, call->out, &call->caller, &err);
+	if (!root)
+		return call_fail(call, &err);
 	/* Terraform takes the workspace id from this header. */
 	http_response_add_header(
 	        call->response, "X-Databricks-Org-Id", call->services->dd->settings.workspace_id);
@@ -82,6 +105,6 @@ status identity_take_over_admin(
 	if (st == STATUS_OK)
 		st = identity_row_ensure_admin(md, dd->settings.admin_login, now_usec, &identity, err);
 	if (st == STATUS_OK)
-		st = identity_row_set_token(md, identity, "admin.token", hash, now_usec, err);
+		st = token_row_set_admin_file(md, identity, hash, now_usec, err);
 	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
 }

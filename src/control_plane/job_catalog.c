@@ -65,10 +65,10 @@ static void copy_name(char to[POSTGRES_NAME_MAX + 1], const char *name)
 static enum inventory_identity identity_of(const char *text)
 {
 	if (strcmp(text, "USER") == 0)
-		return IDENTITY_USER;
+		return INVENTORY_USER;
 	if (strcmp(text, "SERVICE_PRINCIPAL") == 0)
-		return IDENTITY_SERVICE_PRINCIPAL;
-	return strcmp(text, "GROUP") == 0 ? IDENTITY_GROUP : IDENTITY_NONE;
+		return INVENTORY_SERVICE_PRINCIPAL;
+	return strcmp(text, "GROUP") == 0 ? INVENTORY_GROUP : INVENTORY_PLAIN;
 }
 
 static unsigned wish_fields(uint64_t bits)

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/random.h"
+#include "control_plane/access.h"
 #include "control_plane/branch.h"
 #include "control_plane/endpoint.h"
 #include "control_plane/housekeeper.h"
@@ -201,8 +202,9 @@ bool project_list(struct call *call)
 		return false;
 	struct error err;
 	CLEANUP(statement_done) struct statement st = { 0 };
-	if (project_row_list(call->services->md, page.after_id, page.with_deleted, page.size + 1, &st,
-	            &err) != STATUS_OK)
+	struct project_viewer viewer;
+	if (project_row_list(call->services->md, access_viewer(call, &viewer), page.after_id,
+	            page.with_deleted, page.size + 1, &st, &err) != STATUS_OK)
 		return call_fail(call, &err);
 	struct call_list list;
 	call_list_begin(call, "projects", &list);
@@ -220,11 +222,10 @@ bool project_list(struct call *call)
 
 bool project_get(struct call *call)
 {
-	struct error err;
 	CLEANUP(project_row_done) struct project_row project = { 0 };
 	/* A soft-deleted project is still shown, with its delete_time (1.10). */
-	if (project_row_find(call->services->md, call->parameters[0], &project, &err) != STATUS_OK)
-		return call_fail(call, &err);
+	if (!call_find_any_project(call, call->parameters[0], &project))
+		return false;
 	return call_answer(call, project_to_json(call->services, call->out, &project));
 }
 
@@ -340,11 +341,10 @@ bool project_delete(struct call *call)
 		return false;
 	CLEANUP(project_row_done) struct project_row project = { 0 };
 	struct metadata *md = call->services->md;
-	status st = project_row_find(md, call->parameters[0], &project, &err);
-	if (st == STATUS_NOT_FOUND || (st == STATUS_OK && project.delete_usec != 0 && !is_purge))
+	if (!call_find_any_project(call, call->parameters[0], &project))
+		return false;
+	if (project.delete_usec != 0 && !is_purge)
 		return api_fail(&call->error, API_NOT_FOUND, "project id not found");
-	if (st != STATUS_OK)
-		return call_fail(call, &err);
 	if (project.delete_usec == 0 && !project_check_may_delete(call, &project))
 		return false;
 
@@ -367,12 +367,9 @@ status project_purge_due(
 
 bool project_undelete(struct call *call)
 {
-	struct error err;
 	CLEANUP(project_row_done) struct project_row project = { 0 };
-	if (!call_read_body(call))
+	if (!call_read_body(call) || !call_find_any_project(call, call->parameters[0], &project))
 		return false;
-	if (project_row_find(call->services->md, call->parameters[0], &project, &err) != STATUS_OK)
-		return call_fail(call, &err);
 	if (project.delete_usec == 0)
 		return api_fail(
 		        &call->error, API_INVALID_STATE, "project '%s' is not deleted", project.project_id);

@@ -5,6 +5,7 @@
 
 #include "auth/scram_verifier.h"
 #include "base/log.h"
+#include "control_plane/access.h"
 #include "control_plane/branch_inventory.h"
 #include "control_plane/catalog_plan.h"
 #include "control_plane/resource_json.h"
@@ -242,6 +243,18 @@ static bool read_body(struct call *call, struct role_fields *ret)
 	       role_fields_read(spec, ret, &call->error);
 }
 
+/* CAN_USE is enough to create roles, but not to become more in Postgres than one was given, nor to change what is there. */
+static bool check_may_create(
+        struct call *call, const struct project_row *project, const struct role_fields *fields, bool replaces)
+{
+	const char *what = replaces                      ? "replacing a role"
+	                   : fields->is_superuser_member ? "creating a member of databricks_superuser"
+	                   : fields->createrole.value    ? "creating a role with createrole"
+	                   : fields->bypassrls.value     ? "creating a role with bypassrls"
+	                                                 : NULL;
+	return !what || access_require(call, project, PERMISSION_CAN_MANAGE, what);
+}
+
 bool role_create(struct call *call)
 {
 	CLEANUP(project_row_done) struct project_row project = { 0 };
@@ -254,6 +267,7 @@ bool role_create(struct call *call)
 	};
 	if (!find_branch(call, &project, &branch) || !read_body(call, &fields) ||
 	        !query_switch(call->request, "replace_existing", &replaces, &call->error) ||
+	        !check_may_create(call, &project, &fields, replaces) ||
 	        !choose_id(call, &branch, &fields, replaces, &role, &exists))
 		return false;
 	if (exists)

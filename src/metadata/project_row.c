@@ -134,6 +134,16 @@ status project_row_find(
 	return one(&st, ret, err);
 }
 
+status project_row_find_uid(struct metadata *md, const char *uid, struct project_row *ret, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md, SELECT "WHERE uid = ? AND is_purged = 0", &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_text(&st, uid);
+	return one(&st, ret, err);
+}
+
 status project_row_get(struct metadata *md, int64_t id, struct project_row *ret, struct error *err)
 {
 	CLEANUP(statement_done) struct statement st = { 0 };
@@ -141,12 +151,23 @@ status project_row_get(struct metadata *md, int64_t id, struct project_row *ret,
 	return code == STATUS_OK ? one(&st, ret, err) : code;
 }
 
-status project_row_list(struct metadata *md, int64_t after_id, bool with_deleted, int64_t limit,
-        struct statement *ret, struct error *err)
+status project_row_list(struct metadata *md, const struct project_viewer *viewer, int64_t after_id,
+        bool with_deleted, int64_t limit, struct statement *ret, struct error *err)
 {
-	return statement_open_for(md,
-	        SELECT "WHERE id > ? AND is_purged = 0 AND (delete_usec IS NULL OR ?) ORDER BY id LIMIT ?",
-	        INTEGERS(after_id, with_deleted, limit), ret, err);
+	if (!viewer)
+		return statement_open_for(md,
+		        SELECT
+		        "WHERE id > ? AND is_purged = 0 AND (delete_usec IS NULL OR ?) ORDER BY id LIMIT ?",
+		        INTEGERS(after_id, with_deleted, limit), ret, err);
+	status code = statement_open_for(md,
+	        SELECT
+	        "WHERE id > ?1 AND is_purged = 0 AND (delete_usec IS NULL OR ?2)"
+	        " AND (owner = ?5 OR id IN (SELECT project FROM permission WHERE identity = ?4 OR identity IN"
+	        " (SELECT group_id FROM membership WHERE member = ?4))) ORDER BY id LIMIT ?3",
+	        INTEGERS(after_id, with_deleted, limit, viewer->identity), ret, err);
+	if (code == STATUS_OK)
+		statement_bind_text(ret, viewer->login);
+	return code;
 }
 
 status project_row_list_due(struct metadata *md, int64_t now_usec, struct statement *ret, struct error *err)

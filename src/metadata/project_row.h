@@ -45,12 +45,19 @@ MUST_CHECK status project_row_remove(struct metadata *md, int64_t id, struct err
 /* STATUS_NOT_FOUND. By name: deleted ones too, purged ones not. By id: all. */
 MUST_CHECK status project_row_find(
         struct metadata *md, const char *project_id, struct project_row *ret, struct error *err);
+MUST_CHECK status project_row_find_uid(
+        struct metadata *md, const char *uid, struct project_row *ret, struct error *err); /* as by name */
 MUST_CHECK status project_row_get(
         struct metadata *md, int64_t id, struct project_row *ret, struct error *err);
 
-/* In creation order behind row after_id; then project_row_next() until STATUS_NOT_FOUND. */
-MUST_CHECK status project_row_list(struct metadata *md, int64_t after_id, bool with_deleted, int64_t limit,
-        struct statement *ret, struct error *err);
+/* Who lists: sees what he owns and what he or one of his groups has a permission on. */
+struct project_viewer {
+	int64_t identity;
+	const char *login;
+};
+/* In creation order behind row after_id; then project_row_next() until STATUS_NOT_FOUND. viewer NULL: sees all. */
+MUST_CHECK status project_row_list(struct metadata *md, const struct project_viewer *viewer, int64_t after_id,
+        bool with_deleted, int64_t limit, struct statement *ret, struct error *err);
 /* Soft-deleted ones whose time is over. */
 MUST_CHECK status project_row_list_due(
         struct metadata *md, int64_t now_usec, struct statement *ret, struct error *err);

@@ -218,5 +218,98 @@ static const char version_roles[] =
         "ALTER TABLE snapshot_database ADD COLUMN oid INTEGER NOT NULL DEFAULT 0;"
         "ALTER TABLE branch ADD COLUMN inventory_stamp INTEGER NOT NULL DEFAULT 0;";
 
-const char *const schema_migrations[] = { version_1, version_2, version_roles };
+/*
+ * Identities: users, service principals and groups share one table, because they share one space of names: each of them can be a Postgres role,
+ * and a group that had the name of a user would let its members log in as him. Names are compared without case (ASCII).
+ * Everybody who is no group is a member of "users"; being a member of "admins" is what makes an administrator.
+ */
+static const char version_identities[] =
+        "ALTER TABLE api_token RENAME TO api_token_2;"
+        "ALTER TABLE identity RENAME TO identity_2;"
+        "CREATE TABLE identity("
+        " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+        " kind TEXT NOT NULL CHECK (kind IN ('USER', 'SERVICE_PRINCIPAL', 'GROUP')),"
+        " login TEXT NOT NULL UNIQUE COLLATE NOCASE,"
+        " display_name TEXT NOT NULL,"
+        " external_id TEXT,"
+        " is_active INTEGER NOT NULL,"
+        " create_usec INTEGER NOT NULL) STRICT;"
+        "INSERT INTO identity(id, kind, login, display_name, is_active, create_usec)"
+        " SELECT id, kind, login, display_name, 1, create_usec FROM identity_2 ORDER BY id;"
+        "INSERT INTO identity(kind, login, display_name, is_active, create_usec)"
+        " VALUES ('GROUP', 'admins', 'admins', 1, 0), ('GROUP', 'users', 'users', 1, 0);"
+
+        "CREATE TABLE group_member("
+        " group_id INTEGER NOT NULL REFERENCES identity(id) ON DELETE CASCADE,"
+        " member INTEGER NOT NULL REFERENCES identity(id) ON DELETE CASCADE,"
+        " PRIMARY KEY (group_id, member)) STRICT, WITHOUT ROWID;"
+        "CREATE INDEX group_member_member ON group_member(member);"
+        "INSERT INTO group_member(group_id, member)"
+        " SELECT (SELECT id FROM identity WHERE login = 'admins'), id FROM identity_2 WHERE is_admin;"
+        "CREATE VIEW membership(group_id, member) AS"
+        " SELECT group_id, member FROM group_member UNION ALL"
+        " SELECT g.id, i.id FROM identity g, identity i"
+        " WHERE g.kind = 'GROUP' AND g.login = 'users' AND i.kind <> 'GROUP';"
+
+        "CREATE TABLE permission("
+        " project INTEGER NOT NULL REFERENCES project(id) ON DELETE CASCADE,"
+        " identity INTEGER NOT NULL REFERENCES identity(id) ON DELETE CASCADE,"
+        " level TEXT NOT NULL CHECK (level IN ('CAN_USE', 'CAN_MANAGE')),"
+        " PRIMARY KEY (project, identity)) STRICT, WITHOUT ROWID;"
+        "CREATE INDEX permission_identity ON permission(identity);"
+
+        "CREATE TABLE client_secret("
+        " id TEXT PRIMARY KEY,"
+        " hash TEXT NOT NULL UNIQUE,"
+        " identity INTEGER NOT NULL REFERENCES identity(id) ON DELETE CASCADE,"
+        " create_usec INTEGER NOT NULL,"
+        " expire_usec INTEGER NOT NULL) STRICT;"
+        "CREATE INDEX client_secret_identity ON client_secret(identity);"
+
+        /* What a user's sign-in through OAuth led to; goes with all its tokens when it is revoked. */
+        "CREATE TABLE oauth_session("
+        " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+        " identity INTEGER NOT NULL REFERENCES identity(id) ON DELETE CASCADE,"
+        " client TEXT NOT NULL,"
+        " create_usec INTEGER NOT NULL,"
+        " expire_usec INTEGER NOT NULL) STRICT;"
+        "CREATE INDEX oauth_session_identity ON oauth_session(identity);"
+        "CREATE TABLE refresh_token("
+        " hash TEXT PRIMARY KEY,"
+        " session INTEGER NOT NULL REFERENCES oauth_session(id) ON DELETE CASCADE,"
+        " is_used INTEGER NOT NULL DEFAULT 0,"
+        " expire_usec INTEGER NOT NULL) STRICT;"
+        "CREATE INDEX refresh_token_session ON refresh_token(session);"
+        "CREATE TABLE authorization_code("
+        " hash TEXT PRIMARY KEY,"
+        " identity INTEGER NOT NULL REFERENCES identity(id) ON DELETE CASCADE,"
+        " client TEXT NOT NULL,"
+        " redirect_uri TEXT NOT NULL,"
+        " challenge TEXT NOT NULL,"
+        " is_offline INTEGER NOT NULL,"
+        " session INTEGER REFERENCES oauth_session(id) ON DELETE CASCADE,"
+        " expire_usec INTEGER NOT NULL) STRICT;"
+        "CREATE INDEX authorization_code_session ON authorization_code(session);"
+        "CREATE INDEX authorization_code_identity ON authorization_code(identity);"
+
+        "CREATE TABLE api_token("
+        " id TEXT PRIMARY KEY,"
+        " hash TEXT NOT NULL UNIQUE,"
+        " identity INTEGER NOT NULL REFERENCES identity(id) ON DELETE CASCADE,"
+        " kind TEXT NOT NULL CHECK (kind IN ('ADMIN_FILE', 'PERSONAL', 'ACCESS', 'SIGN_IN')),"
+        " comment TEXT NOT NULL DEFAULT '',"
+        " secret TEXT REFERENCES client_secret(id) ON DELETE CASCADE,"
+        " session INTEGER REFERENCES oauth_session(id) ON DELETE CASCADE,"
+        " create_usec INTEGER NOT NULL,"
+        " expire_usec INTEGER) STRICT;"
+        "CREATE INDEX api_token_identity ON api_token(identity);"
+        "CREATE INDEX api_token_secret ON api_token(secret) WHERE secret IS NOT NULL;"
+        "CREATE INDEX api_token_session ON api_token(session) WHERE session IS NOT NULL;"
+        "CREATE INDEX api_token_expire ON api_token(expire_usec) WHERE expire_usec IS NOT NULL;"
+        "INSERT INTO api_token(id, hash, identity, kind, create_usec)"
+        " SELECT lower(hex(randomblob(16))), hash, identity, 'ADMIN_FILE', create_usec FROM api_token_2;"
+        "DROP TABLE api_token_2;"
+        "DROP TABLE identity_2;";
+
+const char *const schema_migrations[] = { version_1, version_2, version_roles, version_identities };
 const size_t schema_version = ARRAY_LEN(schema_migrations);

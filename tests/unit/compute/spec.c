@@ -58,9 +58,9 @@ static void everything_is_read(void **state)
 	assert_true(spec->roles[0].login && spec->roles[0].createdb && spec->roles[0].is_superuser_member);
 	assert_false(spec->roles[0].createrole || spec->roles[1].login);
 	assert_string_equal(spec->roles[1].name, "☃ '\"");
-	assert_int_equal(spec->roles[0].identity, IDENTITY_USER);
+	assert_int_equal(spec->roles[0].identity, INVENTORY_USER);
 	assert_string_equal(spec->roles[0].verifier, "v");
-	assert_int_equal(spec->roles[1].identity, IDENTITY_NONE);
+	assert_int_equal(spec->roles[1].identity, INVENTORY_PLAIN);
 	assert_null(spec->roles[1].verifier);
 	assert_int_equal(spec->database_count, 2);
 	assert_string_equal(spec->databases[0].owner, "a@b");

@@ -176,7 +176,7 @@ static void ids_follow_the_roles(void **state)
 	/* A name without a letter, one that is no text, and a service principal. */
 	struct inventory_role odd[] = { plain(300, "123"), plain(301, "\xff\xfe"),
 		plain(302, "0f3c8a7e-1111-2222-3333-444455556666"), plain(303, "☃") };
-	odd[2].identity = IDENTITY_SERVICE_PRINCIPAL;
+	odd[2].identity = INVENTORY_SERVICE_PRINCIPAL;
 	absorb(f, odd, 4, NULL, 0);
 	assert_string_equal(id_of(f, "123"), "role-123");
 	assert_string_equal(

@@ -58,7 +58,7 @@ void machine_postgres_start(void)
 	p.role_count = p.database_count = 0;
 	p.next_oid = 16384;
 	struct inventory_role *owner = machine_add_role("alice@example.com");
-	owner->identity = IDENTITY_USER;
+	owner->identity = INVENTORY_USER;
 	owner->login = owner->createdb = owner->createrole = owner->bypassrls = true;
 	owner->is_superuser_member = true;
 	(void)machine_add_database("databricks_postgres", owner->name);

@@ -8,6 +8,7 @@
 #include "metadata/metadata.h"
 
 #include <sqlite3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include "metadata/identity_row.h"
 #include "metadata/operation_row.h"
 #include "metadata/schema.h"
+#include "metadata/token_row.h"
 
 struct fixture {
 	char folder[32];
@@ -211,18 +213,111 @@ static void knows_a_token_by_its_hash_only(void **state)
 	struct metadata *md = open_it(f);
 	int64_t id, again;
 	struct identity_row row;
+	struct token_row token;
 	assert_int_equal(identity_row_ensure_admin(md, "alice@example.com", 5, &id, &err), STATUS_OK);
 	assert_int_equal(identity_row_ensure_admin(md, "alice@example.com", 6, &again, &err), STATUS_OK);
 	assert_int_equal(id, again);
-	assert_int_equal(identity_row_set_token(md, id, "admin.token", "aa", 5, &err), STATUS_OK);
-	assert_int_equal(identity_row_find_token(md, "aa", &row, &err), STATUS_OK);
+	assert_int_equal(token_row_set_admin_file(md, id, "aa", 5, &err), STATUS_OK);
+	assert_int_equal(token_row_set_admin_file(md, id, "aa", 6, &err), STATUS_OK);
+	assert_int_equal(token_row_find(md, "aa", &token, &err), STATUS_OK);
+	assert_int_equal(identity_row_get(md, token.identity, &row, &err), STATUS_OK);
 	assert_string_equal(row.login, "alice@example.com");
 	assert_true(row.is_admin);
-	/* A new token of the same source replaces the old one. */
-	assert_int_equal(identity_row_set_token(md, id, "admin.token", "bb", 6, &err), STATUS_OK);
-	assert_int_equal(identity_row_find_token(md, "aa", &row, &err), STATUS_NOT_FOUND);
-	assert_int_equal(identity_row_find_token(md, "bb", &row, &err), STATUS_OK);
-	assert_int_equal(identity_row_find_token(md, "", &row, &err), STATUS_NOT_FOUND);
+	assert_true(row.is_active);
+	/* A new token in the file replaces the old one. */
+	assert_int_equal(token_row_set_admin_file(md, id, "bb", 6, &err), STATUS_OK);
+	assert_int_equal(token_row_find(md, "aa", &token, &err), STATUS_NOT_FOUND);
+	assert_int_equal(token_row_find(md, "bb", &token, &err), STATUS_OK);
+	assert_int_equal(token_row_find(md, "", &token, &err), STATUS_NOT_FOUND);
+	/* What goes with an identity. */
+	assert_int_equal(identity_row_remove(md, id, &err), STATUS_OK);
+	assert_int_equal(token_row_find(md, "bb", &token, &err), STATUS_NOT_FOUND);
+	metadata_close(md);
+}
+
+static struct identity_row add_identity(struct metadata *md, enum identity_kind kind, const char *login)
+{
+	struct error err;
+	struct identity_row row = { .kind = kind, .is_active = true, .create_usec = 1 };
+	(void)snprintf(row.login, sizeof row.login, "%s", login);
+	(void)snprintf(row.display_name, sizeof row.display_name, "%s", login);
+	assert_int_equal(identity_row_insert(md, &row, &err), STATUS_OK);
+	return row;
+}
+
+/* A group with the name of a user would let its members log in to Postgres as him. */
+static void one_name_means_one_identity(void **state)
+{
+	struct fixture *f = *state;
+	struct error err;
+	struct metadata *md = open_it(f);
+	struct identity_row alice = add_identity(md, IDENTITY_USER, "alice@example.com"), row = alice;
+	assert_int_equal(identity_row_insert(md, &row, &err), STATUS_EXISTS);
+	row.kind = IDENTITY_GROUP;
+	assert_int_equal(identity_row_insert(md, &row, &err), STATUS_EXISTS);
+	(void)snprintf(row.login, sizeof row.login, "ALICE@example.com");
+	assert_int_equal(identity_row_insert(md, &row, &err), STATUS_EXISTS);
+	assert_int_equal(identity_row_find(md, IDENTITY_USER, "Alice@Example.com", &row, &err), STATUS_OK);
+	assert_string_equal(row.login, "alice@example.com");
+	assert_int_equal(
+	        identity_row_find(md, IDENTITY_GROUP, "alice@example.com", &row, &err), STATUS_NOT_FOUND);
+	assert_int_equal(identity_row_find_exactly(md, "Alice@Example.com", &row, &err), STATUS_NOT_FOUND);
+	assert_int_equal(identity_row_find_exactly(md, "alice@example.com", &row, &err), STATUS_OK);
+	metadata_close(md);
+}
+
+static void groups_know_their_members(void **state)
+{
+	struct fixture *f = *state;
+	struct error err;
+	bool is_member;
+	struct metadata *md = open_it(f);
+	struct identity_row alice = add_identity(md, IDENTITY_USER, "alice@example.com"), row;
+	struct identity_row team = add_identity(md, IDENTITY_GROUP, "team");
+	struct identity_row users;
+	assert_int_equal(identity_row_find(md, IDENTITY_GROUP, GROUP_USERS, &users, &err), STATUS_OK);
+	assert_int_equal(group_has_member(md, users.id, alice.id, &is_member, &err), STATUS_OK);
+	assert_true(is_member);
+	assert_int_equal(group_has_member(md, users.id, team.id, &is_member, &err), STATUS_OK);
+	assert_false(is_member);
+	assert_int_equal(group_add_member(md, team.id, alice.id, &err), STATUS_OK);
+	assert_int_equal(group_add_member(md, team.id, alice.id, &err), STATUS_OK);
+	CLEANUP(statement_done) struct statement st = { 0 };
+	assert_int_equal(group_list_members(md, team.id, &st, &err), STATUS_OK);
+	assert_int_equal(identity_row_next(&st, &row, &err), STATUS_OK);
+	assert_int_equal(row.id, alice.id);
+	assert_false(row.is_admin);
+	assert_int_equal(identity_row_next(&st, &row, &err), STATUS_NOT_FOUND);
+	statement_done(&st);
+	assert_int_equal(group_remove_member(md, team.id, alice.id, &err), STATUS_OK);
+	assert_int_equal(group_has_member(md, team.id, alice.id, &is_member, &err), STATUS_OK);
+	assert_false(is_member);
+	metadata_close(md);
+}
+
+/* The administrator of a version 2 file keeps his token and his rights. */
+static void old_administrators_stay(void **state)
+{
+	struct fixture *f = *state;
+	struct error err;
+	run_raw(f, schema_migrations[0]);
+	run_raw(f, schema_migrations[1]);
+	run_raw(f, "INSERT INTO identity(login, kind, display_name, is_admin, create_usec)"
+	           " VALUES ('alice@example.com', 'USER', 'Alice', 1, 5), ('bob@example.com', 'USER', 'Bob', "
+	           "0, 6);"
+	           "INSERT INTO api_token(hash, identity, source, create_usec) VALUES ('aa', 1, "
+	           "'admin.token', 5);"
+	           "PRAGMA user_version = 2");
+	struct metadata *md = open_it(f);
+	struct identity_row row;
+	struct token_row token;
+	assert_int_equal(token_row_find(md, "aa", &token, &err), STATUS_OK);
+	assert_int_equal(token.kind, TOKEN_ADMIN_FILE);
+	assert_int_equal(identity_row_get(md, token.identity, &row, &err), STATUS_OK);
+	assert_string_equal(row.display_name, "Alice");
+	assert_true(row.is_admin && row.is_active);
+	assert_int_equal(identity_row_find(md, IDENTITY_USER, "bob@example.com", &row, &err), STATUS_OK);
+	assert_false(row.is_admin);
 	metadata_close(md);
 }
 
@@ -270,6 +365,9 @@ int main(void)
 		TEST(opens_again_with_all_it_held),
 		TEST(what_is_not_committed_is_gone),
 		TEST(migrates_from_the_start_of_each_version),
+		TEST(old_administrators_stay),
+		TEST(one_name_means_one_identity),
+		TEST(groups_know_their_members),
 		TEST(old_branches_keep_their_volumes),
 		TEST(refuses_a_newer_version_untouched),
 		TEST(refuses_what_is_no_database),

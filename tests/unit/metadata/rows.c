@@ -126,7 +126,7 @@ static int64_t count_projects(struct fixture *f, int64_t after, bool with_delete
 	struct error err;
 	int64_t count = 0;
 	CLEANUP(statement_done) struct statement st = { 0 };
-	assert_int_equal(project_row_list(f->md, after, with_deleted, limit, &st, &err), STATUS_OK);
+	assert_int_equal(project_row_list(f->md, NULL, after, with_deleted, limit, &st, &err), STATUS_OK);
 	for (;;) {
 		CLEANUP(project_row_done) struct project_row row = { 0 };
 		if (project_row_next(&st, &row, &err) != STATUS_OK)
