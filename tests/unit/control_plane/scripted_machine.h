@@ -68,6 +68,7 @@ enum fleet_state machine_state(const char *uid);
 void machine_set_state(const char *uid, enum fleet_state state);
 /* Beside what every project begins with; as if made by SQL. */
 struct inventory_role *machine_add_role(const char *name);
+void machine_forget_roles(void); /* all of them */
 struct inventory_database *machine_add_database(const char *name, const char *owner);
 
 /* Inside: takes note of a call; the failure the test has ordered for it, if any. */

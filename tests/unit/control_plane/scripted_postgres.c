@@ -52,6 +52,11 @@ struct inventory_database *machine_add_database(const char *name, const char *ow
 	return database;
 }
 
+void machine_forget_roles(void)
+{
+	p.role_count = 0;
+}
+
 /* As a project begins, whose creator is the fixture's caller. */
 void machine_postgres_start(void)
 {
