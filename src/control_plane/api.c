@@ -16,6 +16,9 @@
 #include "control_plane/endpoint.h"
 #include "control_plane/health.h"
 #include "control_plane/identity.h"
+#include "control_plane/instance.h"
+#include "control_plane/instance_credential.h"
+#include "control_plane/instance_role.h"
 #include "control_plane/metrics.h"
 #include "control_plane/permission.h"
 #include "control_plane/personal_token.h"
@@ -54,6 +57,9 @@ enum access {
 	ACCESS_USE,       /* CAN_USE, whatever the method */
 	ACCESS_ADMIN,     /* to be an administrator */
 };
+/* The older instances API. */
+#define DB       "/api/2.0/database"
+#define INSTANCE DB "/instances/{}"
 
 struct target {
 	call_fn handle;
@@ -114,7 +120,6 @@ static const struct http_route routes[] = {
 	{ "POST", "/oidc/v1/token", SERVE_OPEN(discovery_no_oauth) },
 	{ "GET", "/oidc/v1/authorize", SERVE_OPEN(discovery_no_oauth) },
 	{ "GET", SCIM "/Me", SERVE_ALL(identity_me) },
-	{ "GET", "/api/2.0/database/instances", SERVE_ALL(discovery_no_instances) },
 
 	{ "GET", SCIM "/Users", SERVE_ALL(scim_list) },
 	{ "POST", SCIM "/Users", SERVE_ADMIN(scim_create) },
@@ -231,6 +236,34 @@ static const struct http_route routes[] = {
 	{ "GET", PROJECT "/preview/recovery-branches/{}", MISSING("recovery branch") },
 	{ "DELETE", PROJECT "/preview/recovery-branches/{}", REFUSE("recovery branches") },
 	{ "POST", PROJECT "/preview/recovery-branches/{}/inspect", REFUSE("recovery branches") },
+
+	{ "POST", DB "/instances", SERVE_ALL(instance_create) },
+	{ "GET", DB "/instances", SERVE_ALL(instance_list) },
+	{ "GET", DB "/instances:findByUid", SERVE(instance_find_by_uid) },
+	{ "GET", INSTANCE, SERVE(instance_get) },
+	{ "PATCH", INSTANCE, SERVE(instance_update) },
+	{ "DELETE", INSTANCE, SERVE(instance_delete) },
+	{ "POST", INSTANCE "/failover", REFUSE("failing over; an instance has one node") },
+	{ "PATCH", INSTANCE "/upgrade", SERVE(instance_upgrade) },
+	{ "GET", INSTANCE "/roles", SERVE(instance_role_list) },
+	{ "GET", INSTANCE "/roles/{}", SERVE(instance_role_get) },
+	{ "POST", INSTANCE "/roles", REFUSE("creating roles through the API") },
+	{ "DELETE", INSTANCE "/roles/{}", REFUSE("deleting roles through the API") },
+	{ "GET", INSTANCE "/databases", SERVE(instance_database_list) },
+	{ "GET", INSTANCE "/catalogs", EMPTY("database_catalogs") },
+	{ "GET", INSTANCE "/synced_tables", EMPTY("synced_tables") },
+	{ "POST", DB "/credentials", SERVE_USE(instance_credential_create) },
+	{ "POST", DB "/catalogs", REFUSE("registering catalogs") },
+	{ "GET", DB "/catalogs/{}", MISSING("catalog") },
+	{ "PATCH", DB "/catalogs/{}", REFUSE("registering catalogs") },
+	{ "DELETE", DB "/catalogs/{}", REFUSE("registering catalogs") },
+	{ "POST", DB "/synced_tables", REFUSE("synced tables") },
+	{ "GET", DB "/synced_tables/{}", MISSING("synced table") },
+	{ "PATCH", DB "/synced_tables/{}", REFUSE("synced tables") },
+	{ "DELETE", DB "/synced_tables/{}", REFUSE("synced tables") },
+	{ "POST", DB "/tables", REFUSE("tables") },
+	{ "GET", DB "/tables/{}", MISSING("table") },
+	{ "DELETE", DB "/tables/{}", REFUSE("tables") },
 
 	{ "GET", BRANCH "/forward-etl", MISSING("forward etl") },
 	{ "GET", BRANCH "/forward-etl/metadata", MISSING("forward etl") },

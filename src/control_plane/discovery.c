@@ -37,10 +37,3 @@ bool discovery_no_oauth(struct call *call)
 	return api_fail(&call->error, API_NOT_IMPLEMENTED,
 	        "OAuth is not available yet: use a personal access token (`tarn env` prints it)");
 }
-
-bool discovery_no_instances(struct call *call)
-{
-	yyjson_mut_val *root = yyjson_mut_obj(call->out);
-	(void)yyjson_mut_obj_add_arr(call->out, root, "database_instances");
-	return call_answer(call, root);
-}

@@ -5,6 +5,5 @@
 
 /* "http://127.0.0.1:8080", by which the client knows us. Caller frees. */
 char *discovery_host(const struct call *call);
-bool discovery_config(struct call *call);       /* GET /.well-known/databricks-config, without a token */
-bool discovery_no_oauth(struct call *call);     /* OAuth is not there yet: said plainly */
-bool discovery_no_instances(struct call *call); /* GET /api/2.0/database/instances */
+bool discovery_config(struct call *call);   /* GET /.well-known/databricks-config, without a token */
+bool discovery_no_oauth(struct call *call); /* OAuth is not there yet: said plainly */

@@ -164,11 +164,16 @@ static status note_volume(struct job *job, struct error *err)
 	return st;
 }
 
+/* What is made with a disabled endpoint sleeps from the beginning. */
 static void open_compute(struct job *job)
 {
 	struct error err;
-	if (fleet_register(job->services->fleet, job->endpoint_uid, false, &err) != STATUS_OK)
+	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
+	if (endpoint_row_get(job->services->md, job->operation.endpoint, &endpoint, &err) != STATUS_OK ||
+	        fleet_register(job->services->fleet, job->endpoint_uid, false, &err) != STATUS_OK)
 		job_fail(job, &err);
+	else if (endpoint.is_disabled)
+		job_go(job, FINISH);
 	else
 		job_open(job, job->endpoint_uid, LOOK);
 }
@@ -205,8 +210,8 @@ static status finish(struct job *job, struct error *err)
 	const struct fleet_member *member = fleet_look(job->services->fleet, job->endpoint_uid);
 	st = branch_row_update(md, &rows.branch, err);
 	if (st == STATUS_OK)
-		st = endpoint_row_note_activity(
-		        md, job->endpoint_uid, true, member ? member->last_active_usec : 0, err);
+		st = endpoint_row_note_activity(md, job->endpoint_uid, !rows.endpoint.is_disabled,
+		        member ? member->last_active_usec : 0, err);
 	if (st != STATUS_OK)
 		return st;
 	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);

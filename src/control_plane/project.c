@@ -11,6 +11,7 @@
 #include "control_plane/resource_json.h"
 #include "control_plane/resource_name.h"
 #include "metadata/database_row.h"
+#include "metadata/instance_row.h"
 #include "metadata/role_row.h"
 
 #define DATABASE_ID    "databricks-postgres"
@@ -68,6 +69,16 @@ static bool check_new_name(struct call *call, const char *project_id)
 	if (st == STATUS_OK)
 		return api_fail(
 		        &call->error, API_EXISTS, "project with such id already exists in the workspace");
+	/* Another branch may be called so in the older instances API; a project would be an instance of that name, too. */
+	CLEANUP(instance_row_done) struct instance_row instance = { 0 };
+	if (st == STATUS_NOT_FOUND) {
+		st = instance_row_find(call->services->md, project_id, &instance, &err);
+		if (st == STATUS_OK)
+			return api_fail(&call->error, API_EXISTS,
+			        "project id '%s' is taken: a database instance, made of a branch of project "
+			        "'%s', has that name",
+			        project_id, instance.project_id);
+	}
 	int64_t count = 0;
 	if (st == STATUS_NOT_FOUND)
 		st = project_row_count(call->services->md, &count, &err);

@@ -68,16 +68,13 @@ void project_fields_done(struct project_fields *fields)
 	*fields = (struct project_fields){ 0 };
 }
 
-static bool read_custom_tags(yyjson_val *spec, char **ret, struct api_error *error)
+bool custom_tags_read(yyjson_val *list, const char *path, char **ret, struct api_error *error)
 {
-	yyjson_val *list;
-	if (!field_array(spec, "spec", "custom_tags", &list, error))
-		return false;
 	if (!list)
 		return true;
 	if (yyjson_arr_size(list) > CUSTOM_TAGS_MAX)
-		return api_fail(error, API_INVALID_PARAMETER,
-		        "Field 'spec.custom_tags' has more than %d tags.", CUSTOM_TAGS_MAX);
+		return api_fail(error, API_INVALID_PARAMETER, "Field '%s' has more than %d tags.", path,
+		        CUSTOM_TAGS_MAX);
 	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
 	yyjson_mut_val *out = yyjson_mut_arr(doc);
 	yyjson_mut_doc_set_root(doc, out);
@@ -87,18 +84,16 @@ static bool read_custom_tags(yyjson_val *spec, char **ret, struct api_error *err
 	yyjson_arr_foreach(list, i, count, tag)
 	{
 		struct text_field key = { 0 }, value = { 0 };
-		is_good =
-		        yyjson_is_obj(tag) || api_fail(error, API_INVALID_PARAMETER,
-		                                      "Field 'spec.custom_tags' must be a list of objects.");
-		is_good = is_good && field_text(tag, "spec.custom_tags", "key", &key, error) &&
-		          field_text(tag, "spec.custom_tags", "value", &value, error);
+		is_good = yyjson_is_obj(tag) || api_fail(error, API_INVALID_PARAMETER,
+		                                        "Field '%s' must be a list of objects.", path);
+		is_good = is_good && field_text(tag, path, "key", &key, error) &&
+		          field_text(tag, path, "value", &value, error);
 		if (is_good && !key.is_set)
-			is_good = api_fail(
-			        error, API_INVALID_PARAMETER, "Field 'spec.custom_tags.key' is required.");
+			is_good = api_fail(error, API_INVALID_PARAMETER, "Field '%s.key' is required.", path);
 		if (is_good && (strlen(key.text) > CUSTOM_TAG_TEXT_MAX ||
 		                       (value.is_set && strlen(value.text) > CUSTOM_TAG_TEXT_MAX)))
 			is_good = api_fail(error, API_INVALID_PARAMETER,
-			        "Field 'spec.custom_tags' has a key or value longer than %d bytes.",
+			        "Field '%s' has a key or value longer than %d bytes.", path,
 			        CUSTOM_TAG_TEXT_MAX);
 		if (!is_good)
 			break;
@@ -143,7 +138,7 @@ bool project_fields_read(
         yyjson_val *spec, int64_t suspend_min_sec, struct project_fields *ret, struct api_error *error)
 {
 	CLEANUP(project_fields_done) struct project_fields fields = { 0 };
-	yyjson_val *defaults;
+	yyjson_val *defaults, *tags;
 	if (!field_text(spec, "spec", "display_name", &fields.display_name, error) ||
 	        !field_integer(spec, "spec", "pg_version", &fields.pg_version, error) ||
 	        !field_duration(
@@ -155,7 +150,8 @@ bool project_fields_read(
 	        !field_text(spec, "spec", "default_branch", &fields.default_branch, error) ||
 	        !field_text(spec, "spec", "budget_policy_id", &fields.budget_policy_id, error) ||
 	        !field_text(spec, "spec", "compute_provisioner", &fields.compute_provisioner, error) ||
-	        !read_custom_tags(spec, &fields.custom_tags, error))
+	        !field_array(spec, "spec", "custom_tags", &tags, error) ||
+	        !custom_tags_read(tags, "spec.custom_tags", &fields.custom_tags, error))
 		return false;
 	if (fields.pg_version.is_set && fields.pg_version.value == 0) /* Go's "not given" */
 		fields.pg_version = (struct integer_field){ 0 };

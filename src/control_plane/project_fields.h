@@ -41,6 +41,9 @@ struct project_fields {
 	struct text_field budget_policy_id, compute_provisioner;
 };
 
+/* Of a list of {"key","value"}, called `path` in messages: its text, which the caller frees; unchanged when list is NULL. */
+bool custom_tags_read(yyjson_val *list, const char *path, char **ret, struct api_error *error);
+
 /* spec may be NULL. Texts are borrowed from its document. */
 bool project_fields_read(
         yyjson_val *spec, int64_t suspend_min_sec, struct project_fields *ret, struct api_error *error);

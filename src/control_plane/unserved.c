@@ -1,5 +1,6 @@
 #include "control_plane/unserved.h"
 
+#include "control_plane/instance.h"
 #include "metadata/database_row.h"
 
 static bool segment_is(const struct call *call, size_t i, const char *text)
@@ -9,6 +10,11 @@ static bool segment_is(const struct call *call, size_t i, const char *text)
 
 bool unserved_check_parents(struct call *call, size_t parameter_count)
 {
+	/* /api/2.0/database/instances/{name}/… */
+	if (parameter_count > 0 && segment_is(call, 2, "database") && segment_is(call, 3, "instances")) {
+		CLEANUP(instance_done) struct instance instance = { 0 };
+		return instance_find(call, call->parameters[0], &instance);
+	}
 	/* /api/2.0/postgres/projects/{p}/branches/{b}/databases/{d}/… */
 	if (parameter_count < 1 || !segment_is(call, 3, "projects"))
 		return true;

@@ -186,6 +186,17 @@ status branch_row_list_all(struct metadata *md, int64_t project, struct statemen
 	return statement_open_for(md, SELECT "WHERE project = ? ORDER BY id", INTEGERS(project), ret, err);
 }
 
+status branch_row_list_descendants(struct metadata *md, int64_t id, struct statement *ret, struct error *err)
+{
+	return statement_open_for(md,
+	        "WITH RECURSIVE below(branch, depth) AS ("
+	        " SELECT id, 1 FROM branch WHERE source = ? AND is_purged = 0 AND delete_usec IS NULL"
+	        " UNION ALL SELECT b.id, depth + 1 FROM branch b JOIN below ON b.source = below.branch"
+	        " WHERE b.is_purged = 0 AND b.delete_usec IS NULL) " SELECT
+	        "JOIN below ON below.branch = id ORDER BY depth DESC, id DESC",
+	        INTEGERS(id), ret, err);
+}
+
 status branch_row_list_everywhere(struct metadata *md, struct statement *ret, struct error *err)
 {
 	return statement_open(md, SELECT "ORDER BY id", ret, err);

@@ -65,6 +65,9 @@ MUST_CHECK status branch_row_list(struct metadata *md, int64_t project, int64_t 
 /* Every branch of a project, purged ones too. */
 MUST_CHECK status branch_row_list_all(
         struct metadata *md, int64_t project, struct statement *ret, struct error *err);
+/* Live ones made of it, and what was made of those, and so on: those without children first. */
+MUST_CHECK status branch_row_list_descendants(
+        struct metadata *md, int64_t id, struct statement *ret, struct error *err);
 /* Of all projects, purged ones too. */
 MUST_CHECK status branch_row_list_everywhere(struct metadata *md, struct statement *ret, struct error *err);
 /* Live ones of live projects whose expire_time is over. */

@@ -117,6 +117,43 @@ status operation_row_count_newer_settings(
 	        INTEGERS(row->endpoint, row->seq), ret, err);
 }
 
+status operation_row_is_open(
+        struct metadata *md, const char *kind, int64_t endpoint, bool *ret, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md,
+	        "SELECT count(*) FROM operation WHERE finish_usec IS NULL AND endpoint = ? AND kind = ?", &st,
+	        err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(&st, endpoint);
+	statement_bind_text(&st, kind);
+	code = statement_next(&st, err);
+	if (code == STATUS_OK)
+		*ret = statement_integer(&st) > 0;
+	return code;
+}
+
+status operation_row_find_failed_create(struct metadata *md, const char *actor, const char *id,
+        int64_t since_usec, struct operation_row *ret, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md,
+	        SELECT "WHERE finish_usec >= ?1 AND error IS NOT NULL AND actor = ?2"
+	               " AND (kind = 'PROJECT_CREATE' AND resource = 'projects/' || ?3"
+	               " OR kind = 'BRANCH_CREATE'"
+	               " AND substr(resource, -length('/branches/' || ?3)) = '/branches/' || ?3)"
+	               " ORDER BY seq DESC LIMIT 1",
+	        &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(&st, since_usec);
+	statement_bind_text(&st, actor);
+	statement_bind_text(&st, id);
+	code = operation_row_next(&st, ret, err);
+	return code == STATUS_NOT_FOUND ? error_set(err, code, 0, "there is no such operation") : code;
+}
+
 status operation_row_plans_volume(struct metadata *md, const char *volume_id, bool *ret, struct error *err)
 {
 	CLEANUP(statement_done) struct statement st = { 0 };

@@ -311,5 +311,24 @@ static const char version_identities[] =
         "DROP TABLE api_token_2;"
         "DROP TABLE identity_2;";
 
-const char *const schema_migrations[] = { version_1, version_2, version_roles, version_identities };
+/*
+ * Names of the older instances API. A branch made through it is an instance of its own; `production` of a project has a row only when
+ * its name has capital letters, which the project's id cannot have. Names are free again once the branch or its project is purged.
+ */
+static const char version_instances[] =
+        "CREATE TABLE instance("
+        " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+        " branch INTEGER NOT NULL UNIQUE REFERENCES branch(id) ON DELETE CASCADE,"
+        " name TEXT NOT NULL COLLATE NOCASE,"
+        " uid TEXT NOT NULL,"
+        " creator TEXT NOT NULL,"
+        " parent_lsn INTEGER,"
+        " parent_usec INTEGER,"
+        " custom_tags TEXT NOT NULL,"
+        " usage_policy_id TEXT) STRICT;"
+        "CREATE INDEX instance_name ON instance(name);"
+        "CREATE INDEX instance_uid ON instance(uid);";
+
+const char *const schema_migrations[] = { version_1, version_2, version_roles, version_identities,
+	version_instances };
 const size_t schema_version = ARRAY_LEN(schema_migrations);

@@ -6,6 +6,7 @@
 
 #include "control_plane/branch_fields.h"
 #include "control_plane/endpoint_fields.h"
+#include "control_plane/instance_fields.h"
 #include "control_plane/project_fields.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -51,5 +52,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check(project_mask_parse, text, 0x7ff);
 	check(branch_mask_parse, text, BRANCH_PROTECTED | BRANCH_EXPIRATION);
 	check(endpoint_mask_parse, text, 0x1f);
+	check(instance_mask_parse, text, UINT64_MAX);
 	return 0;
 }

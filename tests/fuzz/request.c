@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "control_plane/branch_fields.h"
 #include "control_plane/endpoint_fields.h"
+#include "control_plane/instance_fields.h"
 #include "control_plane/page_token.h"
 #include "control_plane/pg_settings.h"
 #include "control_plane/project_fields.h"
@@ -121,6 +122,35 @@ static void check_endpoint(yyjson_val *spec, const struct update_mask *mask)
 		check_values(row.min_cu, row.max_cu, row.suspend_usec, row.pg_settings);
 }
 
+/* A DatabaseInstance of the older API: what is accepted has a size and is within its limits. */
+static void check_instance(yyjson_val *root)
+{
+	struct api_error error;
+	CLEANUP(instance_fields_done) struct instance_fields fields = { 0 };
+	struct instance_origin origin;
+	char id[RESOURCE_ID_MAX + 1];
+	if (instance_fields_read(root, &fields, &error)) {
+		if (fields.name.is_set && instance_name_is_valid(fields.name.text)) {
+			instance_id(fields.name.text, id);
+			expect(instance_name_is_valid(id) && strlen(id) == strlen(fields.name.text));
+		}
+		expect(!fields.capacity.is_set ||
+		        strcmp(instance_capacity(instance_capacity_cu(fields.capacity.text)),
+		                fields.capacity.text) == 0);
+		expect(!fields.retention_days.is_set ||
+		        (fields.retention_days.value >= INSTANCE_RETENTION_MIN_DAYS &&
+		                fields.retention_days.value <= INSTANCE_RETENTION_MAX_DAYS));
+		expect(!fields.node_count.is_set || fields.node_count.value == 1);
+		if (fields.custom_tags) {
+			yyjson_doc *tags = yyjson_read(fields.custom_tags, strlen(fields.custom_tags), 0);
+			expect(yyjson_is_arr(yyjson_doc_get_root(tags)));
+			yyjson_doc_free(tags);
+		}
+	}
+	if (instance_origin_read(root, &origin, &error))
+		expect(!origin.has_parent || origin.parent_name.is_set || origin.parent_uid.is_set);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const uint8_t *newline = size > 0 ? memchr(data, '\n', size) : NULL;
@@ -133,6 +163,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	yyjson_val *root = yyjson_doc_get_root(doc);
 	struct api_error error;
 	yyjson_val *spec;
+	if (yyjson_is_obj(root))
+		check_instance(root);
 	if (yyjson_is_obj(root) && field_object(root, "", "spec", &spec, &error)) {
 		check_project(spec, &everything);
 		check_project(spec, &present);

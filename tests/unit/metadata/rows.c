@@ -11,6 +11,7 @@
 #include "metadata/branch_row.h"
 #include "metadata/database_row.h"
 #include "metadata/endpoint_row.h"
+#include "metadata/instance_row.h"
 #include "metadata/operation_row.h"
 #include "metadata/project_row.h"
 #include "metadata/role_row.h"
@@ -383,6 +384,157 @@ static void snapshots_are_listed_counted_and_expire(void **state)
 	assert_int_equal(snapshot_row_get(f->md, b.id, &got, &err), STATUS_NOT_FOUND);
 }
 
+static void instances_are_branches_with_names(void **state)
+{
+	struct fixture *f = *state;
+	struct error err;
+	CLEANUP(instance_row_done) struct instance_row got = { 0 };
+	strcpy(f->branch.branch_id, "production");
+	assert_int_equal(branch_row_update(f->md, &f->branch, &err), STATUS_OK);
+	struct branch_row kid = new_branch(f->project.id, "kid", "br-kid"),
+	                  plain = new_branch(f->project.id, "plain", "br-p");
+	kid.source = plain.source = f->branch.id;
+	assert_int_equal(branch_row_insert(f->md, &kid, &err), STATUS_OK);
+	assert_int_equal(branch_row_insert(f->md, &plain, &err), STATUS_OK);
+
+	/* Without a row: as the project is called. */
+	assert_int_equal(instance_row_find(f->md, f->project.project_id, &got, &err), STATUS_OK);
+	assert_true(got.branch == f->branch.id && !got.is_stored && !got.is_deleted);
+	assert_string_equal(got.uid, f->project.uid);
+	assert_string_equal(got.creator, "alice@example.com");
+	assert_string_equal(got.usage_policy_id, "b");
+	instance_row_done(&got);
+	assert_int_equal(instance_row_find(f->md, "plain", &got, &err), STATUS_NOT_FOUND);
+	assert_int_equal(instance_row_find_branch(f->md, plain.id, &got, &err), STATUS_NOT_FOUND);
+
+	struct instance_row row = { .branch = kid.id,
+		.name = "Kid",
+		.uid = "u-kid",
+		.creator = "bob",
+		.parent_lsn = 9,
+		.parent_usec = 8 };
+	row.custom_tags = xstrdup("[]");
+	assert_int_equal(instance_row_insert(f->md, &row, &err), STATUS_OK);
+	assert_int_equal(instance_row_insert(f->md, &row, &err), STATUS_EXISTS);
+	row.usage_policy_id = xstrdup("w");
+	assert_int_equal(instance_row_update(f->md, &row, &err), STATUS_OK);
+	instance_row_done(&row);
+	static const char *const spellings[] = { "Kid", "kid", "KID" };
+	for (size_t i = 0; i < ARRAY_LEN(spellings); i++) {
+		assert_int_equal(instance_row_find(f->md, spellings[i], &got, &err), STATUS_OK);
+		assert_string_equal(got.name, "Kid");
+		assert_string_equal(got.creator, "bob");
+		assert_string_equal(got.usage_policy_id, "w");
+		assert_string_equal(got.project_id, f->project.project_id);
+		assert_true(
+		        got.branch == kid.id && got.is_stored && got.parent_lsn == 9 && got.parent_usec == 8);
+		instance_row_done(&got);
+	}
+	assert_int_equal(instance_row_find_uid(f->md, "u-kid", &got, &err), STATUS_OK);
+	assert_true(got.branch == kid.id);
+	instance_row_done(&got);
+	assert_int_equal(instance_row_find_uid(f->md, f->project.uid, &got, &err), STATUS_OK);
+	assert_true(got.branch == f->branch.id);
+	instance_row_done(&got);
+
+	CLEANUP(statement_done) struct statement st = { 0 };
+	int64_t expected[] = { f->branch.id, kid.id };
+	assert_int_equal(instance_row_list(f->md, 0, 10, &st, &err), STATUS_OK);
+	for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
+		assert_int_equal(instance_row_next(&st, &got, &err), STATUS_OK);
+		assert_true(got.branch == expected[i]);
+		instance_row_done(&got);
+	}
+	assert_int_equal(instance_row_next(&st, &got, &err), STATUS_NOT_FOUND);
+	statement_done(&st);
+	assert_int_equal(instance_row_list_children(f->md, f->branch.id, &st, &err), STATUS_OK);
+	assert_int_equal(instance_row_next(&st, &got, &err), STATUS_OK);
+	assert_string_equal(got.name, "Kid");
+	instance_row_done(&got);
+	assert_int_equal(instance_row_next(&st, &got, &err), STATUS_NOT_FOUND);
+	statement_done(&st);
+
+	/* Softly deleted it keeps its name, purged it does not; the row goes with the branch. */
+	kid.delete_usec = kid.purge_usec = 5;
+	assert_int_equal(branch_row_update(f->md, &kid, &err), STATUS_OK);
+	assert_int_equal(instance_row_find(f->md, "kid", &got, &err), STATUS_OK);
+	assert_true(got.is_deleted);
+	instance_row_done(&got);
+	kid.is_purged = true;
+	assert_int_equal(branch_row_update(f->md, &kid, &err), STATUS_OK);
+	assert_int_equal(instance_row_find(f->md, "kid", &got, &err), STATUS_NOT_FOUND);
+	assert_int_equal(instance_row_find_uid(f->md, "u-kid", &got, &err), STATUS_NOT_FOUND);
+	assert_int_equal(branch_row_remove(f->md, kid.id, &err), STATUS_OK);
+	int64_t count = -1;
+	assert_int_equal(
+	        statement_ask(f->md, "SELECT count(*) FROM instance WHERE 1 = ?", INTEGERS(1), &count, &err),
+	        STATUS_OK);
+	assert_int_equal(count, 0);
+}
+
+static void descendants_come_leaves_first(void **state)
+{
+	struct fixture *f = *state;
+	struct error err;
+	struct branch_row rows[4], got;
+	static const char *const names[] = { "a", "b", "c", "d" };
+	static const char *const uids[] = { "br-a", "br-b", "br-c", "br-d" };
+	/* a, b of the branch; c of a; d of c, deleted */
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		rows[i] = new_branch(f->project.id, names[i], uids[i]);
+		rows[i].source = i < 2 ? f->branch.id : i == 2 ? rows[0].id : rows[2].id;
+		rows[i].delete_usec = i == 3 ? 1 : 0;
+		assert_int_equal(branch_row_insert(f->md, &rows[i], &err), STATUS_OK);
+	}
+	CLEANUP(statement_done) struct statement st = { 0 };
+	assert_int_equal(branch_row_list_descendants(f->md, f->branch.id, &st, &err), STATUS_OK);
+	static const char *const expected[] = { "c", "b", "a" };
+	for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
+		assert_int_equal(branch_row_next(&st, &got, &err), STATUS_OK);
+		assert_string_equal(got.branch_id, expected[i]);
+	}
+	assert_int_equal(branch_row_next(&st, &got, &err), STATUS_NOT_FOUND);
+}
+
+static void failed_creations_are_found(void **state)
+{
+	struct fixture *f = *state;
+	struct error err;
+	CLEANUP(operation_row_done)
+	struct operation_row row = { .id = "0123456789abcdef0123456789abcdef",
+		.resource = "projects/p/branches/kid",
+		.kind = "BRANCH_CREATE",
+		.actor = "alice",
+		.project = 1,
+		.endpoint = 3,
+		.create_usec = 5 };
+	CLEANUP(operation_row_done) struct operation_row got = { 0 };
+	bool is_open = false;
+	assert_int_equal(operation_row_insert(f->md, &row, &err), STATUS_OK);
+	assert_int_equal(operation_row_is_open(f->md, "BRANCH_CREATE", 3, &is_open, &err), STATUS_OK);
+	assert_true(is_open);
+	assert_int_equal(operation_row_is_open(f->md, "BRANCH_CREATE", 4, &is_open, &err), STATUS_OK);
+	assert_false(is_open);
+	assert_int_equal(operation_row_is_open(f->md, "ENDPOINT_UPDATE", 3, &is_open, &err), STATUS_OK);
+	assert_false(is_open);
+	assert_int_equal(
+	        operation_row_find_failed_create(f->md, "alice", "kid", 0, &got, &err), STATUS_NOT_FOUND);
+	row.finish_usec = 100;
+	row.error = xstrdup("{}");
+	assert_int_equal(operation_row_update(f->md, &row, &err), STATUS_OK);
+	assert_int_equal(operation_row_find_failed_create(f->md, "alice", "kid", 100, &got, &err), STATUS_OK);
+	assert_string_equal(got.id, row.id);
+	operation_row_done(&got);
+	assert_int_equal(
+	        operation_row_find_failed_create(f->md, "alice", "kid", 101, &got, &err), STATUS_NOT_FOUND);
+	assert_int_equal(
+	        operation_row_find_failed_create(f->md, "bob", "kid", 0, &got, &err), STATUS_NOT_FOUND);
+	assert_int_equal(
+	        operation_row_find_failed_create(f->md, "alice", "id", 0, &got, &err), STATUS_NOT_FOUND);
+	assert_int_equal(
+	        operation_row_find_failed_create(f->md, "alice", "p", 0, &got, &err), STATUS_NOT_FOUND);
+}
+
 static void an_operation_keeps_its_plan(void **state)
 {
 	struct fixture *f = *state;
@@ -430,6 +582,9 @@ int main(void)
 		TEST(a_branch_reads_as_written),
 		TEST(snapshots_keep_the_roles_of_their_moment),
 		TEST(snapshots_are_listed_counted_and_expire),
+		TEST(instances_are_branches_with_names),
+		TEST(descendants_come_leaves_first),
+		TEST(failed_creations_are_found),
 		TEST(an_operation_keeps_its_plan),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,9 @@
+/* Instance role: the roles of an instance in the words of the older API, by their names in Postgres; and the names of its databases. */
+#pragma once
+
+#include "control_plane/call.h"
+
+bool instance_role_list(struct call *call);
+bool instance_role_get(struct call *call);
+/* What the pickers of the databricks CLI ask for. */
+bool instance_database_list(struct call *call);
