@@ -5,6 +5,9 @@
 #include <stdio.h>
 
 #include "cli/command.h"
+#include "cli/completion.h"
+#include "cli/connection.h"
+#include "cli/help.h"
 #include "cli/postgres.h"
 
 static const struct command *const commands[] = {
@@ -16,12 +19,18 @@ static const struct command *const commands[] = {
 	&env_command,
 	&psql_command,
 	&postgres_command,
+	&completion_command,
+	NULL,
 };
+
+/* Those that the real CLI has for every command, and that so may stand in front of it. */
+static const struct option global_options[] = { OUTPUT_OPTION, CONNECTION_OPTIONS, { 0 } };
 
 static void print_line(const char *head, const char *text, const char *more)
 {
+	const char *stop = strchr(".?!", text[strlen(text) - 1]) ? "" : ".";
 	CLEANUP(free_text)
-	char *line = *more ? xasprintf("%s%s. %s", head, text, more) : xasprintf("%s%s", head, text);
+	char *line = *more ? xasprintf("%s%s%s %s", head, text, stop, more) : xasprintf("%s%s", head, text);
 	for (char *c = line; *c; c++)
 		if ((unsigned char)*c < 0x20 || *c == 0x7f)
 			*c = '?';
@@ -83,7 +92,7 @@ static void print_overview(FILE *to)
 	(void)fputs("Tarn: serverless Postgres on your own machines.\n\nUsage: tarn COMMAND "
 	            "[ARGUMENTS]\n\nCommands:\n",
 	        to);
-	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+	for (size_t i = 0; commands[i]; i++)
 		(void)fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
 	(void)fputs("  help       explain a command: tarn help COMMAND\n"
 	            "\n"
@@ -98,7 +107,7 @@ static void print_overview(FILE *to)
 
 static const struct command *find_command(const char *name)
 {
-	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+	for (size_t i = 0; commands[i]; i++)
 		if (strcmp(commands[i]->name, name) == 0)
 			return commands[i];
 	return NULL;
@@ -106,7 +115,13 @@ static const struct command *find_command(const char *name)
 
 static int unknown_command(const char *name)
 {
-	return usage_failure("", "unknown command \"%s\"", name);
+	const char *names[ARRAY_LEN(commands)];
+	size_t count = 0;
+	for (; commands[count]; count++)
+		names[count] = commands[count]->name;
+	const char *meant = nearest_word(name, names, count);
+	return meant ? usage_failure("", "unknown command \"%s\"; did you mean \"%s\"?", name, meant)
+	             : usage_failure("", "unknown command \"%s\"", name);
 }
 
 static int help(int argc, char **argv)
@@ -152,8 +167,14 @@ int cli_main(int argc, char **argv, const struct cli_services *services)
 	}
 	if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
 		return finish(help(argc - 1, argv + 1));
-	const struct command *command = find_command(name);
+	if (strcmp(name, "__complete") == 0)
+		return finish(completion_answer(commands, argc - 1, argv + 1));
+	int leading = options_leading(argc - 1, argv + 1, global_options);
+	if (leading == argc - 1)
+		return usage_failure("", "missing command; usage: tarn COMMAND [ARGUMENTS]");
+	options_move_behind_command(leading, argv + 1);
+	const struct command *command = find_command(argv[1]);
 	if (!command)
-		return unknown_command(name);
+		return unknown_command(argv[1]);
 	return finish(command->run(services, argc - 1, argv + 1));
 }

@@ -11,6 +11,9 @@ struct command {
 	const char *help;    /* usage, flags, examples; NULL: the command prints its own */
 	/* argv[0] is the name. Returns the exit code. */
 	int (*run)(const struct cli_services *services, int argc, char **argv);
+	/* For completions: its flags, ending with a NULL name, and words for its first argument, ending with NULL. Either may be NULL. */
+	const struct option *options;
+	const char *const *words;
 };
 
 extern const struct command up_command, down_command, status_command, audit_command, doctor_command,
@@ -31,7 +34,17 @@ MUST_CHECK bool command_begin(const struct command *command, int argc, char **ar
 
 #define HELP_OPTION                                                                                          \
 	{                                                                                                    \
-		.name = "help", .letter = 'h', .is_switch = true                                             \
+		.name = "help", .letter = 'h', .is_switch = true, .summary = "explain the command"           \
+	}
+#define DATA_OPTION                                                                                          \
+	{                                                                                                    \
+		.name = "data", .value = "DIR", .values = OPTION_VALUES_FOLDER,                              \
+		.summary = "data directory (default: /var/lib/tarn for root, ~/.tarn for others)"            \
+	}
+#define OUTPUT_OPTION                                                                                        \
+	{                                                                                                    \
+		.name = "output", .letter = 'o', .value = "text|json", .values = OPTION_VALUES_OUTPUT,       \
+		.summary = "form of the output (default: text on a terminal, else json)"                     \
 	}
 
 enum output_form { OUTPUT_TEXT, OUTPUT_JSON };

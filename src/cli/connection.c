@@ -5,8 +5,7 @@
 
 #include "base/file.h"
 
-#define CONFIG_FILE_MAX (1u << 20)
-#define TOKEN_FILE_MAX  4096
+#define TOKEN_FILE_MAX 4096
 
 char *local_api_url(const struct settings *settings)
 {
@@ -27,13 +26,13 @@ status local_data_directory(const struct options *options, struct data_directory
 	return data_directory_open(chosen, ret, err);
 }
 
-/* Tokens stand in a header line: only printable characters, so that nothing can be smuggled behind them. */
-static bool token_is_plain(const char *token)
+/* What goes into a header line or a URL: only printable characters, so that nothing can be smuggled behind it. */
+static bool is_plain(const char *text)
 {
-	if (*token == '\0')
+	if (*text == '\0')
 		return false;
-	for (; *token; token++)
-		if ((unsigned char)*token <= 0x20 || (unsigned char)*token >= 0x7f)
+	for (; *text; text++)
+		if ((unsigned char)*text <= 0x20 || (unsigned char)*text >= 0x7f)
 			return false;
 	return true;
 }
@@ -51,37 +50,187 @@ status admin_token_read(const struct data_directory *dd, char **ret, struct erro
 	}
 	CLEANUP(free_text) char *token = xstrndup(text.data ? text.data : "", text.len);
 	token[strcspn(token, "\n")] = '\0';
-	if (!token_is_plain(token))
+	if (!is_plain(token))
 		return error_set(err, STATUS_CORRUPT, 0, "file \"%s\" has no token", path);
 	*ret = TAKE_PTR(token);
 	return STATUS_OK;
 }
 
-/* As the SDKs do it: https unless said otherwise, and nothing behind the host. */
-static char *normalise_url(const char *host)
+/* What a connection is made of, each with where it was found. */
+enum attribute { HOST, TOKEN, CLIENT_ID, CLIENT_SECRET, AUTH_TYPE, ATTRIBUTE_COUNT };
+
+static const struct {
+	const char *key, *variable;
+} attributes[ATTRIBUTE_COUNT] = {
+	[HOST] = { "host", "DATABRICKS_HOST" },
+	[TOKEN] = { "token", "DATABRICKS_TOKEN" },
+	[CLIENT_ID] = { "client_id", "DATABRICKS_CLIENT_ID" },
+	[CLIENT_SECRET] = { "client_secret", "DATABRICKS_CLIENT_SECRET" },
+	[AUTH_TYPE] = { "auth_type", "DATABRICKS_AUTH_TYPE" },
+};
+
+struct found_value {
+	char *value; /* NULL: not found */
+	char *source;
+};
+
+static void found_done(struct found_value (*found)[ATTRIBUTE_COUNT])
 {
-	CLEANUP(free_text) char *url = strstr(host, "://") ? xstrdup(host) : xasprintf("https://%s", host);
-	size_t len = strlen(url);
-	while (len > 0 && url[len - 1] == '/')
-		url[--len] = '\0';
-	return TAKE_PTR(url);
+	for (size_t i = 0; i < ATTRIBUTE_COUNT; i++) {
+		free_text(&(*found)[i].value);
+		free_text(&(*found)[i].source);
+	}
 }
 
-static status set_remote(struct connection *connection, const char *origin, const char *host,
-        const char *token, struct error *err)
+static void take_environment(struct found_value *found, bool with_auth_type)
 {
-	if (!token || !token_is_plain(token))
-		return error_set(err, STATUS_INVALID, 0, "%s names a host but no usable token", origin);
-	for (const char *c = host; *c; c++)
-		if ((unsigned char)*c <= 0x20 || (unsigned char)*c >= 0x7f)
-			return error_set(err, STATUS_INVALID, 0, "the host of %s is not a URL", origin);
-	connection->url = normalise_url(host);
-	connection->token = xstrdup(token);
+	for (size_t i = 0; i < ATTRIBUTE_COUNT; i++) {
+		const char *value = getenv(attributes[i].variable);
+		if (found[i].value || !value || *value == '\0' || (i == AUTH_TYPE && !with_auth_type))
+			continue;
+		found[i].value = xstrdup(value);
+		found[i].source = xstrdup(attributes[i].variable);
+	}
+}
+
+status profiles_read(struct ini *ret, char **ret_path, struct error *err)
+{
+	const char *file = getenv("DATABRICKS_CONFIG_FILE"), *home = getenv("HOME");
+	file = file && *file ? file : "~/.databrickscfg";
+	CLEANUP(free_text)
+	char *path = file[0] == '~' && file[1] == '/' ? xasprintf("%s%s", home ? home : "", file + 1)
+	                                              : xstrdup(file);
+	CLEANUP(buffer_done) struct buffer text = { 0 };
+	status st = file_read(path, INI_TEXT_MAX, &text, err);
+	if (st == STATUS_OK)
+		st = ini_parse(path, buffer_slice(&text), ret, err);
+	if (st == STATUS_OK)
+		*ret_path = TAKE_PTR(path);
+	return st;
+}
+
+static void take_section(
+        struct found_value *found, const struct ini *ini, const char *path, const char *profile)
+{
+	for (size_t i = 0; i < ATTRIBUTE_COUNT; i++) {
+		const char *value = ini_value(ini, profile, attributes[i].key);
+		if (found[i].value || !value)
+			continue;
+		found[i].value = xstrdup(value);
+		found[i].source = xasprintf("profile \"%s\" of file \"%s\"", profile, path);
+	}
+}
+
+/* `origin` is where the profile's name comes from. */
+static status take_profile(
+        struct found_value *found, const char *profile, const char *origin, struct error *err)
+{
+	CLEANUP(ini_done) struct ini ini = { 0 };
+	CLEANUP(free_text) char *path = NULL;
+	status st = profiles_read(&ini, &path, err);
+	if (st != STATUS_OK)
+		return error_prefix(err, "profile \"%s\" (from %s)", profile, origin);
+	if (strcmp(profile, PROFILES_SETTINGS) == 0)
+		return error_set(
+		        err, STATUS_INVALID, 0, "\"%s\" in file \"%s\" is no profile", profile, path);
+	if (!ini_has_section(&ini, profile)) {
+		st = error_set(err, STATUS_NOT_FOUND, 0, "file \"%s\" has no profile \"%s\" (from %s)", path,
+		        profile, origin);
+		error_hint(err, "Its profiles are the names in [brackets].");
+		return st;
+	}
+	take_section(found, &ini, path, profile);
+	return STATUS_OK;
+}
+
+/* The profile of those who name none, if there is such a file and it has one. */
+static status take_default_profile(struct found_value *found, struct error *err)
+{
+	CLEANUP(ini_done) struct ini ini = { 0 };
+	CLEANUP(free_text) char *path = NULL;
+	status st = profiles_read(&ini, &path, err);
+	if (st != STATUS_OK)
+		return st == STATUS_NOT_FOUND ? STATUS_OK : st;
+	const char *named = ini_value(&ini, PROFILES_SETTINGS, "default_profile");
+	if (named && !ini_has_section(&ini, named))
+		return error_set(err, STATUS_NOT_FOUND, 0,
+		        "file \"%s\" has no profile \"%s\", which its default_profile names", path, named);
+	take_section(found, &ini, path, named ? named : "DEFAULT");
+	return STATUS_OK;
+}
+
+/* As the SDKs do it: https unless said otherwise, and nothing behind the host. */
+static status take_url(const struct found_value *host, char **ret, struct error *err)
+{
+	CLEANUP(free_text)
+	char *url = strstr(host->value, "://") ? xstrdup(host->value) : xasprintf("https://%s", host->value);
+	char *authority = strstr(url, "://") + 3;
+	authority[strcspn(authority, "/?#")] = '\0';
+	bool is_http = strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0;
+	if (!is_http || !is_plain(url) || *authority == '\0' || strpbrk(authority, "@\\\"<>"))
+		return error_set(err, STATUS_INVALID, 0,
+		        "the host in %s must be a URL such as http://127.0.0.1:8080", host->source);
+	*ret = TAKE_PTR(url);
+	return STATUS_OK;
+}
+
+static status refuse_missing(const struct found_value *found, enum attribute missing, struct error *err)
+{
+	const struct found_value *other = found;
+	while (!other->value)
+		other++;
+	return error_set(err, STATUS_INVALID, 0,
+	        "there is a %s (from %s) but no %s: set %s, or %s in a profile",
+	        attributes[other - found].key, other->source, attributes[missing].key,
+	        attributes[missing].variable, attributes[missing].key);
+}
+
+/* Which of the two ways to log in: *ret_with_client. */
+static status choose_method(const struct found_value *found, bool *ret_with_client, struct error *err)
+{
+	const char *type = found[AUTH_TYPE].value;
+	bool has_token = found[TOKEN].value != NULL;
+	bool has_client = found[CLIENT_ID].value && found[CLIENT_SECRET].value;
+	if (type && strcmp(type, "pat") != 0 && strcmp(type, "oauth-m2m") != 0) {
+		status st = error_set(err, STATUS_UNSUPPORTED, 0,
+		        "auth_type \"%s\" (from %s) is not one that tarn knows", type,
+		        found[AUTH_TYPE].source);
+		error_hint(err, "It knows pat (a token) and oauth-m2m (client_id and client_secret).");
+		return st;
+	}
+	if (!type && has_token && has_client) {
+		status st = error_set(err, STATUS_INVALID, 0,
+		        "more than one authorization method is configured: pat (token from %s) and oauth-m2m "
+		        "(client_id from "
+		        "%s)",
+		        found[TOKEN].source, found[CLIENT_ID].source);
+		error_hint(err, "Remove one of them, or say which with DATABRICKS_AUTH_TYPE or auth_type.");
+		return st;
+	}
+	bool with_client = type ? strcmp(type, "oauth-m2m") == 0 : has_client;
+	if (with_client && !has_client)
+		return refuse_missing(found, found[CLIENT_ID].value ? CLIENT_SECRET : CLIENT_ID, err);
+	if (!with_client && !has_token)
+		return refuse_missing(found, found[CLIENT_ID].value ? CLIENT_SECRET : TOKEN, err);
+	*ret_with_client = with_client;
+	return STATUS_OK;
+}
+
+/* "host and token from profile …", or "host from …, token from …". */
+static char *describe(const struct found_value *found, enum attribute secret)
+{
+	const char *host = found[HOST].source, *other = found[secret].source;
+	if (strcmp(host, other) == 0)
+		return xasprintf("host and %s from %s", attributes[secret].key, host);
+	return xasprintf("host from %s, %s from %s", host, attributes[secret].key, other);
+}
+
+/* After `eval "$(tarn env)"` the host is our own: then its port for Postgres is known, too. */
+static void find_database_server(struct connection *connection)
+{
 	const char *certificate = getenv("PGSSLROOTCERT");
 	connection->root_certificate = certificate && *certificate ? xstrdup(certificate) : NULL;
 	connection->pg_port = 5432;
-
-	/* After `eval "$(tarn env)"` the host is our own: then its port for Postgres is known, too. */
 	CLEANUP(free_text) char *path = data_directory_default();
 	CLEANUP(data_directory_freep) struct data_directory *dd = NULL;
 	if (connection->root_certificate) {
@@ -94,13 +243,39 @@ static status set_remote(struct connection *connection, const char *origin, cons
 	}
 	struct error ignored;
 	if (data_directory_open(path, &dd, &ignored) != STATUS_OK)
-		return STATUS_OK;
+		return;
 	CLEANUP(free_text) char *own_url = local_api_url(&dd->settings);
 	if (strcmp(own_url, connection->url) == 0) {
 		connection->pg_port = dd->settings.pg_port;
 		if (!connection->root_certificate)
 			connection->root_certificate = data_directory_path(dd, "authority.crt");
 	}
+}
+
+static status set_remote(struct connection *connection, const struct found_value *found, struct error *err)
+{
+	bool with_client = false;
+	if (!found[HOST].value)
+		return refuse_missing(found, HOST, err);
+	status st = take_url(&found[HOST], &connection->url, err);
+	if (st == STATUS_OK)
+		st = choose_method(found, &with_client, err);
+	if (st != STATUS_OK)
+		return st;
+	for (enum attribute i = with_client ? CLIENT_ID : TOKEN; i <= (with_client ? CLIENT_SECRET : TOKEN);
+	        i++)
+		if (!is_plain(found[i].value))
+			return error_set(err, STATUS_INVALID, 0,
+			        "the %s in %s has characters that cannot be part of one", attributes[i].key,
+			        found[i].source);
+	if (with_client) {
+		connection->client_id = xstrdup(found[CLIENT_ID].value);
+		connection->client_secret = xstrdup(found[CLIENT_SECRET].value);
+	} else {
+		connection->token = xstrdup(found[TOKEN].value);
+	}
+	connection->origin = describe(found, with_client ? CLIENT_SECRET : TOKEN);
+	find_database_server(connection);
 	return STATUS_OK;
 }
 
@@ -113,78 +288,54 @@ static status set_local(struct connection *connection, const struct options *opt
 	if (st != STATUS_OK)
 		return st;
 	connection->url = local_api_url(&dd->settings);
+	connection->origin = xasprintf("host and token from data directory \"%s\"", dd->path);
 	connection->root_certificate = data_directory_path(dd, "authority.crt");
 	connection->pg_port = dd->settings.pg_port;
 	return STATUS_OK;
 }
 
-static char *trim(char *text)
+static bool is_empty(const struct found_value *found)
 {
-	text += strspn(text, " \t\r");
-	size_t len = strlen(text);
-	while (len > 0 && strchr(" \t\r", text[len - 1]))
-		text[--len] = '\0';
-	return text;
+	return !found[HOST].value && !found[TOKEN].value && !found[CLIENT_ID].value &&
+	       !found[CLIENT_SECRET].value;
 }
 
-/* The file has "[NAME]" lines, and "key = value" lines below; lines that begin with # or ; are comments. */
-static status set_profile(struct connection *connection, const char *name, struct error *err)
+static status find(const struct options *options, struct connection *connection, struct error *err)
 {
-	const char *file = getenv("DATABRICKS_CONFIG_FILE"), *home = getenv("HOME");
-	CLEANUP(free_text)
-	char *path = file && *file ? xstrdup(file) : xasprintf("%s/.databrickscfg", home ? home : "");
-	CLEANUP(buffer_done) struct buffer text = { 0 };
-	status st = file_read(path, CONFIG_FILE_MAX, &text, err);
-	if (st != STATUS_OK)
-		return error_prefix(err, "profile \"%s\"", name);
-
-	const char *host = NULL, *token = NULL;
-	bool is_inside = false, was_found = false;
-	for (char *rest = text.data, *line; rest && (line = strsep(&rest, "\n"));) {
-		line = trim(line);
-		size_t len = strlen(line);
-		if (line[0] == '[' && line[len - 1] == ']') {
-			line[len - 1] = '\0';
-			is_inside = strcmp(trim(line + 1), name) == 0;
-			was_found = was_found || is_inside;
-			continue;
+	CLEANUP(found_done) struct found_value found[ATTRIBUTE_COUNT] = { 0 };
+	const char *profile = option_value(options, "profile"), *chosen = getenv("DATABRICKS_CONFIG_PROFILE");
+	const char *data = option_value(options, "data");
+	if (data && profile)
+		return error_set(err, STATUS_INVALID, 0, "give \"--data\" or \"--profile\", not both");
+	if (data)
+		return set_local(connection, options, err);
+	status st = STATUS_OK;
+	if (profile) {
+		st = take_profile(found, profile, "--profile", err);
+		take_environment(found, false);
+	} else {
+		take_environment(found, true);
+		if (chosen && *chosen) {
+			st = take_profile(found, chosen, "DATABRICKS_CONFIG_PROFILE", err);
+		} else if (is_empty(found)) {
+			st = set_local(connection, options, err);
+			if (st != STATUS_NOT_FOUND)
+				return st;
+			struct error no_directory = *err;
+			st = take_default_profile(found, err);
+			if (st == STATUS_OK && is_empty(found)) {
+				*err = no_directory;
+				return err->code;
+			}
 		}
-		char *equals = strchr(line, '=');
-		if (!is_inside || !equals || line[0] == '#' || line[0] == ';')
-			continue;
-		*equals = '\0';
-		const char *key = trim(line);
-		if (strcmp(key, "host") == 0)
-			host = trim(equals + 1);
-		else if (strcmp(key, "token") == 0)
-			token = trim(equals + 1);
 	}
-	if (!was_found)
-		return error_set(err, STATUS_NOT_FOUND, 0, "file \"%s\" has no profile \"%s\"", path, name);
-	CLEANUP(free_text) char *origin = xasprintf("profile \"%s\"", name);
-	if (!host || *host == '\0')
-		return error_set(err, STATUS_INVALID, 0, "%s in file \"%s\" has no host", origin, path);
-	return set_remote(connection, origin, host, token, err);
+	return st == STATUS_OK ? set_remote(connection, found, err) : st;
 }
 
 status connection_find(const struct options *options, struct connection *ret, struct error *err)
 {
-	const char *profile = option_value(options, "profile");
-	const char *host = getenv("DATABRICKS_HOST");
 	CLEANUP(connection_done) struct connection connection = { 0 };
-	status st;
-	if (option_value(options, "data")) {
-		st = set_local(&connection, options, err);
-	} else if (profile) {
-		st = set_profile(&connection, profile, err);
-	} else if (host && *host) {
-		st = set_remote(&connection, "the environment (DATABRICKS_HOST, DATABRICKS_TOKEN)", host,
-		        getenv("DATABRICKS_TOKEN"), err);
-	} else {
-		profile = getenv("DATABRICKS_CONFIG_PROFILE");
-		st = profile && *profile ? set_profile(&connection, profile, err)
-		                         : set_local(&connection, options, err);
-	}
+	status st = find(options, &connection, err);
 	if (st != STATUS_OK)
 		return st;
 	*ret = connection;
@@ -196,5 +347,8 @@ void connection_done(struct connection *connection)
 {
 	free_text(&connection->url);
 	free_text(&connection->token);
+	free_text(&connection->client_id);
+	free_text(&connection->client_secret);
+	free_text(&connection->origin);
 	free_text(&connection->root_certificate);
 }

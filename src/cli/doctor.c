@@ -70,10 +70,10 @@ static void print_json(const struct findings *findings)
 	yyjson_mut_doc_free(doc);
 }
 
+static const struct option known[] = { DATA_OPTION, OUTPUT_OPTION, HELP_OPTION, { 0 } };
+
 static int doctor_main(const struct cli_services *services, int argc, char **argv)
 {
-	static const struct option known[] = { { .name = "data" }, { .name = "output", .letter = 'o' },
-		HELP_OPTION, { 0 } };
 	CLEANUP(options_done) struct options options = { 0 };
 	struct error err;
 	enum output_form form;
@@ -123,4 +123,5 @@ const struct command doctor_command = {
 	        "Example:\n"
 	        "  tarn doctor --data /srv/tarn\n",
 	.run = doctor_main,
+	.options = known,
 };

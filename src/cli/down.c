@@ -29,10 +29,11 @@ static status stop_up(const struct data_directory *dd, bool *ret_was_running, st
 	return st;
 }
 
+static const struct option known[] = { DATA_OPTION, HELP_OPTION, { 0 } };
+
 static int down_main(const struct cli_services *services, int argc, char **argv)
 {
 	(void)services;
-	static const struct option known[] = { { .name = "data" }, HELP_OPTION, { 0 } };
 	CLEANUP(options_done) struct options options = { 0 };
 	struct error err;
 	int code = 0;
@@ -70,4 +71,5 @@ const struct command down_command = {
 	        "Example:\n"
 	        "  tarn down\n",
 	.run = down_main,
+	.options = known,
 };

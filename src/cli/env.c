@@ -12,10 +12,11 @@ static void print_export(const char *name, const char *value)
 	(void)printf("export %s=%s\n", name, word);
 }
 
+static const struct option known[] = { DATA_OPTION, HELP_OPTION, { 0 } };
+
 static int env_main(const struct cli_services *services, int argc, char **argv)
 {
 	(void)services;
-	static const struct option known[] = { { .name = "data" }, HELP_OPTION, { 0 } };
 	CLEANUP(options_done) struct options options = { 0 };
 	struct error err;
 	int code = 0;
@@ -59,4 +60,5 @@ const struct command env_command = {
 	        "  curl -H \"Authorization: Bearer $DATABRICKS_TOKEN\" "
 	        "\"$DATABRICKS_HOST/api/2.0/postgres/projects\"\n",
 	.run = env_main,
+	.options = known,
 };

@@ -1,5 +1,6 @@
 #include "cli/operation.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -10,7 +11,10 @@
 #define LONGEST_PAUSE_USEC 500000
 #define PAUSE_SHARE        20 /* of what it has taken so far: nobody waits much longer than it takes */
 #define SILENCE_USEC       (300 * 1000)        /* no progress line for what is done sooner */
+#define LINE_EVERY_USEC    (10 * USEC_PER_SEC) /* into a log, where lines stay */
 #define OUTAGE_MAX_USEC    (30 * USEC_PER_SEC) /* a control that restarts is back within seconds */
+
+static volatile sig_atomic_t is_interrupted; /* by Ctrl-C, while waiting */
 
 status operation_get(struct rest *rest, const char *name, yyjson_doc **ret, struct error *err)
 {
@@ -23,19 +27,78 @@ status operation_get(struct rest *rest, const char *name, yyjson_doc **ret, stru
 static void pause_usec(int64_t usec)
 {
 	struct timespec ts = { .tv_sec = usec / USEC_PER_SEC, .tv_nsec = usec % USEC_PER_SEC * 1000 };
-	(void)nanosleep(&ts, NULL);
+	if (!is_interrupted)
+		(void)nanosleep(&ts, NULL);
 }
 
-static void show_progress(const char *title, int64_t elapsed_usec)
+/* What people see while they wait. */
+struct progress {
+	const char *title;
+	bool is_terminal;
+	bool was_shown; /* a line that is to be wiped */
+	int64_t next_line_usec;
+};
+
+static void show_progress(struct progress *progress, int64_t elapsed_usec)
 {
-	(void)fprintf(stderr, "\r\033[K%s … %.1f s", title, (double)elapsed_usec / USEC_PER_SEC);
-	(void)fflush(stderr);
+	if (progress->is_terminal && elapsed_usec >= SILENCE_USEC) {
+		(void)fprintf(
+		        stderr, "\r\033[K%s … %.1f s", progress->title, (double)elapsed_usec / USEC_PER_SEC);
+		(void)fflush(stderr);
+		progress->was_shown = true;
+	} else if (!progress->is_terminal && elapsed_usec >= progress->next_line_usec) {
+		(void)fprintf(
+		        stderr, "%s … %lld s\n", progress->title, (long long)(elapsed_usec / USEC_PER_SEC));
+		progress->next_line_usec += LINE_EVERY_USEC;
+	}
 }
 
-static void hide_progress(bool *was_shown)
+static void hide_progress(struct progress *progress)
 {
-	if (*was_shown)
+	if (progress->was_shown)
 		(void)fputs("\r\033[K", stderr);
+	progress->was_shown = false;
+}
+
+static void note_interrupt(int number)
+{
+	(void)number;
+	is_interrupted = 1;
+}
+
+struct interrupt_guard {
+	struct sigaction before;
+	bool is_set;
+};
+
+/* A shell that started us in the background has SIGINT ignored: so it stays. */
+static struct interrupt_guard guard_interrupts(void)
+{
+	struct interrupt_guard guard = { .is_set = false };
+	struct sigaction ours = { .sa_handler = note_interrupt }; /* no SA_RESTART: it shall end a pause */
+	sigemptyset(&ours.sa_mask);
+	if (sigaction(SIGINT, NULL, &guard.before) == 0 && guard.before.sa_handler != SIG_IGN)
+		guard.is_set = sigaction(SIGINT, &ours, NULL) == 0;
+	return guard;
+}
+
+static void release_interrupts(struct interrupt_guard *guard)
+{
+	if (guard->is_set)
+		(void)sigaction(SIGINT, &guard->before, NULL);
+}
+
+/* As a process ends that does not care for Ctrl-C, so that a script which waits for us ends, too. */
+static void end_interrupted(struct progress *progress, const char *name)
+{
+	hide_progress(progress);
+	(void)fprintf(stderr,
+	        "%s: not waited for any longer; the operation goes on.\nLook at it with: tarn postgres "
+	        "get-operation %s\n",
+	        progress->title, name);
+	(void)fflush(NULL);
+	(void)signal(SIGINT, SIG_DFL);
+	(void)raise(SIGINT);
 }
 
 static status judge(yyjson_val *operation, struct error *err)
@@ -52,8 +115,11 @@ status operation_wait(struct rest *rest, yyjson_doc *operation, int64_t timeout_
 {
 	CLEANUP(json_free) yyjson_doc *doc = operation;
 	CLEANUP(free_text) char *name = xstrdup(json_text(yyjson_doc_get_root(doc), "name"));
-	CLEANUP(hide_progress) bool was_shown = false;
-	const bool is_terminal = isatty(STDERR_FILENO);
+	CLEANUP(hide_progress)
+	struct progress progress = {
+		.title = title, .is_terminal = isatty(STDERR_FILENO), .next_line_usec = LINE_EVERY_USEC
+	};
+	CLEANUP(release_interrupts) struct interrupt_guard guard = guard_interrupts();
 	const int64_t start = clock_monotonic_usec();
 	int64_t last_answer = start;
 
@@ -77,11 +143,10 @@ status operation_wait(struct rest *rest, yyjson_doc *operation, int64_t timeout_
 			pause = LONGEST_PAUSE_USEC;
 		if (timeout_usec > 0 && pause > timeout_usec - elapsed)
 			pause = timeout_usec - elapsed;
-		if (is_terminal && elapsed >= SILENCE_USEC) {
-			show_progress(title, elapsed);
-			was_shown = true;
-		}
+		show_progress(&progress, elapsed);
 		pause_usec(pause);
+		if (is_interrupted)
+			end_interrupted(&progress, name);
 
 		yyjson_doc *next = NULL;
 		status st = operation_get(rest, name, &next, err);

@@ -22,14 +22,29 @@ static const struct option *find_by_letter(const struct option *known, char lett
 	return NULL;
 }
 
+/* The words that Go's flags take. */
+static const char *switch_value(const char *text)
+{
+	static const char *const on[] = { "true", "1", "t", "T", "TRUE", "True" };
+	static const char *const off[] = { "false", "0", "f", "F", "FALSE", "False" };
+	for (size_t i = 0; i < ARRAY_LEN(on); i++) {
+		if (strcmp(text, on[i]) == 0)
+			return "true";
+		if (strcmp(text, off[i]) == 0)
+			return "false";
+	}
+	return NULL;
+}
+
 static status add_use(
         struct options *options, const struct option *option, const char *value, struct error *err)
 {
 	if (option->is_switch) {
-		if (value && strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
+		const char *word = value ? switch_value(value) : "true";
+		if (!word)
 			return error_set(err, STATUS_INVALID, 0, "flag \"--%s\" is true or false, not \"%s\"",
 			        option->name, value);
-		value = value ? value : "true";
+		value = word;
 	}
 	options->uses[options->use_count++] = (struct option_use){ .name = option->name, .value = value };
 	return STATUS_OK;
@@ -116,6 +131,29 @@ bool option_is_on(const struct options *options, const char *name)
 {
 	const char *value = option_value(options, name);
 	return value && strcmp(value, "true") == 0;
+}
+
+int options_leading(int argc, char **argv, const struct option *known)
+{
+	int i = 0;
+	while (i < argc && argv[i][0] == '-' && argv[i][1] != '\0') {
+		const char *text = argv[i];
+		size_t len = strcspn(text, "=");
+		const struct option *option = text[1] == '-' ? find_by_name(known, text + 2, len - 2)
+		                                             : find_by_letter(known, text[1]);
+		if (!option)
+			break;
+		bool has_value = text[len] == '=' || (text[1] != '-' && text[2] != '\0');
+		i += option->is_switch || has_value ? 1 : 2;
+	}
+	return i < argc ? i : argc;
+}
+
+void options_move_behind_command(int leading, char **argv)
+{
+	char *command = argv[leading];
+	memmove(argv + 1, argv, (size_t)leading * sizeof *argv);
+	argv[0] = command;
 }
 
 status options_count(

@@ -7,10 +7,27 @@
 
 #include "base/base.h"
 
+/* What the value of a flag may be completed from (completion.h). */
+enum option_values {
+	OPTION_VALUES_ANY, /* nobody knows */
+	OPTION_VALUES_FILE,
+	OPTION_VALUES_FOLDER,
+	OPTION_VALUES_OUTPUT,  /* text, json */
+	OPTION_VALUES_PROFILE, /* of ~/.databrickscfg */
+	OPTION_VALUES_PROJECT_ID,
+	OPTION_VALUES_BRANCH_ID,   /* of --project */
+	OPTION_VALUES_ENDPOINT_ID, /* of --project and --branch */
+	OPTION_VALUES_ROLE_NAME,
+};
+
 struct option {
 	const char *name; /* without "--" */
 	char letter;      /* 0: none */
 	bool is_switch;   /* takes no value, but "--purge=false" is understood */
+	bool is_hidden;   /* understood, but not in help texts and completions */
+	enum option_values values;
+	const char *value,
+	        *summary; /* for the help text: "DIR", and a line; NULL where the command has a text of its own */
 };
 
 struct options {
@@ -34,6 +51,10 @@ void options_done(struct options *options);
 const char *option_value(
         const struct options *options, const char *name); /* the last one wins; NULL: not given */
 bool option_is_on(const struct options *options, const char *name);
+/* How many of the first words are flags of `known` with their values: `tarn -p NAME postgres …`. */
+int options_leading(int argc, char **argv, const struct option *known);
+/* Puts the word behind `leading` flags in front of them. */
+void options_move_behind_command(int leading, char **argv);
 /* STATUS_INVALID unless their number is within [min, max]; `usage` is named in the message. */
 MUST_CHECK status options_count(
         const struct options *options, size_t min, size_t max, const char *usage, struct error *err);

@@ -183,12 +183,13 @@ static status become_psql(const char *psql, const struct options *options,
 	return error_set(err, STATUS_IO, saved, "could not run \"%s\"", psql);
 }
 
+static const struct option known[] = { { .name = "project" }, { .name = "branch" }, { .name = "endpoint" },
+	{ .name = "autoscaling", .is_switch = true }, { .name = "max-retries" }, CONNECTION_OPTIONS,
+	HELP_OPTION, { 0 } };
+
 static int psql_main(const struct cli_services *services, int argc, char **argv)
 {
 	(void)services;
-	static const struct option known[] = { { .name = "project" }, { .name = "branch" },
-		{ .name = "endpoint" }, { .name = "autoscaling", .is_switch = true },
-		{ .name = "max-retries" }, CONNECTION_OPTIONS, HELP_OPTION, { 0 } };
 	CLEANUP(options_done) struct options options = { 0 };
 	CLEANUP(psql_target_done) struct psql_target target = { 0 };
 	struct error err;
@@ -241,4 +242,5 @@ const struct command psql_command = {
 	        "  tarn psql --project demo --branch dev -- -c 'select count(*) from orders'\n"
 	        "  tarn psql projects/demo/branches/dev -- -d app\n",
 	.run = psql_main,
+	.options = known,
 };

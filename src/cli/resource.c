@@ -235,48 +235,141 @@ static const struct resource_column role_columns[] = {
 	{ NULL, NULL },
 };
 
+static void write_type(yyjson_val *resource, struct buffer *out)
+{
+	append_text(resource, "role", out);
+}
+
+static void write_instance_state(yyjson_val *resource, struct buffer *out)
+{
+	append_text(resource, "current_state", out);
+	const char *pending = json_text(resource, "pending_state");
+	if (*pending)
+		buffer_printf(out, " -> %s", pending);
+}
+
+static void write_start_time(yyjson_val *resource, struct buffer *out)
+{
+	append_time(resource, "start_time", out);
+}
+
+static void write_compute_host(yyjson_val *resource, struct buffer *out)
+{
+	append_text(resource, "compute_host", out);
+}
+
+static const struct resource_column compute_instance_columns[] = {
+	{ "NAME", write_name },
+	{ "TYPE", write_type },
+	{ "STATE", write_instance_state },
+	{ "STARTED", write_start_time },
+	{ "HOST", write_compute_host },
+	{ NULL, NULL },
+};
+
+static void write_postgres_schema(yyjson_val *resource, struct buffer *out)
+{
+	append_text(resource, "postgres_schema", out);
+}
+
+static void write_lake_schema(yyjson_val *resource, struct buffer *out)
+{
+	append_text(resource, "catalog", out);
+	buffer_append_text(out, ".");
+	append_text(resource, "schema", out);
+}
+
+static const struct resource_column cdf_config_columns[] = {
+	{ "NAME", write_name },
+	{ "POSTGRES SCHEMA", write_postgres_schema },
+	{ "WRITES TO", write_lake_schema },
+	{ "CREATED", write_create_time },
+	{ NULL, NULL },
+};
+
+static void write_postgres_table(yyjson_val *resource, struct buffer *out)
+{
+	append_text(resource, "postgres_table", out);
+}
+
+static void write_lake_table(yyjson_val *resource, struct buffer *out)
+{
+	append_text(resource, "uc_table", out);
+}
+
+static void write_cdf_state(yyjson_val *resource, struct buffer *out)
+{
+	append_text(resource, "state", out);
+}
+
+static void write_last_sync(yyjson_val *resource, struct buffer *out)
+{
+	append_time(resource, "last_sync_time", out);
+}
+
+static const struct resource_column cdf_status_columns[] = {
+	{ "NAME", write_name },
+	{ "POSTGRES TABLE", write_postgres_table },
+	{ "WRITES TO", write_lake_table },
+	{ "STATE", write_cdf_state },
+	{ "LAST SYNC", write_last_sync },
+	{ NULL, NULL },
+};
+
+#define BRANCH_FORM   "projects/PROJECT/branches/BRANCH"
+#define DATABASE_FORM BRANCH_FORM "/databases/DATABASE"
+#define ENDPOINT_FORM BRANCH_FORM "/endpoints/ENDPOINT"
+#define CDF_FORM      DATABASE_FORM "/cdf-configs/CDF_CONFIG"
+
 const struct resource project_resource = {
 	.noun = "project",
 	.collection = "projects",
 	.name_form = "projects/PROJECT",
 	.id_query = "project_id",
 	.columns = project_columns,
+	.fields = project_fields,
 };
 
 const struct resource branch_resource = {
 	.noun = "branch",
 	.collection = "branches",
-	.name_form = "projects/PROJECT/branches/BRANCH",
+	.name_form = BRANCH_FORM,
 	.parent_form = "projects/PROJECT",
 	.id_query = "branch_id",
 	.columns = branch_columns,
+	.fields = branch_fields,
 };
 
 const struct resource endpoint_resource = {
 	.noun = "endpoint",
 	.collection = "endpoints",
-	.name_form = "projects/PROJECT/branches/BRANCH/endpoints/ENDPOINT",
-	.parent_form = "projects/PROJECT/branches/BRANCH",
+	.name_form = ENDPOINT_FORM,
+	.parent_form = BRANCH_FORM,
 	.id_query = "endpoint_id",
 	.columns = endpoint_columns,
+	.fields = endpoint_fields,
 };
 
 const struct resource database_resource = {
 	.noun = "database",
 	.collection = "databases",
-	.name_form = "projects/PROJECT/branches/BRANCH/databases/DATABASE",
-	.parent_form = "projects/PROJECT/branches/BRANCH",
+	.name_form = DATABASE_FORM,
+	.parent_form = BRANCH_FORM,
 	.id_query = "database_id",
+	.is_id_optional = true,
 	.columns = database_columns,
+	.fields = database_fields,
 };
 
 const struct resource role_resource = {
 	.noun = "role",
 	.collection = "roles",
-	.name_form = "projects/PROJECT/branches/BRANCH/roles/ROLE",
-	.parent_form = "projects/PROJECT/branches/BRANCH",
+	.name_form = BRANCH_FORM "/roles/ROLE",
+	.parent_form = BRANCH_FORM,
 	.id_query = "role_id",
+	.is_id_optional = true,
 	.columns = role_columns,
+	.fields = role_fields,
 };
 
 const struct resource snapshot_resource = {
@@ -286,7 +379,75 @@ const struct resource snapshot_resource = {
 	.parent_form = "projects/PROJECT",
 	.id_query = "snapshot_id",
 	.columns = snapshot_columns,
+	.fields = snapshot_fields,
 };
+
+const struct resource snapshot_schedule_resource = {
+	.noun = "snapshot schedule",
+	.collection = "snapshot-schedule",
+	.name_form = BRANCH_FORM "/snapshot-schedule",
+	.parent_form = BRANCH_FORM,
+	.fields = snapshot_schedule_fields,
+};
+
+const struct resource compute_instance_resource = {
+	.noun = "compute instance",
+	.collection = "compute-instances",
+	.list_member = "compute_instances",
+	.name_form = ENDPOINT_FORM "/compute-instances/INSTANCE",
+	.parent_form = ENDPOINT_FORM,
+	.columns = compute_instance_columns,
+};
+
+const struct resource catalog_resource = {
+	.noun = "catalog",
+	.collection = "catalogs",
+	.name_form = "catalogs/CATALOG",
+	.id_query = "catalog_id",
+	.fields = catalog_fields,
+};
+
+const struct resource synced_table_resource = {
+	.noun = "synced table",
+	.collection = "synced_tables",
+	.name_form = "synced_tables/CATALOG.SCHEMA.TABLE",
+	.id_query = "synced_table_id",
+	.fields = synced_table_fields,
+};
+
+const struct resource cdf_config_resource = {
+	.noun = "CDF config",
+	.collection = "cdf-configs",
+	.list_member = "cdf_configs",
+	.name_form = CDF_FORM,
+	.parent_form = DATABASE_FORM,
+	.id_query = "cdf_config_id",
+	.is_id_optional = true,
+	.columns = cdf_config_columns,
+	.fields = cdf_config_fields,
+};
+
+const struct resource cdf_status_resource = {
+	.noun = "CDF status",
+	.collection = "cdf-statuses",
+	.list_member = "cdf_statuses",
+	.name_form = CDF_FORM "/cdf-statuses/TABLE",
+	.parent_form = CDF_FORM,
+	.columns = cdf_status_columns,
+};
+
+const struct resource data_api_resource = {
+	.noun = "Data API",
+	.collection = "data-api",
+	.name_form = DATABASE_FORM "/data-api",
+	.parent_form = DATABASE_FORM,
+	.fields = data_api_fields,
+};
+
+const char *resource_list_member(const struct resource *resource)
+{
+	return resource->list_member ? resource->list_member : resource->collection;
+}
 
 bool resource_name_fits(const char *form, const char *name)
 {

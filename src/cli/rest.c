@@ -1,23 +1,20 @@
 #include "cli/rest.h"
 
-#include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/clock.h"
-#include "cli/libcurl.h"
+#include "cli/client_login.h"
+#include "cli/exchange.h"
 
-#define CONNECT_TIMEOUT_MS 10000l
-#define SILENCE_MAX_SEC    60l /* as the SDKs: a minute without a byte is a dead server */
+#define PAUSE_MAX_SEC  10
+#define PAUSES_MAX_SEC 60 /* of one call, altogether */
 
 struct rest {
-	CURL *curl;
-	struct curl_slist *headers;
-	char *url;
-	bool is_debug;
-	bool is_too_long; /* the answer of the current call passed REST_ANSWER_MAX */
-	struct buffer answer;
-	char problem[CURL_ERROR_SIZE];
+	const struct connection *connection;
+	struct exchange *exchange;
+	struct client_login login; /* of a client with a secret */
 };
 
 void json_free(yyjson_doc **doc)
@@ -66,57 +63,15 @@ void path_append_query(struct buffer *path, const char *name, const char *value)
 	append_encoded(path, value, false);
 }
 
-static size_t take_answer(char *bytes, size_t size, size_t count, void *arg)
-{
-	struct rest *rest = arg;
-	size_t len = size * count;
-	if (len > REST_ANSWER_MAX - rest->answer.len) {
-		rest->is_too_long = true;
-		return 0; /* curl ends the transfer */
-	}
-	buffer_append(&rest->answer, bytes, len);
-	return len;
-}
-
-static bool is_loopback(const char *url)
-{
-	const char *host = strstr(url, "://");
-	host = host ? host + 3 : url;
-	return strncmp(host, "127.", 4) == 0 || strncmp(host, "localhost", 9) == 0 ||
-	       strncmp(host, "[::1]", 5) == 0;
-}
-
 status rest_open(const struct connection *connection, bool is_debug, struct rest **ret, struct error *err)
 {
 	CLEANUP(rest_freep) struct rest *rest = xcalloc(1, sizeof *rest);
-	rest->is_debug = is_debug;
-	rest->url = xstrdup(connection->url);
-	status st = libcurl_load(err);
+	rest->connection = connection;
+	status st = exchange_open(is_debug, &rest->exchange, err);
 	if (st != STATUS_OK)
 		return st;
-	if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0 || !(rest->curl = curl_easy_init()))
-		return error_set(err, STATUS_INTERNAL, 0, "could not start libcurl");
-
-	CLEANUP(free_text) char *authorization = xasprintf("Authorization: Bearer %s", connection->token);
-	const char *const lines[] = { authorization, "Accept: application/json",
-		"Content-Type: application/json", "User-Agent: tarn/" TARN_VERSION, "Expect:" };
-	for (size_t i = 0; i < ARRAY_LEN(lines); i++)
-		rest->headers = curl_slist_append(rest->headers, lines[i]);
-
-	CURL *curl = rest->curl;
-	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, rest->headers);
-	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, rest->problem);
-	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_answer);
-	curl_easy_setopt(curl, CURLOPT_WRITEDATA, rest);
-	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1l); /* a name with ".." is the server's to refuse */
-	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1l);
-	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
-	curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1l);
-	curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, SILENCE_MAX_SEC);
-	if (is_loopback(rest->url))
-		curl_easy_setopt(curl, CURLOPT_PROXY,
-		        ""); /* no proxy of the environment reaches this machine for us */
+	if (is_debug)
+		(void)fprintf(stderr, "connection: %s (%s)\n", connection->url, connection->origin);
 	*ret = TAKE_PTR(rest);
 	return STATUS_OK;
 }
@@ -124,13 +79,16 @@ status rest_open(const struct connection *connection, bool is_debug, struct rest
 struct rest *rest_free(struct rest *rest)
 {
 	if (rest) {
-		curl_easy_cleanup(rest->curl);
-		curl_slist_free_all(rest->headers);
-		buffer_done(&rest->answer);
-		free(rest->url);
+		exchange_freep(&rest->exchange);
+		client_login_done(&rest->login);
 		free(rest);
 	}
 	return NULL;
+}
+
+void rest_set_timeout(struct rest *rest, long timeout_ms)
+{
+	exchange_set_timeout(rest->exchange, timeout_ms);
 }
 
 static status code_of(long http)
@@ -154,72 +112,89 @@ static status code_of(long http)
 	}
 }
 
-static status refuse(struct rest *rest, long http, yyjson_val *root, struct error *err)
+static status refuse(const struct rest *rest, const struct exchange_answer *answer, struct error *err)
 {
-	const char *message = json_text(root, "message");
+	const struct connection *connection = rest->connection;
+	long http = answer->http_status;
+	const char *message = json_text(yyjson_doc_get_root(answer->doc), "message");
 	status st = *message ? error_set(err, code_of(http), 0, "%s", message)
-	                     : error_set(err, code_of(http), 0, "%s answered with HTTP status %ld", rest->url,
-	                               http);
+	                     : error_set(err, code_of(http), 0, "%s answered with HTTP status %ld",
+	                               connection->url, http);
 	if (http == 401)
-		error_hint(err,
-		        "The token does not fit %s: unset DATABRICKS_TOKEN, or run: eval \"$(tarn env)\"",
-		        rest->url);
+		error_hint(err, "Asked %s with %s.", connection->url, connection->origin);
 	return st;
 }
 
-static status unreachable(struct rest *rest, CURLcode rc, struct error *err)
+/* One request with the authorization of the connection. */
+static status ask(struct rest *rest, const char *method, const char *url, const char *body,
+        struct exchange_answer *ret, struct error *err)
 {
-	if (rest->is_too_long)
-		return error_set(err, STATUS_LIMIT, 0, "the answer of %s is longer than %u bytes", rest->url,
-		        REST_ANSWER_MAX);
-	const char *reason = rest->problem[0] ? rest->problem : curl_easy_strerror(rc);
-	bool is_transient = rc == CURLE_COULDNT_CONNECT || rc == CURLE_GOT_NOTHING ||
-	                    rc == CURLE_RECV_ERROR || rc == CURLE_SEND_ERROR ||
-	                    rc == CURLE_OPERATION_TIMEDOUT;
-	status st = error_set(err, is_transient ? STATUS_UNAVAILABLE : STATUS_IO, 0, "could not reach %s: %s",
-	        rest->url, reason);
-	if (rc == CURLE_COULDNT_CONNECT && is_loopback(rest->url))
-		error_hint(err, "Is Tarn running? Start it with: tarn up");
-	return st;
+	const char *token = rest->connection->token;
+	if (!token) {
+		status st = client_login_token(&rest->login, rest->connection, rest->exchange, &token, err);
+		if (st != STATUS_OK)
+			return st;
+	}
+	CLEANUP(free_text) char *authorization = xasprintf("Bearer %s", token);
+	const struct exchange_request request = {
+		.method = method,
+		.url = url,
+		.authorization = authorization,
+		.content_type = body ? "application/json" : NULL,
+		.body = body,
+	};
+	return exchange_perform(rest->exchange, rest->connection->url, &request, ret, err);
+}
+
+/* The answer to the last of as many requests as it takes: a token that has ended, a server that asks for a pause. */
+static status ask_patiently(struct rest *rest, const char *method, const char *url, const char *body,
+        struct exchange_answer *ret, struct error *err)
+{
+	bool has_new_token = false;
+	for (int64_t paused_sec = 0;;) {
+		struct exchange_answer answer = { 0 };
+		status st = ask(rest, method, url, body, &answer, err);
+		if (st != STATUS_OK)
+			return st;
+		int64_t pause_sec =
+		        answer.retry_after_sec < PAUSE_MAX_SEC ? answer.retry_after_sec : PAUSE_MAX_SEC;
+		if (answer.http_status == 401 && rest->login.token && !has_new_token) {
+			client_login_forget(&rest->login);
+			has_new_token = true;
+		} else if (answer.http_status == 429 && pause_sec > 0 &&
+		           paused_sec + pause_sec <= PAUSES_MAX_SEC) {
+			const struct timespec pause = { .tv_sec = pause_sec };
+			(void)nanosleep(&pause, NULL);
+			paused_sec += pause_sec;
+		} else {
+			*ret = answer;
+			return STATUS_OK;
+		}
+		json_free(&answer.doc);
+	}
 }
 
 status rest_call(struct rest *rest, const char *method, const char *path, const char *body, yyjson_doc **ret,
         struct error *err)
 {
-	CLEANUP(free_text) char *url = xasprintf("%s%s", rest->url, path);
-	CURL *curl = rest->curl;
-	buffer_consume(&rest->answer, rest->answer.len);
-	rest->problem[0] = '\0';
-	rest->is_too_long = false;
-	curl_easy_setopt(curl, CURLOPT_URL, url);
-	curl_easy_setopt(curl, CURLOPT_HTTPGET, 1l); /* forgets the body of the last call */
-	if (body || strcmp(method, "POST") == 0) {
-		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body ? body : "");
-		curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)(body ? strlen(body) : 0));
+	const char *server = rest->connection->url;
+	CLEANUP(free_text) char *url = xasprintf("%s%s", server, path);
+	struct exchange_answer answer = { 0 };
+	status st = ask_patiently(rest, method, url, body, &answer, err);
+	if (st != STATUS_OK) {
+		if (!*err->hint)
+			error_hint(err, "Used: %s.", rest->connection->origin);
+		return st;
 	}
-	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
-
-	int64_t start = clock_monotonic_usec();
-	CURLcode rc = curl_easy_perform(curl);
-	long http = 0;
-	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &http);
-	if (rest->is_debug)
-		(void)fprintf(stderr, "%s %s: %ld, %.1f ms\n", method, url, http,
-		        (double)(clock_monotonic_usec() - start) / 1000);
-	if (rc != CURLE_OK)
-		return unreachable(rest, rc, err);
-
-	CLEANUP(json_free)
-	yyjson_doc *doc = rest->answer.len > 0 ? yyjson_read(rest->answer.data, rest->answer.len, 0) : NULL;
-	yyjson_val *root = yyjson_doc_get_root(doc);
-	if (http >= 400)
-		return refuse(rest, http, root, err);
-	if (http < 200 || http >= 300)
+	CLEANUP(json_free) yyjson_doc *doc = answer.doc;
+	if (answer.http_status >= 400)
+		return refuse(rest, &answer, err);
+	if (answer.http_status < 200 || answer.http_status >= 300)
+		return error_set(err, STATUS_INTERNAL, 0, "%s answered with HTTP status %ld", server,
+		        answer.http_status);
+	if (!yyjson_is_obj(yyjson_doc_get_root(doc)))
 		return error_set(
-		        err, STATUS_INTERNAL, 0, "%s answered with HTTP status %ld", rest->url, http);
-	if (!yyjson_is_obj(root))
-		return error_set(err, STATUS_INTERNAL, 0, "%s answered with something that is no JSON object",
-		        rest->url);
+		        err, STATUS_INTERNAL, 0, "%s answered with something that is no JSON object", server);
 	*ret = TAKE_PTR(doc);
 	return STATUS_OK;
 }

@@ -10,10 +10,9 @@
 #include "base/buffer.h"
 #include "cli/connection.h"
 
-#define REST_ANSWER_MAX (64u << 20)
-
 struct rest;
 
+/* `connection` is borrowed. With is_debug it says where it was found, and every request (exchange.h). */
 MUST_CHECK status rest_open(
         const struct connection *connection, bool is_debug, struct rest **ret, struct error *err);
 struct rest *rest_free(struct rest *rest);
@@ -22,10 +21,14 @@ static inline void rest_freep(struct rest **rest)
 	*rest = rest_free(*rest);
 }
 
+/* For completions: whoever waits for one would rather have none. */
+void rest_set_timeout(struct rest *rest, long timeout_ms);
+
 /*
  * `path` begins with "/" and is already encoded; body may be NULL. *ret is the answer's JSON, freed with json_free().
  * The message of a failure is the server's. Codes: NOT_FOUND (404), DENIED (401, 403), EXISTS (409), LIMIT (429),
- * INVALID (other 4xx), UNAVAILABLE (503, or nobody answers), INTERNAL (other 5xx, or an answer that is no JSON).
+ * INVALID (other 4xx), UNSUPPORTED (501), UNAVAILABLE (503, or nobody answers), INTERNAL (other 5xx, or an answer that is no JSON).
+ * A server that asks for a pause (429 with Retry-After) gets it, for a minute altogether.
  */
 MUST_CHECK status rest_call(struct rest *rest, const char *method, const char *path, const char *body,
         yyjson_doc **ret, struct error *err);

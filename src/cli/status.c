@@ -206,11 +206,11 @@ static void print_text(yyjson_val *root)
 	print_branches(yyjson_obj_get(root, "branches"));
 }
 
+static const struct option known[] = { DATA_OPTION, OUTPUT_OPTION, HELP_OPTION, { 0 } };
+
 static int status_main(const struct cli_services *services, int argc, char **argv)
 {
 	(void)services;
-	static const struct option known[] = { { .name = "data" }, { .name = "output", .letter = 'o' },
-		HELP_OPTION, { 0 } };
 	CLEANUP(options_done) struct options options = { 0 };
 	struct error err;
 	enum output_form form;
@@ -261,4 +261,5 @@ const struct command status_command = {
 	        "Example:\n"
 	        "  tarn status -o json\n",
 	.run = status_main,
+	.options = known,
 };

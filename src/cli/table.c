@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-static char *clean_copy(const char *text)
+char *printable_copy(const char *text)
 {
 	char *copy = xstrdup(text);
 	for (unsigned char *c = (unsigned char *)copy; *c; c++) {
@@ -30,7 +30,7 @@ void table_add_cell(struct table *table, const char *text)
 	if ((table->cell_count & (table->cell_count - 1)) == 0)
 		table->cells = xrealloc(
 		        table->cells, (table->cell_count ? table->cell_count * 2 : 1) * sizeof *table->cells);
-	table->cells[table->cell_count++] = clean_copy(text);
+	table->cells[table->cell_count++] = printable_copy(text);
 }
 
 /* Characters, not bytes: those that do not continue a UTF-8 sequence. */

@@ -7,6 +7,9 @@
 #include "base/base.h"
 #include "base/buffer.h"
 
+/* The text with '?' for control characters. The caller frees. */
+char *printable_copy(const char *text);
+
 struct table {
 	char **titles;
 	size_t column_count;

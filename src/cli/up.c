@@ -90,10 +90,11 @@ static int serve(const struct data_directory *dd, struct role_lock *lock)
 	return 0;
 }
 
+static const struct option known[] = { DATA_OPTION, UP_SETTINGS_OPTIONS, HELP_OPTION, { 0 } };
+
 static int up_main(const struct cli_services *services, int argc, char **argv)
 {
 	(void)services;
-	static const struct option known[] = { { .name = "data" }, UP_SETTINGS_OPTIONS, HELP_OPTION, { 0 } };
 	CLEANUP(options_done) struct options options = { 0 };
 	struct error err;
 	int code = 0;
@@ -167,4 +168,5 @@ const struct command up_command = {
 	        "  tarn up\n"
 	        "  tarn up --data /srv/tarn --api 127.0.0.1:9090 --pg-port 6432\n",
 	.run = up_main,
+	.options = known,
 };

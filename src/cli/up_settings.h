@@ -6,9 +6,12 @@
 #include "data_directory/data_directory.h"
 
 #define UP_SETTINGS_OPTIONS                                                                                  \
-	{ .name = "api" }, { .name = "pg-port" }, { .name = "domain" }, { .name = "postgres-user" },         \
+	{ .name = "api", .summary = "where the REST API listens: ADDR:PORT" },                               \
+	        { .name = "pg-port", .summary = "port of Postgres" },                                        \
+	        { .name = "domain", .summary = "endpoints are hosts below this name" },                      \
+	        { .name = "postgres-user", .summary = "system user that Postgres runs as" },                 \
 	{                                                                                                    \
-		.name = "set"                                                                                \
+		.name = "set", .summary = "a limit: NAME=VALUE"                                              \
 	}
 
 /* Fills only what was given; STATUS_INVALID for a mistake in usage. Release with up_settings_done(). */

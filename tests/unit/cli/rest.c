@@ -60,8 +60,9 @@ static void server_stop(const struct server *server)
 
 static struct rest *open_rest(char *url)
 {
-	char token[] = "dapi00";
-	const struct connection connection = { .url = url, .token = token };
+	static char token[] = "dapi00", origin[] = "host and token from the test";
+	static struct connection connection;
+	connection = (struct connection){ .url = url, .token = token, .origin = origin };
 	struct rest *rest = NULL;
 	struct error err;
 	assert_int_equal(rest_open(&connection, false, &rest, &err), STATUS_OK);
@@ -118,6 +119,57 @@ static void answers_and_their_codes(void **state)
 		if (st != cases[i].code || !strstr(err.message, cases[i].words))
 			fail_msg("\"%s\": code %d, \"%s\"", cases[i].answer, (int)st, err.message);
 	}
+}
+
+#define JSON_HEAD "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+#define REFUSED   "HTTP/1.1 401 X\r\nConnection: close\r\n\r\n"
+
+static status ask_as_client(const char *const answers[], int calls, struct error *err)
+{
+	static char id[] = "4a5b", secret[] = "s3cret",
+	            origin[] = "client_id and client_secret from the test";
+	struct server server = server_start(answers);
+	const struct connection connection = {
+		.url = server.url, .client_id = id, .client_secret = secret, .origin = origin
+	};
+	CLEANUP(rest_freep) struct rest *rest = NULL;
+	assert_int_equal(rest_open(&connection, false, &rest, err), STATUS_OK);
+	status st = STATUS_OK;
+	for (int i = 0; i < calls && st == STATUS_OK; i++) {
+		CLEANUP(json_free) yyjson_doc *doc = NULL;
+		st = rest_call(rest, "GET", "/x", NULL, &doc, err);
+	}
+	server_stop(&server);
+	return st;
+}
+
+/* The canned server answers in this order only, so a request too many or too few fails. */
+static void a_client_gets_its_token(void **state)
+{
+	(void)state;
+	struct error err = { 0 };
+	const char *const once[] = { JSON_HEAD "{}", JSON_HEAD "{}",
+		JSON_HEAD "{\"access_token\":\"t\",\"expires_in\":3600}", JSON_HEAD "{\"first\":1}",
+		JSON_HEAD "{\"second\":1}", NULL };
+	assert_int_equal(ask_as_client(once, 2, &err), STATUS_OK);
+	/* One that has ended already is got anew before the next call, one that is refused before its end at once. */
+	const char *const short_lived[] = { JSON_HEAD "{}", JSON_HEAD "{}",
+		JSON_HEAD "{\"access_token\":\"t\",\"expires_in\":1}", JSON_HEAD "{\"first\":1}",
+		JSON_HEAD "{\"access_token\":\"u\",\"expires_in\":3600}", REFUSED "{}",
+		JSON_HEAD "{\"access_token\":\"v\",\"expires_in\":3600}", JSON_HEAD "{\"second\":1}", NULL };
+	assert_int_equal(ask_as_client(short_lived, 2, &err), STATUS_OK);
+	const char *const unknown[] = { "HTTP/1.1 404 X\r\nConnection: close\r\n\r\n",
+		"HTTP/1.1 404 X\r\nConnection: close\r\n\r\n",
+		REFUSED "{\"error\":\"invalid_client\",\"error_description\":\"no such client\"}", NULL };
+	assert_int_equal(ask_as_client(unknown, 1, &err), STATUS_DENIED);
+	assert_non_null(strstr(err.message, "no such client"));
+	assert_non_null(strstr(err.message, "4a5b"));
+	assert_non_null(strstr(err.hint, "client_secret from the test"));
+	assert_null(strstr(err.message, "s3cret"));
+	const char *const hostile[] = { JSON_HEAD "{}",
+		JSON_HEAD "{\"token_endpoint\":\"file:///etc/passwd\"}",
+		JSON_HEAD "{\"access_token\":\"t\\r\\nX: y\",\"expires_in\":3600}", NULL };
+	assert_int_equal(ask_as_client(hostile, 1, &err), STATUS_INTERNAL);
 }
 
 static void nobody_there_says_how_to_start(void **state)
@@ -232,6 +284,7 @@ int main(void)
 	(void)signal(SIGPIPE, SIG_IGN);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(answers_and_their_codes),
+		cmocka_unit_test(a_client_gets_its_token),
 		cmocka_unit_test(nobody_there_says_how_to_start),
 		cmocka_unit_test(operation_ends_well_even_across_a_restart_of_the_server),
 		cmocka_unit_test(operation_that_failed_tells_why),
