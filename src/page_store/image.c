@@ -311,7 +311,7 @@ static status write_stack_again(struct image *image, struct error *err)
 }
 
 /* Opens the sealed layers; those that a crash left unsealed get their manifest, all but the last. */
-static status open_sealed_layers(struct image *image, struct error *err)
+static status open_sealed_layers(struct image *image, struct cut_tails *tails, struct error *err)
 {
 	struct layer *below = NULL;
 	for (size_t i = 0; i + 1 < image->stack.count; i++) {
@@ -322,7 +322,8 @@ static status open_sealed_layers(struct image *image, struct error *err)
 			struct sealed sealed;
 			s = write_stack_again(image, err);
 			if (s == STATUS_OK)
-				s = image_seal_layer(image->store, ref, below, NULL, NULL, &sealed, err);
+				s = image_seal_layer(
+				        image->store, ref, below, tails, NULL, NULL, &sealed, err);
 			layer = s == STATUS_OK ? sealed.layer : NULL;
 		}
 		if (s != STATUS_OK)
@@ -334,9 +335,9 @@ static status open_sealed_layers(struct image *image, struct error *err)
 }
 
 /* The tree of the newest sealed layer, and what the open one's journal has changed since. */
-static status open_last_layer(struct image *image, struct error *err)
+static status open_last_layer(struct image *image, struct cut_tails *tails, struct error *err)
 {
-	struct replay replay = { .tree = image->tree, .map_of = map_of, .owner = image };
+	struct replay replay = { .tree = image->tree, .map_of = map_of, .owner = image, .tails = tails };
 	status s = STATUS_OK;
 	if (image->order_count > 0) {
 		const struct layer *below = image->layers[image->order[image->order_count - 1]];
@@ -398,8 +399,24 @@ static status sync_stacks(struct image *image, struct error *err)
 	return STATUS_OK;
 }
 
+/* Durable before anything is built on it: a later replay finds the record of the truncation no more once its layer is sealed. */
+static status clear_cut_tails(struct image *image, struct cut_tails *tails, struct error *err)
+{
+	struct cut_tail tail;
+	while (cut_tails_take(tails, &tail)) {
+		int rc = image_clear_page_tail(image, tail.inode, tail.block, tail.offset);
+		if (rc > 0)
+			rc = image_sync(image, tail.inode);
+		if (rc < 0)
+			return error_set(err, STATUS_IO, -rc, "could not clear the end of inode %llu",
+			        (unsigned long long)tail.inode);
+	}
+	return STATUS_OK;
+}
+
 static status open_image(struct image *image, struct error *err)
 {
+	CLEANUP(cut_tails_done) struct cut_tails tails = { 0 };
 	status s = take_lock(image, err);
 	if (s == STATUS_OK)
 		s = sync_stacks(image, err);
@@ -408,12 +425,13 @@ static status open_image(struct image *image, struct error *err)
 	if (s == STATUS_OK && image->stack.count == 0)
 		s = error_set(err, STATUS_CORRUPT, 0, "its stack is empty");
 	if (s == STATUS_OK)
-		s = open_sealed_layers(image, err);
+		s = open_sealed_layers(image, &tails, err);
 	if (s == STATUS_OK)
-		s = open_last_layer(image, err);
-	if (s == STATUS_OK)
-		finish_replay(image);
-	return s;
+		s = open_last_layer(image, &tails, err);
+	if (s != STATUS_OK)
+		return s;
+	finish_replay(image);
+	return clear_cut_tails(image, &tails, err);
 }
 
 /* ---- the flusher ---- */

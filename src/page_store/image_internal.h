@@ -20,6 +20,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "page_store/cut_tail.h"
 #include "page_store/file_tree.h"
 #include "page_store/image.h"
 #include "page_store/page_map.h"
@@ -222,13 +223,16 @@ int image_read_page(struct image *image, struct image_inode *inode, uint32_t blo
 
 /* ---- image_pages.c ---- */
 int image_truncate(struct image *image, struct image_inode *inode, uint64_t size); /* with io, without lock */
+/* Zeros from `offset` on in a page below the end of a file. 1: it was written; 0: there is nothing to clear. */
+int image_clear_page_tail(struct image *image, uint64_t number, uint32_t block, uint32_t offset);
 
 /* ---- image_replay.c: what journals and manifests say, into a tree ---- */
 struct replay {
 	struct file_tree *tree;
 	struct open_map *(*map_of)(void *owner, struct inode *inode);
 	void *owner;
-	size_t record_count; /* so far */
+	size_t record_count;     /* so far */
+	struct cut_tails *tails; /* NULL: of a layer whose pages are all committed */
 };
 MUST_CHECK status replay_changes(
         void *replay, struct slice changes, struct error *err); /* a journal_record_fn */
@@ -244,8 +248,10 @@ struct sealed {
  * Makes the manifest of a layer from its journal and what is below (NULL: nothing), durably, and opens it. `is_needed` says of a file that
  * has no name whether its pages are still needed; NULL: none is.
  */
+/* tails: of a layer that a crash left; NULL for one whose pages are all committed. */
 MUST_CHECK status image_seal_layer(struct store *store, const struct layer_ref *ref, struct layer *below,
-        bool (*is_needed)(void *owner, uint64_t inode), void *owner, struct sealed *ret, struct error *err);
+        struct cut_tails *tails, bool (*is_needed)(void *owner, uint64_t inode), void *owner,
+        struct sealed *ret, struct error *err);
 MUST_CHECK status image_open_layer(
         struct store *store, const struct layer_ref *ref, struct layer **ret, struct error *err); /* sealed */
 

@@ -160,6 +160,30 @@ static int clear_tail(struct image *image, struct image_inode *inode, struct uns
 	return write_page(image, inode, open, block, page);
 }
 
+int image_clear_page_tail(struct image *image, uint64_t number, uint32_t block, uint32_t offset)
+{
+	struct image_inode *inode = NULL;
+	uint64_t at = (uint64_t)block * PAGE_BYTES + offset;
+	int rc = image_take_file(image, number, &inode);
+	if (rc < 0)
+		return rc == -ESTALE ? 0 : rc; /* it is gone */
+	(void)pthread_mutex_lock(&inode->io);
+	(void)pthread_mutex_lock(&inode->lock);
+	struct unsealed *open = image_enter(image, inode);
+	uint64_t size = inode->base.attributes.size, had = open->map.dirty_count;
+	(void)pthread_mutex_unlock(&inode->lock);
+	if (size > (uint64_t)block * PAGE_BYTES) {
+		rc = clear_tail(image, inode, open, at);
+		(void)pthread_mutex_lock(&inode->lock);
+		if (rc == 0)
+			rc = open->map.dirty_count > had;
+		(void)pthread_mutex_unlock(&inode->lock);
+	}
+	(void)pthread_mutex_unlock(&inode->io);
+	image_give_back(image, inode);
+	return rc;
+}
+
 void image_set_size(struct image *image, struct image_inode *inode, uint64_t size)
 {
 	if (inode->is_counted)

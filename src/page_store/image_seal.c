@@ -99,12 +99,13 @@ static void add_files(struct file_tree *tree, struct manifest_writer *writer,
 }
 
 status image_seal_layer(struct store *store, const struct layer_ref *ref, struct layer *below,
-        bool (*is_needed)(void *owner, uint64_t inode), void *owner, struct sealed *ret, struct error *err)
+        struct cut_tails *tails, bool (*is_needed)(void *owner, uint64_t inode), void *owner,
+        struct sealed *ret, struct error *err)
 {
 	struct file_tree_owner tree_owner = { .inode_bytes = sizeof(struct sealing_inode),
 		.on_remove = on_remove };
 	CLEANUP(file_tree_freep) struct file_tree *tree = file_tree_new(&tree_owner);
-	struct replay replay = { .tree = tree, .map_of = map_of };
+	struct replay replay = { .tree = tree, .map_of = map_of, .tails = tails };
 	CLEANUP(layer_releasep) struct layer *unsealed = NULL;
 	status s = replay_layer(store, ref, below, &replay, &unsealed, err);
 	if (s == STATUS_OK)

@@ -1221,7 +1221,11 @@ int main(int argc, char **argv)
 	if (argc > 1 && !is_forever) {
 		run(strtoull(argv[1], NULL, 10), true, path);
 	} else {
+		/* Found something once: a truncation to mid-page, growth, and a kill showed what had been cut off. */
+		static const uint64_t known[] = { 247666808608128 };
 		uint64_t runs = 0;
+		for (size_t i = 0; i < ARRAY_LEN(known); i++)
+			run(known[i], false, path);
 		int64_t until = clock_monotonic_usec() + SECONDS * USEC_PER_SEC;
 		for (uint64_t seed = random_u64() >> 16; is_forever || clock_monotonic_usec() < until;
 		        seed++) {
