@@ -60,6 +60,14 @@ int usage_failure(const char *command, const char *fmt, ...)
 	return print_usage_failure(&err, command);
 }
 
+void print_help(const struct command *command)
+{
+	CLEANUP(buffer_done) struct buffer out = { 0 };
+	if (command->text)
+		help_write(command->text, &out);
+	(void)fputs(command->help ? command->help : out.data, stdout);
+}
+
 bool command_begin(const struct command *command, int argc, char **argv, const struct option *known,
         struct options *options, int *ret_code)
 {
@@ -69,7 +77,7 @@ bool command_begin(const struct command *command, int argc, char **argv, const s
 		return false;
 	}
 	if (option_is_on(options, "help")) {
-		(void)fputs(command->help, stdout);
+		print_help(command);
 		options_done(options);
 		*ret_code = 0;
 		return false;
@@ -135,7 +143,7 @@ static int help(int argc, char **argv)
 		return unknown_command(argv[1]);
 	if (command == &postgres_command)
 		return postgres_help(argc > 2 ? argv[2] : NULL);
-	(void)fputs(command->help, stdout);
+	print_help(command);
 	return 0;
 }
 

@@ -3,12 +3,14 @@
 
 #include "base/base.h"
 #include "cli/cli.h"
+#include "cli/help.h"
 #include "cli/options.h"
 
 struct command {
 	const char *name;
 	const char *summary; /* one line, for the list of commands */
-	const char *help;    /* usage, flags, examples; NULL: the command prints its own */
+	const char *help; /* usage, flags, examples; NULL: it is in `text`, or the command prints its own */
+	const struct help *text;
 	/* argv[0] is the name. Returns the exit code. */
 	int (*run)(const struct cli_services *services, int argc, char **argv);
 	/* For completions: its flags, ending with a NULL name, and words for its first argument, ending with NULL. Either may be NULL. */
@@ -19,6 +21,8 @@ struct command {
 extern const struct command up_command, down_command, status_command, audit_command, doctor_command,
         env_command, psql_command, postgres_command;
 
+/* On stdout. */
+void print_help(const struct command *command);
 /* One line on stderr: "Error: " message ". " hint; control characters become '?'. Returns EXIT_FAILED. */
 int print_failure(const struct error *err);
 /* The same for a mistake in the command line, with where to read on. Returns EXIT_USAGE. */

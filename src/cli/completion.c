@@ -349,17 +349,26 @@ static void complete_command(struct line *line, int argc, char **argv)
 	options_done(&line->options);
 }
 
-/* bash breaks words at "=": "--profile", "=", "x". Here they are two words, as if a blank stood there. */
-static int drop_equals(int argc, char **argv, char **words)
+/*
+ * bash breaks words at "=" and "@": "--json", "=@", "body.json". Here they are as if a blank stood in the place of the "=", and the "@" in
+ * front of its word; that one is put together in *joined.
+ */
+static int mend_words(int argc, char **argv, char **words, char **joined)
 {
 	int count = 0;
 	for (int i = 1; i < argc && count < WORDS_MAX; i++) {
-		bool is_break =
-		        strcmp(argv[i], "=") == 0 && count > 0 && strncmp(words[count - 1], "--", 2) == 0;
-		if (!is_break)
+		bool is_behind_flag = count > 0 && strncmp(words[count - 1], "--", 2) == 0;
+		if (is_behind_flag && strcmp(argv[i], "=") == 0) {
+			if (i + 1 == argc)
+				words[count++] = argv[i] + 1; /* "": nothing of the value is typed yet */
+		} else if (is_behind_flag && (strcmp(argv[i], "@") == 0 || strcmp(argv[i], "=@") == 0) &&
+		           i + 1 < argc) {
+			free_text(joined);
+			*joined = xasprintf("@%s", argv[++i]);
+			words[count++] = *joined;
+		} else {
 			words[count++] = argv[i];
-		else if (i + 1 == argc)
-			words[count++] = argv[i] + 1; /* "": nothing of the value is typed yet */
+		}
 	}
 	return count;
 }
@@ -369,7 +378,8 @@ int completion_answer(const struct command *const *commands, int argc, char **ar
 	static const struct option global_options[] = { OUTPUT_OPTION, CONNECTION_OPTIONS, HELP_OPTION,
 		{ 0 } };
 	char *words[WORDS_MAX + 1] = { NULL };
-	int count = drop_equals(argc, argv, words);
+	CLEANUP(free_text) char *joined = NULL;
+	int count = mend_words(argc, argv, words, &joined);
 	struct line line = { .commands = commands,
 		.known = global_options,
 		.current = count > 0 ? words[count - 1] : "",

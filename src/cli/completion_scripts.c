@@ -8,7 +8,7 @@ static const char bash_script[] =
         "# Completion of tarn for bash. Now: source <(tarn completion bash). For ever, put that line into "
         "~/.bashrc.\n"
         "_tarn() {\n"
-        "    local line kind= current=${COMP_WORDS[COMP_CWORD]}\n"
+        "    local line kind= current=$2\n"
         "    COMPREPLY=()\n"
         "    while IFS= read -r line; do\n"
         "        if [ -z \"$kind\" ]; then kind=$line; else COMPREPLY+=(\"${line%%$'\\t'*}\"); fi\n"

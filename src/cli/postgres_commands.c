@@ -351,7 +351,8 @@ const struct postgres_command postgres_commands[] = {
 	        .arguments = "NAME",
 	        .summary = "show one compute of an endpoint",
 	        .examples = { "get-compute-instance "
-	                      "projects/demo/branches/dev/endpoints/primary/compute-instances/INSTANCE" } },
+	                      "projects/demo/branches/dev/endpoints/primary/compute-instances/"
+	                      "ci-green-hill-12ab34cd" } },
 	{ .name = "generate-database-credential",
 	        .verb = VERB_CREDENTIAL,
 	        .flags = FLAG_JSON | FLAG_LIFE,

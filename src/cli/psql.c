@@ -6,7 +6,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/number.h"
 #include "cli/command.h"
+#include "cli/connection.h"
+#include "cli/help.h"
+#include "cli/psql_login.h"
+#include "cli/psql_reach.h"
 #include "cli/psql_target.h"
 #include "cli/rest.h"
 
@@ -62,76 +67,6 @@ static status find_psql(char **ret, struct error *err)
 	return STATUS_OK;
 }
 
-struct login {
-	char *host, *user, *token;
-};
-
-static void login_done(struct login *login)
-{
-	free_text(&login->host);
-	free_text(&login->user);
-	free_text(&login->token);
-}
-
-static status get_token(struct rest *rest, const char *endpoint, char **ret, struct error *err)
-{
-	yyjson_mut_doc *request = yyjson_mut_doc_new(NULL);
-	yyjson_mut_val *root = yyjson_mut_obj(request);
-	yyjson_mut_doc_set_root(request, root);
-	yyjson_mut_obj_add_str(request, root, "endpoint", endpoint);
-	CLEANUP(free_text) char *body = yyjson_mut_write(request, 0, NULL);
-	yyjson_mut_doc_free(request);
-	CLEANUP(json_free) yyjson_doc *doc = NULL;
-	status st = rest_call(rest, "POST", API_PREFIX "credentials", body ? body : "{}", &doc, err);
-	if (st != STATUS_OK)
-		return st;
-	const char *token = json_text(yyjson_doc_get_root(doc), "token");
-	if (*token == '\0')
-		return error_set(err, STATUS_INTERNAL, 0, "the server answered without a token");
-	*ret = xstrdup(token);
-	return STATUS_OK;
-}
-
-static status get_login(
-        struct rest *rest, const struct psql_target *target, struct login *ret, struct error *err)
-{
-	CLEANUP(login_done) struct login login = { 0 };
-	CLEANUP(json_free) yyjson_doc *endpoint = NULL;
-	CLEANUP(json_free) yyjson_doc *me = NULL;
-	CLEANUP(free_text) char *name = NULL;
-	status st = psql_target_resolve(target, rest, &endpoint, err);
-	if (st != STATUS_OK)
-		return st;
-	yyjson_val *root = yyjson_doc_get_root(endpoint);
-	name = xstrdup(json_text(root, "name"));
-	login.host = xstrdup(json_text(root, "status.hosts.host"));
-	if (*login.host == '\0')
-		return error_set(err, STATUS_UNAVAILABLE, 0, "endpoint \"%s\" has no host yet", name);
-	if (yyjson_is_true(json_at(root, "status.disabled"))) {
-		st = error_set(err, STATUS_CONFLICT, 0, "endpoint \"%s\" is disabled", name);
-		error_hint(err,
-		        "Enable it: tarn postgres update-endpoint %s spec.disabled --json "
-		        "'{\"spec\":{\"disabled\":false}}'",
-		        name);
-		return st;
-	}
-	const char *state = json_text(root, "status.current_state");
-	if (strcmp(state, "ACTIVE") != 0 && strcmp(state, "IDLE") != 0)
-		return error_set(err, STATUS_UNAVAILABLE, 0,
-		        "endpoint \"%s\" is not ready for accepting connections: its state is %s", name,
-		        state);
-
-	st = rest_call(rest, "GET", "/api/2.0/preview/scim/v2/Me", NULL, &me, err);
-	if (st == STATUS_OK)
-		st = get_token(rest, name, &login.token, err);
-	if (st != STATUS_OK)
-		return st;
-	login.user = xstrdup(json_text(yyjson_doc_get_root(me), "userName"));
-	*ret = login;
-	login = (struct login){ 0 };
-	return STATUS_OK;
-}
-
 /* Does the user give psql this setting, as "-d…", "-d …", "--dbname=…" or "--dbname …"? */
 static bool is_given(const struct options *options, const char *letter, const char *name)
 {
@@ -146,8 +81,17 @@ static bool is_given(const struct options *options, const char *letter, const ch
 	return false;
 }
 
+/* Unless psql is told to go elsewhere. */
+static status reach(const struct options *options, const struct connection *connection,
+        const struct psql_login *login, int64_t attempts, struct error *err)
+{
+	if (attempts == 0 || is_given(options, "-h", "--host") || is_given(options, "-p", "--port"))
+		return STATUS_OK;
+	return psql_reach(login->host, connection->pg_port, attempts, err);
+}
+
 static status become_psql(const char *psql, const struct options *options,
-        const struct connection *connection, const struct login *login, struct error *err)
+        const struct connection *connection, const struct psql_login *login, struct error *err)
 {
 	CLEANUP(free_text) char *host = xasprintf("--host=%s", login->host);
 	CLEANUP(free_text) char *user = xasprintf("--username=%s", login->user);
@@ -183,9 +127,29 @@ static status become_psql(const char *psql, const struct options *options,
 	return error_set(err, STATUS_IO, saved, "could not run \"%s\"", psql);
 }
 
-static const struct option known[] = { { .name = "project" }, { .name = "branch" }, { .name = "endpoint" },
-	{ .name = "autoscaling", .is_switch = true }, { .name = "max-retries" }, CONNECTION_OPTIONS,
-	HELP_OPTION, { 0 } };
+static const struct option known[] = {
+	{ .name = "project",
+	        .value = "ID",
+	        .summary = "project to connect to",
+	        .values = OPTION_VALUES_PROJECT_ID },
+	{ .name = "branch",
+	        .value = "ID",
+	        .summary = "branch of it (default: the only one)",
+	        .values = OPTION_VALUES_BRANCH_ID },
+	{ .name = "endpoint",
+	        .value = "ID",
+	        .summary = "endpoint of that (default: the only one)",
+	        .values = OPTION_VALUES_ENDPOINT_ID },
+	{ .name = "autoscaling", .is_switch = true, .summary = "choose among projects" },
+	{ .name = "provisioned", .is_switch = true, .summary = "choose among instances (the older API)" },
+	{ .name = "max-retries",
+	        .value = "N",
+	        .summary = "how often to try to reach the server (default: 3; 0: leave it to psql)" },
+	{ .name = "output", .letter = 'o', .is_hidden = true },
+	CONNECTION_OPTIONS,
+	HELP_OPTION,
+	{ 0 },
+};
 
 static int psql_main(const struct cli_services *services, int argc, char **argv)
 {
@@ -194,8 +158,13 @@ static int psql_main(const struct cli_services *services, int argc, char **argv)
 	CLEANUP(psql_target_done) struct psql_target target = { 0 };
 	struct error err;
 	int code = 0;
+	int64_t attempts = 3;
 	if (!command_begin(&psql_command, argc, argv, known, &options, &code))
 		return code;
+	const char *retries = option_value(&options, "max-retries");
+	if (retries && !number_parse(slice_from_text(retries), 0, 100, &attempts))
+		return usage_failure("psql",
+		        "flag \"--max-retries\" must be a whole number from 0 to 100, not \"%s\"", retries);
 	if (options_count(&options, 0, 1, "tarn psql [TARGET] [FLAGS] [-- PSQL_ARGUMENTS]", &err) !=
 	                STATUS_OK ||
 	        psql_target_parse(&options, &target, &err) != STATUS_OK)
@@ -203,44 +172,50 @@ static int psql_main(const struct cli_services *services, int argc, char **argv)
 
 	CLEANUP(connection_done) struct connection connection = { 0 };
 	CLEANUP(rest_freep) struct rest *rest = NULL;
-	CLEANUP(login_done) struct login login = { 0 };
+	CLEANUP(psql_login_done) struct psql_login login = { 0 };
 	CLEANUP(free_text) char *psql = NULL;
 	if (find_psql(&psql, &err) != STATUS_OK ||
 	        connection_find(&options, &connection, &err) != STATUS_OK ||
 	        rest_open(&connection, option_is_on(&options, "debug"), &rest, &err) != STATUS_OK ||
-	        get_login(rest, &target, &login, &err) != STATUS_OK ||
+	        psql_login_get(rest, &target, &login, &err) != STATUS_OK ||
+	        reach(&options, &connection, &login, attempts, &err) != STATUS_OK ||
 	        become_psql(psql, &options, &connection, &login, &err) != STATUS_OK)
 		return print_failure(&err);
 	return 0;
 }
 
+static const struct help_line arguments[] = {
+	{ "TARGET", "projects/PROJECT, projects/PROJECT/branches/BRANCH, or a whole endpoint name; any other "
+	            "word is an instance of the older API" },
+	{ "PSQL_ARGUMENTS",
+	        "for psql: -d and -p take the place of the database (databricks_postgres) and the port" },
+	{ NULL, NULL },
+};
+
+static const char *const examples[] = {
+	"tarn psql --project demo --branch production",
+	"tarn psql --project demo --branch dev -- -c 'select now()'",
+	"tarn psql projects/demo/branches/dev -- -d databricks_postgres -c '\\d'",
+	NULL,
+};
+
+static const struct help help = {
+	.what = "connect to an endpoint with psql",
+	.details = "Picks the endpoint, gets a password for it (a token that is good for an hour) and runs "
+	           "psql, with TLS and the "
+	           "server's certificate checked. An endpoint that sleeps wakes up. Where there is only one "
+	           "project, branch or endpoint, it "
+	           "need not be named; where there are several, you are asked, or, without a terminal, told.",
+	.usage = "tarn psql [TARGET] [FLAGS] [-- PSQL_ARGUMENTS]",
+	.arguments = arguments,
+	.options = known,
+	.examples = examples,
+};
+
 const struct command psql_command = {
 	.name = "psql",
 	.summary = "connect to an endpoint with psql",
-	.help = "Usage: tarn psql [TARGET] [FLAGS] [-- PSQL_ARGUMENTS]\n"
-	        "\n"
-	        "Picks the endpoint, gets a password for it (a token that is good for an hour) and runs "
-	        "psql, with TLS and\n"
-	        "the server's certificate checked. A suspended endpoint wakes up. Where there is only one "
-	        "project, branch or\n"
-	        "endpoint, it need not be named; where there are several, you are asked, or, without a "
-	        "terminal, told.\n"
-	        "\n"
-	        "TARGET is projects/PROJECT, projects/PROJECT/branches/BRANCH, or a whole endpoint name.\n"
-	        "\n"
-	        "Flags:\n"
-	        "  --project P        id of the project\n"
-	        "  --branch B         id of the branch\n"
-	        "  --endpoint E       id of the endpoint\n"
-	        "  --data DIR         data directory whose API to use\n"
-	        "  -p, --profile NAME profile of ~/.databrickscfg to use\n"
-	        "  --debug            print every HTTP request\n"
-	        "Whatever stands behind -- reaches psql; -d and -p there replace the database and the port.\n"
-	        "\n"
-	        "Examples:\n"
-	        "  tarn psql --project demo\n"
-	        "  tarn psql --project demo --branch dev -- -c 'select count(*) from orders'\n"
-	        "  tarn psql projects/demo/branches/dev -- -d app\n",
+	.text = &help,
 	.run = psql_main,
 	.options = known,
 };

@@ -9,6 +9,8 @@
 
 #define CHOICES_MAX 20 /* more are not read from a screen */
 
+static const struct resource instance_resource = { .noun = "instance", .collection = "instances" };
+
 /* A flag may be an id or, as people paste it, a whole name that ends with it. */
 static status take(char **part, const char *flag, const char *id, struct error *err)
 {
@@ -33,16 +35,10 @@ static status take_path(const char *path, struct psql_target *target, struct err
 {
 	bool is_endpoint = resource_name_fits(endpoint_resource.name_form, path);
 	bool is_branch = resource_name_fits(branch_resource.name_form, path);
-	if (!is_endpoint && !is_branch && !resource_name_fits(project_resource.name_form, path)) {
-		if (strncmp(path, "projects/", 9) != 0)
-			return error_set(err, STATUS_INVALID, 0,
-			        "target \"%s\" must begin with projects/; \"--project %s\" names a project "
-			        "by its id",
-			        path, path);
+	if (!is_endpoint && !is_branch && !resource_name_fits(project_resource.name_form, path))
 		return error_set(err, STATUS_INVALID, 0,
 		        "target \"%s\" must have the form %s, or its beginning", path,
 		        endpoint_resource.name_form);
-	}
 	target->project = nth_part(path, 1);
 	if (is_branch || is_endpoint)
 		target->branch = nth_part(path, 3);
@@ -51,13 +47,46 @@ static status take_path(const char *path, struct psql_target *target, struct err
 	return STATUS_OK;
 }
 
+/* A target that is no path is a name of the older API, where everything has one name. */
+static status take_instance(const struct options *options, struct psql_target *target, struct error *err)
+{
+	const char *name = options->positional_count > 0 ? options->positionals[0] : NULL;
+	const char *const flags[] = { "project", "branch", "endpoint" };
+	target->is_instance =
+	        option_is_on(options, "provisioned") || (name && strncmp(name, "projects/", 9) != 0);
+	if (option_is_on(options, "provisioned") && option_is_on(options, "autoscaling"))
+		return error_set(
+		        err, STATUS_INVALID, 0, "give \"--provisioned\" or \"--autoscaling\", not both");
+	if (!target->is_instance)
+		return STATUS_OK;
+	if (name && strchr(name, '/'))
+		return error_set(err, STATUS_INVALID, 0,
+		        "target \"%s\" must be the name of an instance, or begin with projects/ and be no "
+		        "\"--provisioned\"",
+		        name);
+	if (name && option_is_on(options, "autoscaling"))
+		return error_set(err, STATUS_INVALID, 0,
+		        "flag \"--autoscaling\" does not go with the instance \"%s\"; \"--project %s\" names "
+		        "a project",
+		        name, name);
+	for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+		if (option_value(options, flags[i]))
+			return error_set(err, STATUS_INVALID, 0,
+			        "flag \"--%s\" does not go with an instance; \"--project %s\" names a "
+			        "project",
+			        flags[i], name ? name : "PROJECT");
+	target->instance = name ? xstrdup(name) : NULL;
+	return STATUS_OK;
+}
+
 status psql_target_parse(const struct options *options, struct psql_target *ret, struct error *err)
 {
 	CLEANUP(psql_target_done) struct psql_target target = { 0 };
 	const char *project = option_value(options, "project"), *branch = option_value(options, "branch");
 	const char *endpoint = option_value(options, "endpoint");
-	status st =
-	        options->positional_count > 0 ? take_path(options->positionals[0], &target, err) : STATUS_OK;
+	status st = take_instance(options, &target, err);
+	if (st == STATUS_OK && !target.is_instance && options->positional_count > 0)
+		st = take_path(options->positionals[0], &target, err);
 	if (st == STATUS_OK && project)
 		st = take(&target.project, "project",
 		        strncmp(project, "projects/", 9) == 0 ? project + 9 : project, err);
@@ -80,6 +109,7 @@ void psql_target_done(struct psql_target *target)
 	free_text(&target->project);
 	free_text(&target->branch);
 	free_text(&target->endpoint);
+	free_text(&target->instance);
 }
 
 /* The ids of all elements, for a message: "dev, production". */
@@ -119,18 +149,10 @@ static status ask(const struct resource *resource, yyjson_val *list, char **ret,
 	return STATUS_OK;
 }
 
-static status choose(
-        struct rest *rest, const struct resource *resource, const char *parent, char **ret, struct error *err)
+/* The one there is of a list, or the one that is chosen. */
+static status choose_from(const struct resource *resource, yyjson_val *list, char **ret, struct error *err)
 {
-	CLEANUP(buffer_done) struct buffer path = { 0 };
-	buffer_append_text(&path, API_PREFIX);
-	path_append_name(&path, parent);
-	buffer_append_text(&path, resource->collection);
-	CLEANUP(json_free) yyjson_doc *doc = NULL;
-	status st = rest_call(rest, "GET", path.data, NULL, &doc, err);
-	if (st != STATUS_OK)
-		return st;
-	yyjson_val *list = yyjson_obj_get(yyjson_doc_get_root(doc), resource->collection);
+	status st;
 	size_t count = yyjson_arr_size(list);
 	if (count == 0) {
 		st = error_set(err, STATUS_NOT_FOUND, 0, "there is no %s to connect to", resource->noun);
@@ -146,7 +168,47 @@ static status choose(
 		return ask(resource, list, ret, err);
 	CLEANUP(free_text) char *ids = list_ids(list);
 	st = error_set(err, STATUS_INVALID, 0, "there are several %s: %s", resource->collection, ids);
-	error_hint(err, "Name one with --%s.", resource->noun);
+	error_hint(err, resource == &instance_resource ? "Name one: tarn psql NAME." : "Name one with --%s.",
+	        resource->noun);
+	return st;
+}
+
+static status choose(
+        struct rest *rest, const struct resource *resource, const char *parent, char **ret, struct error *err)
+{
+	CLEANUP(buffer_done) struct buffer path = { 0 };
+	buffer_append_text(&path, API_PREFIX);
+	path_append_name(&path, parent);
+	buffer_append_text(&path, resource->collection);
+	CLEANUP(json_free) yyjson_doc *doc = NULL;
+	status st = rest_call(rest, "GET", path.data, NULL, &doc, err);
+	return st == STATUS_OK
+	               ? choose_from(resource, yyjson_obj_get(yyjson_doc_get_root(doc), resource->collection),
+	                         ret, err)
+	               : st;
+}
+
+#define INSTANCES "/api/2.0/database/instances"
+
+static status resolve_instance(
+        const struct psql_target *target, struct rest *rest, yyjson_doc **ret, struct error *err)
+{
+	CLEANUP(free_text) char *name = target->instance ? xstrdup(target->instance) : NULL;
+	CLEANUP(buffer_done) struct buffer path = { 0 };
+	if (!name) {
+		CLEANUP(json_free) yyjson_doc *doc = NULL;
+		status st = rest_call(rest, "GET", INSTANCES, NULL, &doc, err);
+		if (st == STATUS_OK)
+			st = choose_from(&instance_resource,
+			        yyjson_obj_get(yyjson_doc_get_root(doc), "database_instances"), &name, err);
+		if (st != STATUS_OK)
+			return st;
+	}
+	buffer_append_text(&path, INSTANCES "/");
+	path_append_name(&path, name);
+	status st = rest_call(rest, "GET", path.data, NULL, ret, err);
+	if (st == STATUS_NOT_FOUND)
+		error_hint(err, "A project is named with: tarn psql --project %s", name);
 	return st;
 }
 
@@ -158,6 +220,8 @@ status psql_target_resolve(
 	CLEANUP(free_text) char *endpoint = target->endpoint ? xstrdup(target->endpoint) : NULL;
 	CLEANUP(free_text) char *parent = NULL;
 	status st = STATUS_OK;
+	if (target->is_instance)
+		return resolve_instance(target, rest, ret, err);
 	if (!project)
 		st = choose(rest, &project_resource, "", &project, err);
 	if (st == STATUS_OK && !branch) {

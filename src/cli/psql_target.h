@@ -6,6 +6,8 @@
 
 struct psql_target {
 	char *project, *branch, *endpoint; /* ids; NULL: to be found out */
+	char *instance; /* a name of the older API; NULL: a project is meant, or an instance to be found out */
+	bool is_instance;
 };
 
 /* From a target path and flags, which must agree. STATUS_INVALID for a mistake in usage. */
@@ -13,6 +15,6 @@ MUST_CHECK status psql_target_parse(
         const struct options *options, struct psql_target *ret, struct error *err);
 void psql_target_done(struct psql_target *target);
 
-/* *ret is the endpoint's resource. Asks on the terminal where there is a choice. */
+/* *ret is the endpoint's resource, or the instance's. Asks on the terminal where there is a choice. */
 MUST_CHECK status psql_target_resolve(
         const struct psql_target *target, struct rest *rest, yyjson_doc **ret, struct error *err);

@@ -8,7 +8,7 @@
 #include "cli/psql_target.h"
 
 static const struct option known[] = { { .name = "project" }, { .name = "branch" }, { .name = "endpoint" },
-	{ 0 } };
+	{ .name = "autoscaling", .is_switch = true }, { .name = "provisioned", .is_switch = true }, { 0 } };
 
 static status parse(int argc, const char **argv, struct psql_target *ret, struct error *err)
 {
@@ -44,6 +44,24 @@ static void paths_and_flags(void **state)
 	psql_target_done(&target);
 }
 
+static void a_name_is_an_instance(void **state)
+{
+	(void)state;
+	struct psql_target target = { 0 };
+	struct error err;
+	assert_int_equal(PARSE(&target, &err, "demo"), STATUS_OK);
+	assert_true(target.is_instance);
+	assert_string_equal(target.instance, "demo");
+	psql_target_done(&target);
+	assert_int_equal(PARSE(&target, &err, "--provisioned"), STATUS_OK);
+	assert_true(target.is_instance);
+	assert_null(target.instance);
+	psql_target_done(&target);
+	assert_int_equal(PARSE(&target, &err, "projects/demo", "--autoscaling"), STATUS_OK);
+	assert_false(target.is_instance);
+	psql_target_done(&target);
+}
+
 static void contradictions_and_mistakes(void **state)
 {
 	(void)state;
@@ -53,8 +71,13 @@ static void contradictions_and_mistakes(void **state)
 	assert_int_equal(PARSE(&target, &err, "projects/p/branches/b", "--branch", "c"), STATUS_INVALID);
 	assert_int_equal(PARSE(&target, &err, "--branch", "b"), STATUS_INVALID);
 	assert_int_equal(PARSE(&target, &err, "--endpoint", "e"), STATUS_INVALID);
-	assert_int_equal(PARSE(&target, &err, "demo"), STATUS_INVALID);
+	assert_int_equal(PARSE(&target, &err, "demo", "--autoscaling"), STATUS_INVALID);
 	assert_non_null(strstr(err.message, "--project demo"));
+	assert_int_equal(PARSE(&target, &err, "demo", "--project", "p"), STATUS_INVALID);
+	assert_int_equal(PARSE(&target, &err, "demo/branches/b"), STATUS_INVALID);
+	assert_int_equal(PARSE(&target, &err, "--provisioned", "--autoscaling"), STATUS_INVALID);
+	assert_int_equal(PARSE(&target, &err, "--provisioned", "--branch", "b"), STATUS_INVALID);
+	assert_int_equal(PARSE(&target, &err, "--provisioned", "projects/p"), STATUS_INVALID);
 	assert_int_equal(PARSE(&target, &err, "projects/p/branches"), STATUS_INVALID);
 	assert_int_equal(PARSE(&target, &err, "projects//branches/b"), STATUS_INVALID);
 	assert_int_equal(PARSE(&target, &err, "projects/p/branches/b/endpoints/e/x"), STATUS_INVALID);
@@ -67,6 +90,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(paths_and_flags),
+		cmocka_unit_test(a_name_is_an_instance),
 		cmocka_unit_test(contradictions_and_mistakes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
