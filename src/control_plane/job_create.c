@@ -1,8 +1,8 @@
 /*
  * Creating a project or a branch:
  *
- *   LOAD ─▶ (source, job_source.c) ─▶ MAKE_VOLUME ─▶ NOTE_VOLUME ─▶ (settle the source) ─▶ OPEN ─▶ LOOK ─▶ FINISH
- *     (a project has no source: LOAD ─▶ MAKE_VOLUME ─▶ OPEN; a snapshot has no compute: it is not asked)
+ *   LOAD ─▶ (source, job_source.c) ─▶ MAKE_VOLUME ─▶ NOTE_VOLUME ─▶ (settle the source) ─▶ OPEN ─▶ LOOK ─▶ REST ─▶ FINISH
+ *     (REST: what is made with a disabled endpoint falls asleep; a project has no source: LOAD ─▶ MAKE_VOLUME ─▶ OPEN; a snapshot has no compute: it is not asked)
  *   any failure ─▶ CLEAN_COMPUTE ─▶ CLEAN_VOLUME ─▶ (settle the source) ─▶ FINISH_FAILED
  *
  * Durable step: "cloned" (NOTE_VOLUME), in the transaction that records where the clone was taken and what roles and
@@ -32,6 +32,7 @@ enum create_phase {
 	NOTE_VOLUME,
 	OPEN,
 	LOOK,
+	REST,
 	FINISH,
 	CLEAN_COMPUTE,
 	CLEAN_VOLUME,
@@ -164,18 +165,34 @@ static status note_volume(struct job *job, struct error *err)
 	return st;
 }
 
-/* What is made with a disabled endpoint sleeps from the beginning. */
+static bool is_disabled(const struct job *job)
+{
+	struct error ignored;
+	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
+	return endpoint_row_get(job->services->md, job->operation.endpoint, &endpoint, &ignored) ==
+	               STATUS_OK &&
+	       endpoint.is_disabled;
+}
+
+/* Also when nobody may connect yet: only in Postgres can roles be made and seen. */
 static void open_compute(struct job *job)
 {
 	struct error err;
-	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
-	if (endpoint_row_get(job->services->md, job->operation.endpoint, &endpoint, &err) != STATUS_OK ||
-	        fleet_register(job->services->fleet, job->endpoint_uid, false, &err) != STATUS_OK)
+	if (is_disabled(job))
+		job->needed_uid = job->endpoint_uid;
+	if (fleet_register(job->services->fleet, job->endpoint_uid, false, &err) != STATUS_OK)
 		job_fail(job, &err);
-	else if (endpoint.is_disabled)
-		job_go(job, FINISH);
 	else
 		job_open(job, job->endpoint_uid, LOOK);
+}
+
+static void rest(struct job *job)
+{
+	job->needed_uid = NULL;
+	if (is_disabled(job))
+		job_suspend(job, job->endpoint_uid, FINISH);
+	else
+		job_go(job, FINISH);
 }
 
 /* A child of a protected branch has passwords of its own: those of production do not open it, nor the other way round. */
@@ -305,7 +322,10 @@ void job_create_step(struct job *job)
 		open_compute(job);
 		break;
 	case LOOK:
-		job_work(job, source_is_protected(job) ? job_look_and_renew : job_look, FINISH);
+		job_work(job, source_is_protected(job) ? job_look_and_renew : job_look, REST);
+		break;
+	case REST:
+		rest(job);
 		break;
 	case FINISH:
 		end(job, finish);
