@@ -17,6 +17,7 @@ import typing
 
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.errors import DatabricksError
+from databricks.sdk.service.postgres import PostgresAPI
 
 
 def read_value(hint, value):
@@ -49,13 +50,7 @@ def show(value, wait):
     return value
 
 
-def methods(client):
-    return sorted(name for name in dir(client.postgres) if not name.startswith("_"))
-
-
 def answer(client, request):
-    if request["call"] == "methods":
-        return methods(client)
     target = client
     for part in request["call"].split("."):
         target = getattr(target, part)
@@ -68,10 +63,13 @@ def answer(client, request):
 def main():
     client = None
     for line in sys.stdin:
+        request = json.loads(line)
         try:
-            if client is None:
-                client = WorkspaceClient()
-            out = {"result": answer(client, json.loads(line))}
+            if request["call"] == "methods":  # needs no server
+                out = {"result": sorted(name for name in dir(PostgresAPI) if not name.startswith("_"))}
+            else:
+                client = client or WorkspaceClient()
+                out = {"result": answer(client, request)}
         except DatabricksError as error:
             out = {"error": {"class": type(error).__name__, "code": error.error_code, "message": str(error)}}
         except Exception as error:  # the test says which it expects
