@@ -10,9 +10,7 @@
 #include "base/number.h"
 #include "base/random.h"
 
-#define PREFIX     "SCRAM-SHA-256$"
-#define SALT_BYTES 16
-#define SALT_MAX   64
+#define PREFIX "SCRAM-SHA-256$"
 
 void password_generate(char out[GENERATED_PASSWORD_CHARS + 1])
 {
@@ -34,54 +32,108 @@ static bool hmac(const uint8_t key[SHA256_DIGEST_LENGTH], const char *text, uint
 	               &len) != NULL;
 }
 
-static status make(const char *password, const uint8_t *salt, size_t salt_len, int iterations,
-        char out[SCRAM_VERIFIER_MAX + 1], struct error *err)
+status scram_verifier_derive(const char *password, struct scram_verifier *ret, struct error *err)
 {
-	uint8_t salted[SHA256_DIGEST_LENGTH], client_key[SHA256_DIGEST_LENGTH], stored[SHA256_DIGEST_LENGTH],
-	        server[SHA256_DIGEST_LENGTH];
-	char salt_text[4 * (SALT_MAX / 3 + 1) + 1], stored_text[48], server_text[48];
-	bool is_made = PKCS5_PBKDF2_HMAC(password, (int)strlen(password), salt, (int)salt_len, iterations,
-	                       EVP_sha256(), sizeof salted, salted) == 1 &&
-	               hmac(salted, "Client Key", client_key) && hmac(salted, "Server Key", server) &&
-	               SHA256(client_key, sizeof client_key, stored);
+	uint8_t salted[SHA256_DIGEST_LENGTH], client_key[SHA256_DIGEST_LENGTH];
+	bool is_made = PKCS5_PBKDF2_HMAC(password, (int)strlen(password), ret->salt, (int)ret->salt_len,
+	                       ret->iterations, EVP_sha256(), sizeof salted, salted) == 1 &&
+	               hmac(salted, "Client Key", client_key) &&
+	               hmac(salted, "Server Key", ret->server_key) &&
+	               SHA256(client_key, sizeof client_key, ret->stored_key);
 	OPENSSL_cleanse(salted, sizeof salted);
 	OPENSSL_cleanse(client_key, sizeof client_key);
-	if (!is_made)
-		return openssl_failed(err, "make a SCRAM verifier");
-	(void)EVP_EncodeBlock((uint8_t *)salt_text, salt, (int)salt_len);
-	(void)EVP_EncodeBlock((uint8_t *)stored_text, stored, sizeof stored);
-	(void)EVP_EncodeBlock((uint8_t *)server_text, server, sizeof server);
-	(void)snprintf(out, SCRAM_VERIFIER_MAX + 1, PREFIX "%d:%s$%s:%s", iterations, salt_text, stored_text,
-	        server_text);
-	return STATUS_OK;
+	return is_made ? STATUS_OK : openssl_failed(err, "make a SCRAM verifier");
+}
+
+void scram_verifier_format(const struct scram_verifier *verifier, char out[SCRAM_VERIFIER_MAX + 1])
+{
+	char salt[4 * (SCRAM_SALT_MAX / 3 + 1) + 1], stored[48], server[48];
+	(void)EVP_EncodeBlock((uint8_t *)salt, verifier->salt, (int)verifier->salt_len);
+	(void)EVP_EncodeBlock((uint8_t *)stored, verifier->stored_key, SCRAM_KEY_BYTES);
+	(void)EVP_EncodeBlock((uint8_t *)server, verifier->server_key, SCRAM_KEY_BYTES);
+	(void)snprintf(out, SCRAM_VERIFIER_MAX + 1, PREFIX "%d:%s$%s:%s", verifier->iterations, salt, stored,
+	        server);
 }
 
 status scram_verifier_make(const char *password, char out[SCRAM_VERIFIER_MAX + 1], struct error *err)
 {
-	uint8_t salt[SALT_BYTES];
-	random_bytes(salt, sizeof salt);
-	return make(password, salt, sizeof salt, SCRAM_ITERATIONS, out, err);
+	struct scram_verifier verifier = { .iterations = SCRAM_ITERATIONS, .salt_len = SCRAM_SALT_BYTES };
+	random_bytes(verifier.salt, SCRAM_SALT_BYTES);
+	status st = scram_verifier_derive(password, &verifier, err);
+	if (st == STATUS_OK)
+		scram_verifier_format(&verifier, out);
+	return st;
+}
+
+/* The bytes of a base64 text; false when they are none, or more than max. */
+static bool decode(const char *text, size_t len, uint8_t *out, size_t max, size_t *ret_len)
+{
+	uint8_t bytes[SCRAM_SALT_MAX + 4];
+	if (len == 0 || len % 4 != 0 || len / 4 * 3 > sizeof bytes)
+		return false;
+	int count = EVP_DecodeBlock(bytes, (const uint8_t *)text, (int)len);
+	if (count < 0)
+		return false;
+	size_t padding = text[len - 1] != '=' ? 0 : text[len - 2] != '=' ? 1 : 2;
+	*ret_len = (size_t)count - padding;
+	if (*ret_len > max)
+		return false;
+	memcpy(out, bytes, *ret_len);
+	return true;
+}
+
+bool scram_verifier_parse(const char *text, struct scram_verifier *ret)
+{
+	struct scram_verifier found = { 0 };
+	size_t stored_len, server_len;
+	int64_t iterations;
+	if (strlen(text) > SCRAM_VERIFIER_MAX || strncmp(text, PREFIX, strlen(PREFIX)) != 0)
+		return false;
+	const char *count = text + strlen(PREFIX), *salt = strchr(count, ':');
+	const char *stored = salt ? strchr(salt, '$') : NULL, *server = stored ? strchr(stored, ':') : NULL;
+	if (!server ||
+	        !number_parse((struct slice){ (const uint8_t *)count, (size_t)(salt - count) }, 1,
+	                SCRAM_ITERATIONS_MAX, &iterations) ||
+	        !decode(salt + 1, (size_t)(stored - salt - 1), found.salt, SCRAM_SALT_MAX, &found.salt_len) ||
+	        !decode(stored + 1, (size_t)(server - stored - 1), found.stored_key, SCRAM_KEY_BYTES,
+	                &stored_len) ||
+	        !decode(server + 1, strlen(server + 1), found.server_key, SCRAM_KEY_BYTES, &server_len) ||
+	        stored_len != SCRAM_KEY_BYTES || server_len != SCRAM_KEY_BYTES)
+		return false;
+	found.iterations = (int)iterations;
+	char again[SCRAM_VERIFIER_MAX + 1];
+	scram_verifier_format(&found, again);
+	if (strcmp(again, text) != 0)
+		return false; /* what EVP_DecodeBlock lets pass: white space, bits in the padding */
+	*ret = found;
+	return true;
+}
+
+void scram_verifier_mock(struct slice secret, const char *name, char out[SCRAM_VERIFIER_MAX + 1])
+{
+	struct scram_verifier mock = { .iterations = SCRAM_ITERATIONS, .salt_len = SCRAM_SALT_BYTES };
+	static const char *const purposes[] = { "mock salt", "mock stored key", "mock server key" };
+	uint8_t *const outputs[] = { mock.salt, mock.stored_key, mock.server_key };
+	for (size_t i = 0; i < ARRAY_LEN(outputs); i++) {
+		uint8_t digest[SHA256_DIGEST_LENGTH];
+		unsigned len = 0;
+		CLEANUP(free_text) char *text = xasprintf("%s\n%s", purposes[i], name);
+		if (!HMAC(EVP_sha256(), secret.data, (int)secret.len, (const uint8_t *)text, strlen(text),
+		            digest, &len))
+			random_bytes(digest, sizeof digest); /* never nothing that could be guessed */
+		memcpy(outputs[i], digest, i == 0 ? SCRAM_SALT_BYTES : SCRAM_KEY_BYTES);
+	}
+	scram_verifier_format(&mock, out);
 }
 
 bool scram_verifier_matches(const char *verifier, const char *password)
 {
-	char again[SCRAM_VERIFIER_MAX + 1];
+	struct scram_verifier known, again;
 	struct error ignored;
-	uint8_t salt[SALT_MAX + 4];
-	if (strlen(verifier) > SCRAM_VERIFIER_MAX || strncmp(verifier, PREFIX, strlen(PREFIX)) != 0)
+	if (!scram_verifier_parse(verifier, &known))
 		return false;
-	const char *count = verifier + strlen(PREFIX), *colon = strchr(count, ':');
-	const char *end = colon ? strchr(colon, '$') : NULL;
-	int64_t iterations;
-	if (!end || end - colon - 1 > 4 * (SALT_MAX / 3) || (end - colon - 1) % 4 != 0 || end == colon + 1 ||
-	        !number_parse((struct slice){ (const uint8_t *)count, (size_t)(colon - count) }, 1, 10000000,
-	                &iterations))
-		return false;
-	int salt_len = EVP_DecodeBlock(salt, (const uint8_t *)colon + 1, (int)(end - colon - 1));
-	for (const char *c = end - 1; salt_len > 0 && c > colon && *c == '='; c--)
-		salt_len--;
-	if (salt_len <= 0 ||
-	        make(password, salt, (size_t)salt_len, (int)iterations, again, &ignored) != STATUS_OK)
-		return false;
-	return strlen(again) == strlen(verifier) && CRYPTO_memcmp(again, verifier, strlen(again)) == 0;
+	again = known;
+	return scram_verifier_derive(password, &again, &ignored) == STATUS_OK &&
+	       CRYPTO_memcmp(again.stored_key, known.stored_key, SCRAM_KEY_BYTES) == 0 &&
+	       CRYPTO_memcmp(again.server_key, known.server_key, SCRAM_KEY_BYTES) == 0;
 }

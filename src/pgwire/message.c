@@ -105,6 +105,23 @@ void message_append_authentication(struct buffer *out, uint32_t code)
 	wire_append_be32(out, code);
 }
 
+void message_append_sasl(struct buffer *out, const char *const *mechanisms, size_t count)
+{
+	CLEANUP(buffer_done) struct buffer list = { 0 };
+	for (size_t i = 0; i < count; i++)
+		wire_append_text(&list, slice_from_text(mechanisms[i]));
+	buffer_append(&list, "", 1);
+	message_append_sasl_data(out, AUTHENTICATION_SASL, buffer_slice(&list));
+}
+
+void message_append_sasl_data(struct buffer *out, uint32_t code, struct slice data)
+{
+	buffer_append(out, "R", 1);
+	wire_append_be32(out, (uint32_t)data.len + 8);
+	wire_append_be32(out, code);
+	buffer_append(out, data.data, data.len);
+}
+
 bool message_error_sqlstate(struct slice payload, char ret[SQLSTATE_LEN + 1])
 {
 	struct wire_cursor cursor = wire_cursor_on(payload);
@@ -128,5 +145,18 @@ bool message_password_parse(struct slice payload, struct slice *ret_password)
 	if (wire_is_broken(&cursor) || !wire_is_at_end(&cursor))
 		return false;
 	*ret_password = password;
+	return true;
+}
+
+bool message_sasl_choice_parse(struct slice payload, struct sasl_choice *ret)
+{
+	struct wire_cursor cursor = wire_cursor_on(payload);
+	struct sasl_choice choice = { .mechanism = wire_read_text(&cursor) };
+	uint32_t len = wire_read_be32(&cursor);
+	if (len != UINT32_MAX) /* -1: none */
+		choice.response = wire_read_bytes(&cursor, len);
+	if (wire_is_broken(&cursor) || !wire_is_at_end(&cursor))
+		return false;
+	*ret = choice;
 	return true;
 }

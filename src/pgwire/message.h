@@ -26,8 +26,11 @@ enum message_type {
 	MESSAGE_READY = 'Z',
 };
 
-#define AUTHENTICATION_OK        0u
-#define AUTHENTICATION_CLEARTEXT 3u
+#define AUTHENTICATION_OK            0u
+#define AUTHENTICATION_CLEARTEXT     3u
+#define AUTHENTICATION_SASL          10u
+#define AUTHENTICATION_SASL_CONTINUE 11u
+#define AUTHENTICATION_SASL_FINAL    12u
 
 /* Names a running session to CancelRequest; protocol 3.0 has four bytes of each. */
 struct cancel_key {
@@ -71,6 +74,11 @@ void message_append_fatal(
         struct buffer *out, const struct message_error *error);        /* ErrorResponse, severity FATAL */
 void message_append_authentication(struct buffer *out, uint32_t code); /* Ok and Cleartext have no more */
 
+/* AuthenticationSASL: which mechanisms may be chosen from, the preferred one first. */
+void message_append_sasl(struct buffer *out, const char *const *mechanisms, size_t count);
+/* code is AUTHENTICATION_SASL_CONTINUE or AUTHENTICATION_SASL_FINAL. */
+void message_append_sasl_data(struct buffer *out, uint32_t code, struct slice data);
+
 /*
  * The payload of an ErrorResponse, or the beginning of one: its SQLSTATE. False when that is not within these
  * bytes.
@@ -80,3 +88,9 @@ MUST_CHECK bool message_error_sqlstate(struct slice payload, char ret[SQLSTATE_L
 
 /* The payload of a PasswordMessage: one text and nothing else. False for anything else. */
 MUST_CHECK bool message_password_parse(struct slice payload, struct slice *ret_password);
+
+/* The payload of a SASLInitialResponse. response.data is NULL when the client sent none. */
+struct sasl_choice {
+	struct slice mechanism, response;
+};
+MUST_CHECK bool message_sasl_choice_parse(struct slice payload, struct sasl_choice *ret);

@@ -127,6 +127,38 @@ static void test_password(void **unused)
 	assert_false(message_password_parse(bytes("", 0), &password));
 }
 
+static void test_sasl(void **unused)
+{
+	(void)unused;
+	CLEANUP(buffer_done) struct buffer out = { 0 };
+	static const char *const mechanisms[] = { "A-PLUS", "A" };
+	message_append_sasl(&out, mechanisms, 2);
+	assert_int_equal(out.len, 19);
+	assert_memory_equal(out.data,
+	        "R\0\0\0\x12\0\0\0\x0a"
+	        "A-PLUS\0A\0\0",
+	        19);
+	out.len = 0;
+	message_append_sasl_data(&out, AUTHENTICATION_SASL_CONTINUE, slice_from_text("r=x"));
+	assert_int_equal(out.len, 12);
+	assert_memory_equal(out.data, "R\0\0\0\x0b\0\0\0\x0br=x", 12);
+
+	struct sasl_choice choice;
+	assert_true(message_sasl_choice_parse(bytes("A\0\0\0\0\3n,,", 9), &choice));
+	assert_true(slice_equals_text(choice.mechanism, "A"));
+	assert_true(slice_equals_text(choice.response, "n,,"));
+	assert_true(message_sasl_choice_parse(bytes("A\0\xff\xff\xff\xff", 6), &choice));
+	assert_null(choice.response.data);
+	assert_true(message_sasl_choice_parse(bytes("A\0\0\0\0\0", 6), &choice));
+	assert_non_null(choice.response.data);
+	assert_false(message_sasl_choice_parse(bytes("A\0\0\0\0\4n,,", 9), &choice));
+	assert_false(message_sasl_choice_parse(bytes("A\0\0\0\0\2n,,", 9), &choice));
+	assert_false(message_sasl_choice_parse(bytes("A\0\xff\xff\xff\xffx", 7), &choice));
+	assert_false(message_sasl_choice_parse(bytes("A\0\0\0\0", 5), &choice));
+	assert_false(message_sasl_choice_parse(bytes("A", 1), &choice));
+	assert_false(message_sasl_choice_parse(bytes("", 0), &choice));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -138,6 +170,7 @@ int main(void)
 		cmocka_unit_test(test_sqlstate_of_tampered_errors),
 		cmocka_unit_test(test_authentication),
 		cmocka_unit_test(test_password),
+		cmocka_unit_test(test_sasl),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
