@@ -1,7 +1,5 @@
 #include "cli/up_settings.h"
 
-#include <stddef.h>
-
 #include "base/number.h"
 
 static status parse_port(const char *flag, const char *text, int *ret, struct error *err)
@@ -32,39 +30,21 @@ static status parse_api(const char *text, struct settings *changes, struct error
 
 static status parse_limit(const char *text, struct settings *changes, struct error *err)
 {
-	static const struct {
-		const char *name;
-		size_t offset;
-	} limits[] = {
-		{ "suspend_timeout_min_sec", offsetof(struct settings, suspend_timeout_min_sec) },
-		{ "branches_per_project", offsetof(struct settings, branches_per_project) },
-		{ "projects", offsetof(struct settings, projects) },
-		{ "deleted_retention_sec", offsetof(struct settings, deleted_retention_sec) },
-		{ "housekeeping_interval_sec", offsetof(struct settings, housekeeping_interval_sec) },
-		{ "polling_requests_per_sec", offsetof(struct settings, polling_requests_per_sec) },
-		{ "audit_file_mb", offsetof(struct settings, audit_file_mb) },
-		{ "audit_total_mb", offsetof(struct settings, audit_total_mb) },
-		{ "audit_retention_days", offsetof(struct settings, audit_retention_days) },
-		{ "requests_per_sec", offsetof(struct settings, requests_per_sec) },
-		{ "failures_per_min", offsetof(struct settings, failures_per_min) },
-	};
-	size_t len = strcspn(text, "=");
 	if (strncmp(text, "metrics_access=", 15) ==
 	        0) { /* what it may be is checked with the other settings */
 		free_text(&changes->metrics_access);
 		changes->metrics_access = xstrdup(text + 15);
 		return STATUS_OK;
 	}
-	for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
-		if (strlen(limits[i].name) != len || memcmp(limits[i].name, text, len) != 0)
-			continue;
-		int64_t *limit = (int64_t *)(void *)((char *)changes + limits[i].offset);
-		if (text[len] != '=' || !number_parse(slice_from_text(text + len + 1), 1, INT32_MAX, limit))
-			return error_set(err, STATUS_INVALID, 0,
-			        "flag \"--set %s=VALUE\" needs a whole number above 0", limits[i].name);
-		return STATUS_OK;
-	}
-	return error_set(err, STATUS_INVALID, 0, "flag \"--set\" knows no limit \"%.*s\"", (int)len, text);
+	struct slice name = { .data = (const uint8_t *)text, .len = strcspn(text, "=") };
+	int64_t *limit = settings_find_limit(changes, name);
+	if (!limit)
+		return error_set(err, STATUS_INVALID, 0, "flag \"--set\" knows no limit \"%.*s\"",
+		        (int)name.len, text);
+	if (text[name.len] != '=' || !number_parse(slice_from_text(text + name.len + 1), 1, INT32_MAX, limit))
+		return error_set(err, STATUS_INVALID, 0,
+		        "flag \"--set %.*s=VALUE\" needs a whole number above 0", (int)name.len, text);
+	return STATUS_OK;
 }
 
 status up_settings_parse(const struct options *options, struct settings *changes, struct error *err)

@@ -10,6 +10,7 @@
 #include "control_plane/branch_exchange.h"
 #include "control_plane/call.h"
 #include "control_plane/client_secret.h"
+#include "control_plane/compute_instance.h"
 #include "control_plane/credential.h"
 #include "control_plane/database.h"
 #include "control_plane/discovery.h"
@@ -180,8 +181,8 @@ static const struct http_route routes[] = {
 	{ "GET", ENDPOINT, SERVE(endpoint_get) },
 	{ "PATCH", ENDPOINT, SERVE(endpoint_update) },
 	{ "DELETE", ENDPOINT, SERVE(endpoint_delete) },
-	{ "GET", ENDPOINT "/compute-instances", EMPTY("compute_instances") },
-	{ "GET", ENDPOINT "/compute-instances/{}", MISSING("compute instance") },
+	{ "GET", ENDPOINT "/compute-instances", SERVE(compute_instance_list) },
+	{ "GET", ENDPOINT "/compute-instances/{}", SERVE(compute_instance_get) },
 
 	{ "GET", BRANCH "/databases", SERVE(database_list) },
 	{ "GET", DATABASE, SERVE(database_get) },

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "control_plane/endpoint.h"
 #include "control_plane/moment_fields.h"
+#include "control_plane/quota.h"
 #include "control_plane/resource_json.h"
 #include "control_plane/resource_name.h"
 #include "control_plane/snapshot.h"
@@ -22,18 +23,21 @@ static bool check_state_rules(struct call *call, const struct project_row *proje
 			return call_fail(call, &err);
 		const char *why = strcmp(branch->uid, project->default_branch_uid) == 0 ? "the default branch"
 		                  : branch->is_protected                                ? "a protected branch"
+		                  : branch_is_root(branch)                              ? "a root branch"
 		                  : children > 0 ? "a branch that has children"
 		                                 : NULL;
 		if (why)
 			return api_fail(&call->error, API_BAD_REQUEST, "%s cannot have an expiration", why);
 	}
 	if (branch->is_protected && !(old && old->is_protected)) {
-		int64_t count = 0;
+		int64_t count = 0, limit = call->services->dd->settings.protected_branches_per_project;
 		if (branch_row_count_protected(md, project->id, &count, &err) != STATUS_OK)
 			return call_fail(call, &err);
-		if (count > 0)
+		if (count >= limit) /* not QUOTA_EXCEEDED: 4.3 */
 			return api_fail(&call->error, API_BAD_REQUEST,
-			        "the project has a protected branch already; one is the limit");
+			        "the project has reached its limit of %lld protected branches; end the "
+			        "protection of another, or raise the setting protected_branches_per_project",
+			        (long long)limit);
 	}
 	return true;
 }
@@ -95,7 +99,8 @@ static bool apply_update(struct call *call, const struct project_row *project, s
         const struct branch_fields *fields, const struct update_mask *mask)
 {
 	struct branch_row old = *branch;
-	if (!branch_fields_update(branch, fields, mask, call->now_usec, &call->error) ||
+	if (!branch_fields_update(
+	            branch, fields, mask, &call->services->dd->settings, call->now_usec, &call->error) ||
 	        !check_state_rules(call, project, branch, &old))
 		return false;
 	branch->update_usec = call->now_usec;
@@ -105,13 +110,24 @@ static bool apply_update(struct call *call, const struct project_row *project, s
 bool branch_check_quota(struct call *call, const struct project_row *project)
 {
 	struct error err;
-	int64_t count = 0, limit = call->services->dd->settings.branches_per_project;
+	int64_t count = 0;
 	if (branch_row_count(call->services->md, project->id, &count, &err) != STATUS_OK)
 		return call_fail(call, &err);
-	if (count >= limit)
-		return api_fail(&call->error, API_QUOTA, "the project has reached its limit of %lld branches",
-		        (long long)limit);
-	return true;
+	return quota_check(call, "branches_per_project", "the project", "branches", count);
+}
+
+/* A branch of a snapshot has no parent either. */
+static bool check_root_quota(
+        struct call *call, const struct project_row *project, const struct branch_row *branch)
+{
+	struct error err;
+	int64_t count = 0;
+	if (branch->source != 0)
+		return true;
+	if (branch_row_count_roots(call->services->md, project->id, &count, &err) != STATUS_OK)
+		return call_fail(call, &err);
+	return quota_check(call, "root_branches_per_project", "the project",
+	        "branches without a parent (the first one, and those made of snapshots)", count);
 }
 
 status branch_insert(struct call *call, struct project_row *project, const struct moment *moment,
@@ -184,8 +200,10 @@ bool branch_prepare(struct call *call, const struct project_row *project, const 
 	struct update_mask everything = { .present = UINT64_MAX };
 	*ret_moment = (struct moment){ 0 };
 	if (!find_origin(call, project, fields, &branch, ret_moment) ||
-	        !branch_fields_update(&branch, fields, &everything, call->now_usec, &call->error) ||
-	        !check_state_rules(call, project, &branch, NULL) || !branch_check_quota(call, project))
+	        !branch_fields_update(&branch, fields, &everything, &call->services->dd->settings,
+	                call->now_usec, &call->error) ||
+	        !check_state_rules(call, project, &branch, NULL) || !branch_check_quota(call, project) ||
+	        !check_root_quota(call, project, &branch) || !quota_check_new_compute(call, project))
 		return false;
 	*ret = branch;
 	return true;
@@ -438,7 +456,8 @@ bool branch_undelete(struct call *call)
 	branch.update_usec = branch.state_change_usec = call->now_usec;
 	if (branch.expire_usec != 0 && branch.expire_usec <= call->now_usec)
 		branch.expire_usec = 0; /* or it would be gone again at once */
-	if (!check_parent(call, &branch) || !check_state_rules(call, &project, &branch, &old))
+	if (!check_parent(call, &branch) || !check_state_rules(call, &project, &branch, &old) ||
+	        !check_root_quota(call, &project, &branch))
 		return false;
 	return commit_done(call, OPERATION_BRANCH_UNDELETE, &project, &branch);
 }

@@ -44,7 +44,7 @@ bool branch_fields_read(yyjson_val *spec, struct branch_fields *ret, struct api_
 }
 
 static bool resolve_expiration(const struct branch_row *branch, const struct branch_fields *fields,
-        int64_t now_usec, int64_t *ret, struct api_error *error)
+        const struct settings *limits, int64_t now_usec, int64_t *ret, struct api_error *error)
 {
 	*ret = 0;
 	if (!fields->ttl.is_set && !fields->expire_time.is_set)
@@ -60,22 +60,24 @@ static bool resolve_expiration(const struct branch_row *branch, const struct bra
 		        "Field 'spec.%s' gives a time in the past; a ttl counts from the creation of the "
 		        "branch.",
 		        key);
-	if (expire - now_usec > BRANCH_EXPIRY_MAX_DAYS * 86400 * USEC_PER_SEC)
+	if (expire - now_usec > limits->branch_ttl_max_sec * USEC_PER_SEC)
 		return api_fail(error, API_INVALID_PARAMETER,
-		        "Field 'spec.%s' gives a time more than %d days ahead.", key, BRANCH_EXPIRY_MAX_DAYS);
+		        "Field 'spec.%s' gives a time more than %g days ahead.", key,
+		        (double)limits->branch_ttl_max_sec / 86400);
 	*ret = expire;
 	return true;
 }
 
 bool branch_fields_update(struct branch_row *branch, const struct branch_fields *fields,
-        const struct update_mask *mask, int64_t now_usec, struct api_error *error)
+        const struct update_mask *mask, const struct settings *limits, int64_t now_usec,
+        struct api_error *error)
 {
 	bool is_protected = branch->is_protected;
 	int64_t expire_usec = branch->expire_usec;
 	if (update_mask_has(mask, BRANCH_PROTECTED, fields->is_protected.is_set))
 		is_protected = fields->is_protected.is_set && fields->is_protected.value;
 	if (update_mask_has(mask, BRANCH_EXPIRATION, branch_fields_has_expiration(fields)) &&
-	        !resolve_expiration(branch, fields, now_usec, &expire_usec, error))
+	        !resolve_expiration(branch, fields, limits, now_usec, &expire_usec, error))
 		return false;
 	branch->is_protected = is_protected;
 	branch->expire_usec = expire_usec;

@@ -6,9 +6,8 @@
 #include "base/base.h"
 #include "control_plane/fields.h"
 #include "control_plane/update_mask.h"
+#include "data_directory/data_directory.h"
 #include "metadata/branch_row.h"
-
-#define BRANCH_EXPIRY_MAX_DAYS 30
 
 enum branch_field {
 	BRANCH_PROTECTED = 1 << 0,
@@ -35,4 +34,5 @@ static inline bool branch_fields_has_expiration(const struct branch_fields *fiel
 
 /* Changes protection and expiration; branch->create_usec must be set. The state rules (4.3) are the caller's. */
 bool branch_fields_update(struct branch_row *branch, const struct branch_fields *fields,
-        const struct update_mask *mask, int64_t now_usec, struct api_error *error);
+        const struct update_mask *mask, const struct settings *limits, int64_t now_usec,
+        struct api_error *error);

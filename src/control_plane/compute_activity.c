@@ -14,7 +14,7 @@ struct entry {
 	struct entry *next;
 	char uid[RESOURCE_ID_MAX + 1];
 	bool was_running;
-	int64_t last_active_usec;
+	int64_t since_usec, last_active_usec;
 	bool is_dirty;
 };
 
@@ -32,7 +32,8 @@ static status write_all(struct compute_activity *activity, struct error *err)
 	status st = transaction_begin(md, &tx, err);
 	for (struct entry *e = activity->entries; e && st == STATUS_OK; e = e->next) {
 		if (e->is_dirty)
-			st = endpoint_row_note_activity(md, e->uid, e->was_running, e->last_active_usec, err);
+			st = endpoint_row_note_activity(
+			        md, e->uid, e->was_running, e->since_usec, e->last_active_usec, err);
 	}
 	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
 }
@@ -97,6 +98,8 @@ void compute_activity_note(struct compute_activity *activity, const struct fleet
 	bool has_turned = is_new || e->was_running != was_running;
 	if (!has_turned && e->last_active_usec == member->last_active_usec)
 		return;
+	if (has_turned)
+		e->since_usec = member->since_usec;
 	e->was_running = was_running;
 	e->last_active_usec = member->last_active_usec;
 	e->is_dirty = true;

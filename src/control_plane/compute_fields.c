@@ -12,8 +12,8 @@ void compute_fields_done(struct compute_fields *fields)
 	*fields = (struct compute_fields){ 0 };
 }
 
-static bool read_suspension(yyjson_val *object, const char *path, int64_t min_sec, struct time_field *ret,
-        struct api_error *error)
+static bool read_suspension(yyjson_val *object, const char *path, const struct settings *limits,
+        struct time_field *ret, struct api_error *error)
 {
 	struct time_field timeout;
 	struct switch_field never;
@@ -26,10 +26,12 @@ static bool read_suspension(yyjson_val *object, const char *path, int64_t min_se
 		        "Fields '%s.suspend_timeout_duration' and '%s.no_suspension' exclude each other.",
 		        path, path);
 	if (timeout.is_set && timeout.usec != 0 && /* "0s" is what some clients send for never */
-	        (timeout.usec < min_sec * USEC_PER_SEC || timeout.usec > SUSPEND_MAX_SEC * USEC_PER_SEC))
+	        (timeout.usec < limits->suspend_timeout_min_sec * USEC_PER_SEC ||
+	                timeout.usec > limits->suspend_timeout_max_sec * USEC_PER_SEC))
 		return api_fail(error, API_INVALID_PARAMETER,
-		        "Field '%s.suspend_timeout_duration' must be between %llds and %ds.", path,
-		        (long long)min_sec, SUSPEND_MAX_SEC);
+		        "Field '%s.suspend_timeout_duration' must be between %llds and %llds.", path,
+		        (long long)limits->suspend_timeout_min_sec,
+		        (long long)limits->suspend_timeout_max_sec);
 	ret->is_set = is_never || timeout.is_set;
 	ret->usec = is_never ? 0 : timeout.usec;
 	return true;
@@ -83,12 +85,12 @@ static bool read_cu(yyjson_val *object, const char *path, const char *key, struc
 }
 
 bool compute_fields_read(yyjson_val *object, const char *path, enum compute_fields_form form,
-        int64_t suspend_min_sec, struct compute_fields *ret, struct api_error *error)
+        const struct settings *limits, struct compute_fields *ret, struct api_error *error)
 {
 	CLEANUP(compute_fields_done) struct compute_fields fields = { 0 };
 	if (!read_cu(object, path, "autoscaling_limit_min_cu", &fields.min_cu, error) ||
 	        !read_cu(object, path, "autoscaling_limit_max_cu", &fields.max_cu, error) ||
-	        !read_suspension(object, path, suspend_min_sec, &fields.suspension, error))
+	        !read_suspension(object, path, limits, &fields.suspension, error))
 		return false;
 	if (form != COMPUTE_FIELDS_DEFAULTS && !read_group(object, path, &fields.has_group, error))
 		return false;
@@ -113,19 +115,20 @@ bool compute_fields_read(yyjson_val *object, const char *path, enum compute_fiel
 	return true;
 }
 
-static bool is_legal_cu(double cu)
+static bool is_legal_cu(double cu, const struct settings *limits)
 {
-	return cu == 0.5 || (cu >= 1 && cu <= CU_MAX && cu == (double)(int)cu);
+	return cu == 0.5 || (cu >= 1 && cu <= (double)limits->cu_max && cu == (double)(int)cu);
 }
 
-bool compute_size_check(double min_cu, double max_cu, const char *path, struct api_error *error)
+bool compute_size_check(double min_cu, double max_cu, const struct settings *limits, const char *path,
+        struct api_error *error)
 {
-	if (!is_legal_cu(min_cu) || !is_legal_cu(max_cu))
+	if (!is_legal_cu(min_cu, limits) || !is_legal_cu(max_cu, limits))
 		return api_fail(error, API_INVALID_PARAMETER,
 		        "Fields '%s.autoscaling_limit_min_cu' and '%s.autoscaling_limit_max_cu' must be 0.5 "
 		        "or a whole "
-		        "number from 1 to %.0f.",
-		        path, path, CU_MAX);
+		        "number from 1 to %lld.",
+		        path, path, (long long)limits->cu_max);
 	if (min_cu > max_cu)
 		return api_fail(error, API_INVALID_PARAMETER,
 		        "Field '%s.autoscaling_limit_min_cu' (%g) must not be above autoscaling_limit_max_cu "
@@ -133,31 +136,32 @@ bool compute_size_check(double min_cu, double max_cu, const char *path, struct a
 		        path, min_cu, max_cu);
 	if (min_cu == max_cu)
 		return true;
-	if (max_cu > CU_AUTOSCALE_MAX)
+	if (max_cu > (double)limits->autoscale_cu_max)
 		return api_fail(error, API_INVALID_PARAMETER,
-		        "Field '%s.autoscaling_limit_max_cu': autoscaling ends at %.0f; larger sizes must be "
+		        "Field '%s.autoscaling_limit_max_cu': autoscaling ends at %lld; larger sizes must be "
 		        "fixed (min equal "
 		        "to max).",
-		        path, CU_AUTOSCALE_MAX);
-	if (max_cu - min_cu > CU_AUTOSCALE_SPREAD)
+		        path, (long long)limits->autoscale_cu_max);
+	if (max_cu - min_cu > (double)limits->autoscale_cu_spread)
 		return api_fail(error, API_INVALID_PARAMETER,
 		        "Fields '%s.autoscaling_limit_min_cu' and '%s.autoscaling_limit_max_cu' must not "
 		        "differ by more than "
-		        "%.0f.",
-		        path, path, CU_AUTOSCALE_SPREAD);
+		        "%lld.",
+		        path, path, (long long)limits->autoscale_cu_spread);
 	return true;
 }
 
 bool compute_values_update(struct compute_values *values, const struct compute_fields *fields,
         const struct update_mask *mask, const struct compute_bits *bits,
-        const struct compute_values *defaults, const char *path, struct api_error *error)
+        const struct compute_values *defaults, const struct settings *limits, const char *path,
+        struct api_error *error)
 {
 	double min_cu = values->min_cu, max_cu = values->max_cu;
 	if (update_mask_has(mask, bits->min_cu, fields->min_cu.is_set))
 		min_cu = fields->min_cu.is_set ? fields->min_cu.value : defaults->min_cu;
 	if (update_mask_has(mask, bits->max_cu, fields->max_cu.is_set))
 		max_cu = fields->max_cu.is_set ? fields->max_cu.value : defaults->max_cu;
-	if (!compute_size_check(min_cu, max_cu, path, error))
+	if (!compute_size_check(min_cu, max_cu, limits, path, error))
 		return false;
 	values->min_cu = min_cu;
 	values->max_cu = max_cu;

@@ -10,11 +10,8 @@
 #include "control_plane/api_error.h"
 #include "control_plane/fields.h"
 #include "control_plane/update_mask.h"
+#include "data_directory/data_directory.h"
 
-#define CU_MAX              112.0
-#define CU_AUTOSCALE_MAX    64.0
-#define CU_AUTOSCALE_SPREAD 16.0
-#define SUSPEND_MAX_SEC     604800
 #define SUSPEND_DEFAULT_SEC 86400
 
 struct compute_fields {
@@ -31,9 +28,9 @@ enum compute_fields_form {
 	COMPUTE_FIELDS_DEFAULTS, /* pg_settings */
 };
 
-/* object may be NULL: nothing set. suspend_min_sec: settings.suspend_timeout_min_sec. */
+/* object may be NULL: nothing set. */
 bool compute_fields_read(yyjson_val *object, const char *path, enum compute_fields_form form,
-        int64_t suspend_min_sec, struct compute_fields *ret, struct api_error *error);
+        const struct settings *limits, struct compute_fields *ret, struct api_error *error);
 void compute_fields_done(struct compute_fields *fields); /* for CLEANUP */
 
 /* Effective values of one compute, as rows hold them. suspend_usec 0: never. */
@@ -54,5 +51,7 @@ struct compute_bits {
  */
 bool compute_values_update(struct compute_values *values, const struct compute_fields *fields,
         const struct update_mask *mask, const struct compute_bits *bits,
-        const struct compute_values *defaults, const char *path, struct api_error *error);
-bool compute_size_check(double min_cu, double max_cu, const char *path, struct api_error *error);
+        const struct compute_values *defaults, const struct settings *limits, const char *path,
+        struct api_error *error);
+bool compute_size_check(double min_cu, double max_cu, const struct settings *limits, const char *path,
+        struct api_error *error);

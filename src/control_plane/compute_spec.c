@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "control_plane/fields.h"
+#include "control_plane/quota.h"
 #include "control_plane/reconciler.h"
 #include "control_plane/resource_json.h"
 
@@ -39,7 +40,7 @@ static status load_rows(
 		return error_set(err, STATUS_NOT_FOUND, 0, "endpoint \"%s\" has been deleted", uid);
 	if (ret->endpoint.is_disabled && !reconciler_needs(services->reconciler, uid))
 		return error_set(err, STATUS_DENIED, 0, "endpoint \"%s\" is disabled", uid);
-	return STATUS_OK;
+	return quota_check_compute(services, &ret->project, &ret->branch, uid, err);
 }
 
 static status add_roles(const struct services *services, yyjson_mut_doc *doc, yyjson_mut_val *root,

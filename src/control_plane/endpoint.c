@@ -63,8 +63,7 @@ static bool read_fields(struct call *call, struct endpoint_fields *ret)
 {
 	yyjson_val *spec;
 	return field_object(call->root, "", "spec", &spec, &call->error) &&
-	       endpoint_fields_read(
-	               spec, call->services->dd->settings.suspend_timeout_min_sec, ret, &call->error);
+	       endpoint_fields_read(spec, &call->services->dd->settings, ret, &call->error);
 }
 
 status endpoint_update_row(struct metadata *md, const struct project_row *project,
@@ -97,7 +96,8 @@ static bool apply_update(struct call *call, const struct project_row *project,
 		return api_fail(&call->error, API_INVALID_PARAMETER,
 		        "Field 'endpoint.spec.endpoint_type' cannot be changed.");
 	CLEANUP(free_text) char *old_settings = xstrdup(endpoint->pg_settings);
-	if (!endpoint_fields_update(endpoint, fields, mask, project, "spec", &call->error))
+	if (!endpoint_fields_update(
+	            endpoint, fields, mask, project, &call->services->dd->settings, "spec", &call->error))
 		return false;
 	bool has_new_settings = strcmp(endpoint->pg_settings, old_settings) != 0;
 	endpoint->update_usec = call->now_usec;

@@ -47,7 +47,7 @@ bool endpoint_fields_are_read_only(const struct endpoint_fields *fields)
 }
 
 bool endpoint_fields_read(
-        yyjson_val *spec, int64_t suspend_min_sec, struct endpoint_fields *ret, struct api_error *error)
+        yyjson_val *spec, const struct settings *limits, struct endpoint_fields *ret, struct api_error *error)
 {
 	struct endpoint_fields fields = { 0 };
 	if (!field_text(spec, "spec", "endpoint_type", &fields.type, error))
@@ -62,16 +62,15 @@ bool endpoint_fields_read(
 		        "ENDPOINT_TYPE_READ_ONLY, got '%.100s'.",
 		        fields.type.text);
 	if (!field_switch(spec, "spec", "disabled", &fields.is_disabled, error) ||
-	        !compute_fields_read(
-	                spec, "spec", COMPUTE_FIELDS_ENDPOINT, suspend_min_sec, &fields.compute, error))
+	        !compute_fields_read(spec, "spec", COMPUTE_FIELDS_ENDPOINT, limits, &fields.compute, error))
 		return false;
 	*ret = fields;
 	return true;
 }
 
 bool endpoint_fields_update(struct endpoint_row *endpoint, const struct endpoint_fields *fields,
-        const struct update_mask *mask, const struct project_row *project, const char *path,
-        struct api_error *error)
+        const struct update_mask *mask, const struct project_row *project, const struct settings *limits,
+        const char *path, struct api_error *error)
 {
 	struct compute_values defaults = { .min_cu = project->min_cu,
 		.max_cu = project->max_cu,
@@ -81,7 +80,8 @@ bool endpoint_fields_update(struct endpoint_row *endpoint, const struct endpoint
 		.max_cu = endpoint->max_cu,
 		.suspend_usec = endpoint->suspend_usec,
 		.pg_settings = endpoint->pg_settings };
-	if (!compute_values_update(&values, &fields->compute, mask, &compute_bits, &defaults, path, error))
+	if (!compute_values_update(
+	            &values, &fields->compute, mask, &compute_bits, &defaults, limits, path, error))
 		return false;
 	endpoint->min_cu = values.min_cu;
 	endpoint->max_cu = values.max_cu;

@@ -25,13 +25,13 @@ struct endpoint_fields {
 };
 
 /* spec may be NULL. Texts are borrowed from its document. */
-bool endpoint_fields_read(
-        yyjson_val *spec, int64_t suspend_min_sec, struct endpoint_fields *ret, struct api_error *error);
+bool endpoint_fields_read(yyjson_val *spec, const struct settings *limits, struct endpoint_fields *ret,
+        struct api_error *error);
 void endpoint_fields_done(struct endpoint_fields *fields);                /* for CLEANUP */
 bool endpoint_fields_are_read_only(const struct endpoint_fields *fields); /* type must be set */
 
 bool endpoint_mask_parse(const char *text, struct update_mask *ret, struct api_error *error);
 /* Changes size, suspension, settings and whether it is disabled; the project has the defaults. */
 bool endpoint_fields_update(struct endpoint_row *endpoint, const struct endpoint_fields *fields,
-        const struct update_mask *mask, const struct project_row *project, const char *path,
-        struct api_error *error);
+        const struct update_mask *mask, const struct project_row *project, const struct settings *limits,
+        const char *path, struct api_error *error);

@@ -228,7 +228,7 @@ static status finish(struct job *job, struct error *err)
 	st = branch_row_update(md, &rows.branch, err);
 	if (st == STATUS_OK)
 		st = endpoint_row_note_activity(md, job->endpoint_uid, !rows.endpoint.is_disabled,
-		        member ? member->last_active_usec : 0, err);
+		        member ? member->since_usec : now, member ? member->last_active_usec : 0, err);
 	if (st != STATUS_OK)
 		return st;
 	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);

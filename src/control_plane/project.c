@@ -8,6 +8,7 @@
 #include "control_plane/branch.h"
 #include "control_plane/endpoint.h"
 #include "control_plane/housekeeper.h"
+#include "control_plane/quota.h"
 #include "control_plane/resource_json.h"
 #include "control_plane/resource_name.h"
 #include "metadata/database_row.h"
@@ -42,16 +43,16 @@ static bool read_create_request(struct call *call, struct project_request *reque
 {
 	struct api_error *error = &call->error;
 	yyjson_val *spec, *initial_branch, *initial_endpoint;
-	int64_t suspend_min_sec = call->services->dd->settings.suspend_timeout_min_sec;
+	const struct settings *limits = &call->services->dd->settings;
 	if (!call_read_id(call, "project_id", &request->project_id) || !call_read_body(call) ||
 	        !field_object(call->root, "", "spec", &spec, error) ||
-	        !project_fields_read(spec, suspend_min_sec, &request->fields, error) ||
+	        !project_fields_read(spec, limits, &request->fields, error) ||
 	        !field_object(call->root, "", "initial_branch_spec", &initial_branch, error) ||
 	        !field_switch(initial_branch, "initial_branch_spec", "is_protected", &request->is_protected,
 	                error) ||
 	        !field_object(call->root, "", "initial_endpoint_spec", &initial_endpoint, error) ||
 	        !compute_fields_read(initial_endpoint, "initial_endpoint_spec", COMPUTE_FIELDS_INITIAL,
-	                suspend_min_sec, &request->endpoint.compute, error) ||
+	                limits, &request->endpoint.compute, error) ||
 	        !refuse_initial(call, "initial_role_spec") || !refuse_initial(call, "initial_database_spec"))
 		return false;
 	request->has_endpoint = initial_endpoint != NULL;
@@ -84,11 +85,7 @@ static bool check_new_name(struct call *call, const char *project_id)
 		st = project_row_count(call->services->md, &count, &err);
 	if (st != STATUS_OK)
 		return call_fail(call, &err);
-	if (count >= call->services->dd->settings.projects)
-		return api_fail(&call->error, API_QUOTA,
-		        "the workspace has reached its limit of %lld projects",
-		        (long long)call->services->dd->settings.projects);
-	return true;
+	return quota_check(call, "projects", "the workspace", "projects", count);
 }
 
 static bool make_project_row(
@@ -105,7 +102,8 @@ static bool make_project_row(
 	resource_uid_make("br", project->default_branch_uid);
 	project_fields_set_defaults(project);
 	struct update_mask everything = { .present = UINT64_MAX };
-	if (!project_fields_update(project, &request->fields, &everything, &call->error))
+	if (!project_fields_update(
+	            project, &request->fields, &everything, &call->services->dd->settings, &call->error))
 		return false;
 	if (!services_find_installation(call->services, project->pg_version))
 		return api_fail(&call->error, API_INVALID_PARAMETER,
@@ -176,8 +174,9 @@ static bool make_endpoint_row(struct call *call, const struct project_request *r
 {
 	endpoint_begin_primary(project, call->now_usec, endpoint);
 	struct update_mask everything = { .present = UINT64_MAX };
-	return !request->has_endpoint || endpoint_fields_update(endpoint, &request->endpoint, &everything,
-	                                         project, "initial_endpoint_spec", &call->error);
+	return !request->has_endpoint ||
+	       endpoint_fields_update(endpoint, &request->endpoint, &everything, project,
+	               &call->services->dd->settings, "initial_endpoint_spec", &call->error);
 }
 
 bool project_prepare(struct call *call, const struct project_request *request, struct project_row *project,
@@ -296,14 +295,13 @@ bool project_update(struct call *call)
 	if (!call_find_project(call, call->parameters[0], &project) || !call_read_body(call) ||
 	        !project_mask_parse(http_request_query(call->request, "update_mask"), &mask, &call->error) ||
 	        !field_object(call->root, "", "spec", &spec, &call->error) ||
-	        !project_fields_read(
-	                spec, call->services->dd->settings.suspend_timeout_min_sec, &fields, &call->error))
+	        !project_fields_read(spec, &call->services->dd->settings, &fields, &call->error))
 		return false;
 	if (fields.pg_version.is_set && fields.pg_version.value != project.pg_version)
 		return api_fail(&call->error, API_INVALID_PARAMETER,
 		        "Field 'spec.pg_version' cannot be changed: project '%s' has version %d.",
 		        project.project_id, project.pg_version);
-	if (!project_fields_update(&project, &fields, &mask, &call->error) ||
+	if (!project_fields_update(&project, &fields, &mask, &call->services->dd->settings, &call->error) ||
 	        !update_default_branch(call, &project, &fields, &mask))
 		return false;
 	project.update_usec = call->now_usec;

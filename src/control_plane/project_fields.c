@@ -107,7 +107,8 @@ bool custom_tags_read(yyjson_val *list, const char *path, char **ret, struct api
 	return is_good;
 }
 
-static bool check_limits(const struct project_fields *fields, struct api_error *error)
+static bool check_limits(
+        const struct project_fields *fields, const struct settings *limits, struct api_error *error)
 {
 	if (fields->display_name.is_set &&
 	        utf8_count(slice_from_text(fields->display_name.text)) > DISPLAY_NAME_MAX_CHARACTERS)
@@ -122,11 +123,13 @@ static bool check_limits(const struct project_fields *fields, struct api_error *
 		return api_fail(error, API_INVALID_PARAMETER,
 		        "Field 'spec.compute_provisioner' is longer than %d bytes.", CUSTOM_TAG_TEXT_MAX);
 	int64_t history = fields->history_retention.usec;
-	if (fields->history_retention.is_set && (history < HISTORY_RETENTION_MIN_SEC * USEC_PER_SEC ||
-	                                                history > HISTORY_RETENTION_MAX_SEC * USEC_PER_SEC))
+	if (fields->history_retention.is_set &&
+	        (history < limits->history_retention_min_sec * USEC_PER_SEC ||
+	                history > limits->history_retention_max_sec * USEC_PER_SEC))
 		return api_fail(error, API_INVALID_PARAMETER,
-		        "Field 'spec.history_retention_duration' must be between %ds and %ds.",
-		        HISTORY_RETENTION_MIN_SEC, HISTORY_RETENTION_MAX_SEC);
+		        "Field 'spec.history_retention_duration' must be between %llds and %llds.",
+		        (long long)limits->history_retention_min_sec,
+		        (long long)limits->history_retention_max_sec);
 	int64_t version = fields->pg_version.value;
 	if (fields->pg_version.is_set && (version < 16 || version > 18))
 		return api_fail(error, API_INVALID_PARAMETER,
@@ -135,7 +138,7 @@ static bool check_limits(const struct project_fields *fields, struct api_error *
 }
 
 bool project_fields_read(
-        yyjson_val *spec, int64_t suspend_min_sec, struct project_fields *ret, struct api_error *error)
+        yyjson_val *spec, const struct settings *limits, struct project_fields *ret, struct api_error *error)
 {
 	CLEANUP(project_fields_done) struct project_fields fields = { 0 };
 	yyjson_val *defaults, *tags;
@@ -145,7 +148,7 @@ bool project_fields_read(
 	                spec, "spec", "history_retention_duration", &fields.history_retention, error) ||
 	        !field_object(spec, "spec", "default_endpoint_settings", &defaults, error) ||
 	        !compute_fields_read(defaults, "spec.default_endpoint_settings", COMPUTE_FIELDS_DEFAULTS,
-	                suspend_min_sec, &fields.defaults, error) ||
+	                limits, &fields.defaults, error) ||
 	        !field_switch(spec, "spec", "enable_pg_native_login", &fields.native_login, error) ||
 	        !field_text(spec, "spec", "default_branch", &fields.default_branch, error) ||
 	        !field_text(spec, "spec", "budget_policy_id", &fields.budget_policy_id, error) ||
@@ -155,7 +158,7 @@ bool project_fields_read(
 		return false;
 	if (fields.pg_version.is_set && fields.pg_version.value == 0) /* Go's "not given" */
 		fields.pg_version = (struct integer_field){ 0 };
-	if (!check_limits(&fields, error))
+	if (!check_limits(&fields, limits, error))
 		return false;
 	*ret = fields;
 	fields = (struct project_fields){ 0 };
@@ -182,14 +185,14 @@ void project_fields_set_defaults(struct project_row *project)
 }
 
 static bool update_compute(struct project_row *project, const struct project_fields *fields,
-        const struct update_mask *mask, struct api_error *error)
+        const struct update_mask *mask, const struct settings *limits, struct api_error *error)
 {
 	struct compute_values defaults = compute_defaults();
 	struct compute_values values = { .min_cu = project->min_cu,
 		.max_cu = project->max_cu,
 		.suspend_usec = project->suspend_usec,
 		.pg_settings = project->pg_settings };
-	if (!compute_values_update(&values, &fields->defaults, mask, &compute_bits, &defaults,
+	if (!compute_values_update(&values, &fields->defaults, mask, &compute_bits, &defaults, limits,
 	            "spec.default_endpoint_settings", error))
 		return false;
 	project->min_cu = values.min_cu;
@@ -200,9 +203,9 @@ static bool update_compute(struct project_row *project, const struct project_fie
 }
 
 bool project_fields_update(struct project_row *project, const struct project_fields *fields,
-        const struct update_mask *mask, struct api_error *error)
+        const struct update_mask *mask, const struct settings *limits, struct api_error *error)
 {
-	if (!update_compute(project, fields, mask, error))
+	if (!update_compute(project, fields, mask, limits, error))
 		return false;
 	if (fields->pg_version.is_set)
 		project->pg_version = (int)fields->pg_version.value;

@@ -10,8 +10,6 @@
 #include "metadata/project_row.h"
 
 #define DISPLAY_NAME_MAX_CHARACTERS 256
-#define HISTORY_RETENTION_MIN_SEC   172800
-#define HISTORY_RETENTION_MAX_SEC   3024000
 #define CUSTOM_TAGS_MAX             50
 #define CUSTOM_TAG_TEXT_MAX         256 /* bytes of a key or a value */
 
@@ -46,7 +44,7 @@ bool custom_tags_read(yyjson_val *list, const char *path, char **ret, struct api
 
 /* spec may be NULL. Texts are borrowed from its document. */
 bool project_fields_read(
-        yyjson_val *spec, int64_t suspend_min_sec, struct project_fields *ret, struct api_error *error);
+        yyjson_val *spec, const struct settings *limits, struct project_fields *ret, struct api_error *error);
 void project_fields_done(struct project_fields *fields); /* for CLEANUP */
 
 bool project_mask_parse(const char *text, struct update_mask *ret, struct api_error *error);
@@ -54,4 +52,4 @@ bool project_mask_parse(const char *text, struct update_mask *ret, struct api_er
 void project_fields_set_defaults(struct project_row *project);
 /* All but default_branch, which needs the branches. */
 bool project_fields_update(struct project_row *project, const struct project_fields *fields,
-        const struct update_mask *mask, struct api_error *error);
+        const struct update_mask *mask, const struct settings *limits, struct api_error *error);

@@ -278,6 +278,35 @@ yyjson_mut_val *endpoint_to_json(const struct services *services, yyjson_mut_doc
 	return root;
 }
 
+void compute_instance_id(const struct endpoint_row *endpoint, char out[RESOURCE_ID_MAX + 1])
+{
+	(void)snprintf(out, RESOURCE_ID_MAX + 1, "ci%s", endpoint->uid + strcspn(endpoint->uid, "-"));
+}
+
+yyjson_mut_val *compute_instance_to_json(const struct services *services, yyjson_mut_doc *doc,
+        const struct project_row *project, const struct branch_row *branch,
+        const struct endpoint_row *endpoint)
+{
+	yyjson_mut_val *root = yyjson_mut_obj(doc);
+	char id[RESOURCE_ID_MAX + 1];
+	compute_instance_id(endpoint, id);
+	CLEANUP(free_text) char *parent = endpoint_name(project, branch, endpoint);
+	add_owned(doc, root, "name", xasprintf("%s/compute-instances/%s", parent, id));
+	yyjson_mut_obj_add_strcpy(doc, root, "compute_instance_id", id);
+	yyjson_mut_obj_add_str(doc, root, "role", endpoint->is_read_only ? "READ_ONLY" : "READ_WRITE");
+	add_endpoint_state(services, doc, root, branch, endpoint);
+	/* The fleet knows of a turn somewhat before the metadata. */
+	const struct fleet_member *member = fleet_look(services->fleet, endpoint->uid);
+	bool is_running = member && member->state != FLEET_ASLEEP;
+	add_optional_time(doc, root, "start_time",
+	        is_running && !endpoint->was_running ? member->since_usec : endpoint->started_usec);
+	add_optional_time(doc, root, "suspend_time",
+	        member && !is_running && endpoint->was_running ? member->since_usec
+	                                                       : endpoint->suspended_usec);
+	add_owned(doc, root, "compute_host", endpoint_host(services->dd, endpoint));
+	return root;
+}
+
 yyjson_mut_val *role_to_json(yyjson_mut_doc *doc, const struct project_row *project,
         const struct branch_row *branch, const struct role_row *role)
 {

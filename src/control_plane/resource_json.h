@@ -24,6 +24,10 @@ yyjson_mut_val *snapshot_to_json(
 yyjson_mut_val *endpoint_to_json(const struct services *services, yyjson_mut_doc *doc,
         const struct project_row *project, const struct branch_row *branch,
         const struct endpoint_row *endpoint);
+void compute_instance_id(const struct endpoint_row *endpoint, char out[RESOURCE_ID_MAX + 1]);
+yyjson_mut_val *compute_instance_to_json(const struct services *services, yyjson_mut_doc *doc,
+        const struct project_row *project, const struct branch_row *branch,
+        const struct endpoint_row *endpoint);
 yyjson_mut_val *role_to_json(yyjson_mut_doc *doc, const struct project_row *project,
         const struct branch_row *branch, const struct role_row *role);
 yyjson_mut_val *database_to_json(yyjson_mut_doc *doc, const struct project_row *project,

@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "control_plane/clone_plan.h"
 #include "control_plane/moment_fields.h"
+#include "control_plane/quota.h"
 #include "control_plane/resource_json.h"
 #include "control_plane/resource_name.h"
 
@@ -79,10 +80,8 @@ static bool check_new_name(struct call *call, const struct project_row *project,
 		st = snapshot_row_count_manual(call->services->md, project->id, &count, &err);
 	if (st != STATUS_OK)
 		return call_fail(call, &err);
-	if (count >= SNAPSHOTS_MANUAL_MAX)
-		return api_fail(&call->error, API_QUOTA, "the project has reached its limit of %d snapshots",
-		        SNAPSHOTS_MANUAL_MAX);
-	return true;
+	return quota_check(call, "snapshots_per_project", "the project",
+	        "snapshots (scheduled ones are not counted)", count);
 }
 
 static bool record(struct call *call, const struct project_row *project, struct snapshot_row *snapshot,

@@ -4,8 +4,6 @@
 #include "control_plane/call.h"
 #include "metadata/snapshot_row.h"
 
-#define SNAPSHOTS_MANUAL_MAX 10 /* per project (4.4) */
-
 bool snapshot_post(struct call *call);
 bool snapshot_list_all(struct call *call);
 bool snapshot_get(struct call *call);

@@ -21,9 +21,17 @@ struct settings {
 	char *admin_login;   /* "admin@localhost": identity of the token in admin.token */
 	char *workspace_id;  /* numeric text, 16 digits */
 	/* Limits; the documented defaults are the service's (rest-api.md section 4), tests lower them. */
-	int64_t suspend_timeout_min_sec;   /* 60 */
-	int64_t branches_per_project;      /* 500 */
-	int64_t projects;                  /* 1000 */
+	int64_t suspend_timeout_min_sec, suspend_timeout_max_sec; /* 60, 604800 */
+	int64_t projects;                                         /* 1000 */
+	int64_t branches_per_project;                             /* 500 */
+	int64_t root_branches_per_project;              /* 3: the first one, and those made of snapshots */
+	int64_t protected_branches_per_project;         /* 1 */
+	int64_t active_computes_per_project;            /* 20, that of the default branch not counted */
+	int64_t roles_per_branch, databases_per_branch; /* 500 */
+	int64_t snapshots_per_project;                  /* 10; scheduled ones are not counted */
+	int64_t branch_ttl_max_sec;                     /* 2592000: 30 days */
+	int64_t history_retention_min_sec, history_retention_max_sec; /* 172800, 3024000 */
+	int64_t cu_max, autoscale_cu_max, autoscale_cu_spread;        /* 112, 64, 16 */
 	int64_t housekeeping_interval_sec; /* 300: how often restore points are thinned and space is measured */
 	int64_t polling_requests_per_sec; /* 2000: page_filesystem/idle_states.h */
 	int64_t audit_file_mb;            /* 64: a file of the audit trail ends when it is as large */
@@ -35,6 +43,9 @@ struct settings {
 	int64_t deleted_retention_sec; /* 604800: how long a soft-deleted project or branch can be undeleted
 	                                  */
 };
+
+/* The limit of that name, which `tarn up --set NAME=VALUE` changes; NULL: there is none. */
+int64_t *settings_find_limit(struct settings *settings, struct slice name);
 
 struct data_directory {
 	char *path; /* absolute, no trailing slash */

@@ -35,8 +35,21 @@ static const struct member members[] = {
 	MEMBER(MEMBER_PORT, pg_port, 0),
 	MEMBER(MEMBER_TEXT, domain, 0),
 	MEMBER(MEMBER_LIMIT, suspend_timeout_min_sec, 604800),
-	MEMBER(MEMBER_LIMIT, branches_per_project, 1000000),
+	MEMBER(MEMBER_LIMIT, suspend_timeout_max_sec, 315360000),
 	MEMBER(MEMBER_LIMIT, projects, 1000000),
+	MEMBER(MEMBER_LIMIT, branches_per_project, 1000000),
+	MEMBER(MEMBER_LIMIT, root_branches_per_project, 1000000),
+	MEMBER(MEMBER_LIMIT, protected_branches_per_project, 1000000),
+	MEMBER(MEMBER_LIMIT, active_computes_per_project, 1000000),
+	MEMBER(MEMBER_LIMIT, roles_per_branch, 1000000),
+	MEMBER(MEMBER_LIMIT, databases_per_branch, 1000000),
+	MEMBER(MEMBER_LIMIT, snapshots_per_project, 1000000),
+	MEMBER(MEMBER_LIMIT, branch_ttl_max_sec, 315360000),
+	MEMBER(MEMBER_LIMIT, history_retention_min_sec, 315360000),
+	MEMBER(MEMBER_LIMIT, history_retention_max_sec, 315360000),
+	MEMBER(MEMBER_LIMIT, cu_max, 1024),
+	MEMBER(MEMBER_LIMIT, autoscale_cu_max, 1024),
+	MEMBER(MEMBER_LIMIT, autoscale_cu_spread, 1024),
 	MEMBER(MEMBER_LIMIT, deleted_retention_sec, 315360000),
 	MEMBER(MEMBER_LIMIT, housekeeping_interval_sec, 86400),
 	MEMBER(MEMBER_LIMIT, polling_requests_per_sec, 1000000000),
@@ -63,6 +76,14 @@ static int64_t *limit_of(const struct settings *settings, const struct member *m
 	return (int64_t *)(void *)((char *)(uintptr_t)settings + member->offset);
 }
 
+int64_t *settings_find_limit(struct settings *settings, struct slice name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(members); i++)
+		if (members[i].kind == MEMBER_LIMIT && slice_equals_text(name, members[i].name))
+			return limit_of(settings, &members[i]);
+	return NULL;
+}
+
 void settings_set_defaults(struct settings *settings)
 {
 	*settings = (struct settings){
@@ -71,8 +92,21 @@ void settings_set_defaults(struct settings *settings)
 		.pg_port = 5432,
 		.admin_login = xstrdup("admin@localhost"),
 		.suspend_timeout_min_sec = 60,
-		.branches_per_project = 500,
+		.suspend_timeout_max_sec = 604800,
 		.projects = 1000,
+		.branches_per_project = 500,
+		.root_branches_per_project = 3,
+		.protected_branches_per_project = 1,
+		.active_computes_per_project = 20,
+		.roles_per_branch = 500,
+		.databases_per_branch = 500,
+		.snapshots_per_project = 10,
+		.branch_ttl_max_sec = 2592000,
+		.history_retention_min_sec = 172800,
+		.history_retention_max_sec = 3024000,
+		.cu_max = 112,
+		.autoscale_cu_max = 64,
+		.autoscale_cu_spread = 16,
 		.deleted_retention_sec = 604800,
 		.housekeeping_interval_sec = 300,
 		.polling_requests_per_sec = 2000,
@@ -214,6 +248,12 @@ status settings_check(const struct settings *settings, struct error *err)
 			return error_set(err, STATUS_INVALID, 0,
 			        "setting \"%s\" must be between 1 and %" PRId64, member->name, member->max);
 	}
+	if (settings->suspend_timeout_min_sec > settings->suspend_timeout_max_sec)
+		return error_set(err, STATUS_INVALID, 0,
+		        "setting \"suspend_timeout_min_sec\" is above \"suspend_timeout_max_sec\"");
+	if (settings->history_retention_min_sec > settings->history_retention_max_sec)
+		return error_set(err, STATUS_INVALID, 0,
+		        "setting \"history_retention_min_sec\" is above \"history_retention_max_sec\"");
 	if (settings->api_port == settings->pg_port)
 		return error_set(err, STATUS_INVALID, 0,
 		        "settings \"api_port\" and \"pg_port\" are both %d: they must differ",

@@ -238,6 +238,14 @@ status branch_row_count_protected(struct metadata *md, int64_t project, int64_t 
 	        INTEGERS(project), ret, err);
 }
 
+status branch_row_count_roots(struct metadata *md, int64_t project, int64_t *ret, struct error *err)
+{
+	return statement_ask(md,
+	        "SELECT count(*) FROM branch WHERE project = ? AND source IS NULL AND is_purged = 0"
+	        " AND delete_usec IS NULL",
+	        INTEGERS(project), ret, err);
+}
+
 status branch_row_note_space(
         struct metadata *md, int64_t id, const struct branch_space *space, struct error *err)
 {

@@ -83,6 +83,9 @@ MUST_CHECK status branch_row_count_children(
         struct metadata *md, int64_t id, int64_t *ret, struct error *err); /* live ones */
 MUST_CHECK status branch_row_count_protected(
         struct metadata *md, int64_t project, int64_t *ret, struct error *err); /* live ones */
+/* Live ones without a parent. */
+MUST_CHECK status branch_row_count_roots(
+        struct metadata *md, int64_t project, int64_t *ret, struct error *err);
 
 /* Of a branch that may be gone. */
 MUST_CHECK status branch_row_note_space(

@@ -4,7 +4,8 @@
 
 #define COLUMNS                                                                                              \
 	"branch, endpoint_id, uid, create_usec, update_usec, is_read_only, min_cu, max_cu, suspend_usec, "   \
-	"is_disabled, pg_settings, address, was_running, last_active_usec"
+	"is_disabled, pg_settings, address, was_running, last_active_usec, started_usec, "                   \
+	"suspended_usec"
 #define SELECT "SELECT id, " COLUMNS " FROM endpoint "
 
 void endpoint_row_done(struct endpoint_row *row)
@@ -29,6 +30,8 @@ static void bind_columns(struct statement *st, const struct endpoint_row *row)
 	statement_bind_text(st, row->address);
 	statement_bind_integer(st, row->was_running);
 	statement_bind_optional(st, row->last_active_usec);
+	statement_bind_optional(st, row->started_usec);
+	statement_bind_optional(st, row->suspended_usec);
 }
 
 status endpoint_row_next(struct statement *st, struct endpoint_row *ret, struct error *err)
@@ -51,6 +54,8 @@ status endpoint_row_next(struct statement *st, struct endpoint_row *ret, struct 
 	statement_text(st, row.address, sizeof row.address);
 	row.was_running = statement_integer(st) != 0;
 	row.last_active_usec = statement_integer(st);
+	row.started_usec = statement_integer(st);
+	row.suspended_usec = statement_integer(st);
 	*ret = row;
 	return STATUS_OK;
 }
@@ -60,7 +65,7 @@ status endpoint_row_insert(struct metadata *md, struct endpoint_row *row, struct
 	CLEANUP(statement_done) struct statement st = { 0 };
 	status code = statement_open(md,
 	        "INSERT INTO endpoint(" COLUMNS
-	        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+	        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
 	        &st, err);
 	if (code != STATUS_OK)
 		return code;
@@ -72,7 +77,8 @@ status endpoint_row_update(struct metadata *md, const struct endpoint_row *row, 
 {
 	CLEANUP(statement_done) struct statement st = { 0 };
 	status code = statement_open(md,
-	        "UPDATE endpoint SET (" COLUMNS ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?",
+	        "UPDATE endpoint SET (" COLUMNS
+	        ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?",
 	        &st, err);
 	if (code != STATUS_OK)
 		return code;
@@ -81,18 +87,21 @@ status endpoint_row_update(struct metadata *md, const struct endpoint_row *row, 
 	return statement_run(&st, err);
 }
 
-status endpoint_row_note_activity(
-        struct metadata *md, const char *uid, bool was_running, int64_t last_active_usec, struct error *err)
+status endpoint_row_note_activity(struct metadata *md, const char *uid, bool was_running, int64_t since_usec,
+        int64_t last_active_usec, struct error *err)
 {
 	CLEANUP(statement_done) struct statement st = { 0 };
 	status code = statement_open(md,
-	        "UPDATE endpoint SET was_running = ?, last_active_usec = coalesce(?, last_active_usec)"
-	        " WHERE uid = ?",
+	        "UPDATE endpoint SET was_running = ?1, last_active_usec = coalesce(?2, last_active_usec),"
+	        " started_usec = CASE WHEN ?1 > was_running THEN ?3 ELSE started_usec END,"
+	        " suspended_usec = CASE WHEN ?1 < was_running THEN ?3 ELSE suspended_usec END"
+	        " WHERE uid = ?4",
 	        &st, err);
 	if (code != STATUS_OK)
 		return code;
 	statement_bind_integer(&st, was_running);
 	statement_bind_optional(&st, last_active_usec);
+	statement_bind_integer(&st, since_usec);
 	statement_bind_text(&st, uid);
 	return statement_run(&st, err);
 }

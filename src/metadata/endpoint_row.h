@@ -22,6 +22,7 @@ struct endpoint_row {
 	char address[ADDRESS_MAX + 1]; /* "127.64.0.2", unique on this machine */
 	bool was_running;              /* as last seen: what a new control shall adopt or start again */
 	int64_t last_active_usec;
+	int64_t started_usec, suspended_usec; /* when it last was */
 };
 
 void endpoint_row_done(struct endpoint_row *row); /* for CLEANUP */
@@ -29,9 +30,9 @@ void endpoint_row_done(struct endpoint_row *row); /* for CLEANUP */
 MUST_CHECK status endpoint_row_insert(
         struct metadata *md, struct endpoint_row *row, struct error *err); /* sets id */
 MUST_CHECK status endpoint_row_update(struct metadata *md, const struct endpoint_row *row, struct error *err);
-/* Only what the fleet reports; does not touch what a user sets. */
-MUST_CHECK status endpoint_row_note_activity(
-        struct metadata *md, const char *uid, bool was_running, int64_t last_active_usec, struct error *err);
+/* Only what the fleet reports; does not touch what a user sets. since_usec: when it turned, if it did. */
+MUST_CHECK status endpoint_row_note_activity(struct metadata *md, const char *uid, bool was_running,
+        int64_t since_usec, int64_t last_active_usec, struct error *err);
 
 MUST_CHECK status endpoint_row_find(struct metadata *md, int64_t branch, const char *endpoint_id,
         struct endpoint_row *ret, struct error *err);

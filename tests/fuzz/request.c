@@ -14,8 +14,16 @@
 #include "control_plane/project_fields.h"
 #include "http/request.h"
 
-#define NOW     (1800000000 * USEC_PER_SEC)
-#define MIN_SEC 60
+#define NOW (1800000000 * USEC_PER_SEC)
+
+static const struct settings limits = { .suspend_timeout_min_sec = 60,
+	.suspend_timeout_max_sec = 604800,
+	.branch_ttl_max_sec = 2592000,
+	.history_retention_min_sec = 172800,
+	.history_retention_max_sec = 3024000,
+	.cu_max = 112,
+	.autoscale_cu_max = 64,
+	.autoscale_cu_spread = 16 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -71,9 +79,9 @@ static void check_settings(const char *json)
 static void check_values(double min_cu, double max_cu, int64_t suspend_usec, const char *settings)
 {
 	struct api_error error;
-	expect(compute_size_check(min_cu, max_cu, "x", &error));
-	expect(suspend_usec == 0 ||
-	        (suspend_usec >= MIN_SEC * USEC_PER_SEC && suspend_usec <= SUSPEND_MAX_SEC * USEC_PER_SEC));
+	expect(compute_size_check(min_cu, max_cu, &limits, "x", &error));
+	expect(suspend_usec == 0 || (suspend_usec >= limits.suspend_timeout_min_sec * USEC_PER_SEC &&
+	                                    suspend_usec <= limits.suspend_timeout_max_sec * USEC_PER_SEC));
 	check_settings(settings);
 }
 
@@ -83,14 +91,14 @@ static void check_project(yyjson_val *spec, const struct update_mask *mask)
 	CLEANUP(project_fields_done) struct project_fields fields = { 0 };
 	CLEANUP(project_row_done) struct project_row row = { .project_id = "p" };
 	project_fields_set_defaults(&row);
-	if (project_fields_read(spec, MIN_SEC, &fields, &error) &&
-	        project_fields_update(&row, &fields, mask, &error)) {
+	if (project_fields_read(spec, &limits, &fields, &error) &&
+	        project_fields_update(&row, &fields, mask, &limits, &error)) {
 		check_values(row.min_cu, row.max_cu, row.suspend_usec, row.pg_settings);
 		size_t characters = utf8_count(slice_from_text(row.display_name));
 		expect(characters >= 1 && characters <= DISPLAY_NAME_MAX_CHARACTERS);
 		expect(row.pg_version >= 16 && row.pg_version <= 18);
-		expect(row.history_retention_usec >= HISTORY_RETENTION_MIN_SEC * USEC_PER_SEC &&
-		        row.history_retention_usec <= HISTORY_RETENTION_MAX_SEC * USEC_PER_SEC);
+		expect(row.history_retention_usec >= limits.history_retention_min_sec * USEC_PER_SEC &&
+		        row.history_retention_usec <= limits.history_retention_max_sec * USEC_PER_SEC);
 		yyjson_doc *tags = yyjson_read(row.custom_tags, strlen(row.custom_tags), 0);
 		expect(yyjson_is_arr(yyjson_doc_get_root(tags)));
 		yyjson_doc_free(tags);
@@ -103,10 +111,10 @@ static void check_branch(yyjson_val *spec, const struct update_mask *mask)
 	struct branch_fields fields;
 	struct branch_row row = { .create_usec = NOW - USEC_PER_SEC };
 	if (branch_fields_read(spec, &fields, &error) &&
-	        branch_fields_update(&row, &fields, mask, NOW, &error))
+	        branch_fields_update(&row, &fields, mask, &limits, NOW, &error))
 		expect(row.expire_usec == 0 ||
 		        (row.expire_usec > NOW &&
-		                row.expire_usec <= NOW + BRANCH_EXPIRY_MAX_DAYS * 86400 * USEC_PER_SEC));
+		                row.expire_usec <= NOW + limits.branch_ttl_max_sec * USEC_PER_SEC));
 }
 
 static void check_endpoint(yyjson_val *spec, const struct update_mask *mask)
@@ -117,8 +125,8 @@ static void check_endpoint(yyjson_val *spec, const struct update_mask *mask)
 	CLEANUP(endpoint_row_done)
 	struct endpoint_row row = { .min_cu = 1, .max_cu = 1, .pg_settings = xstrdup("{}") };
 	project_fields_set_defaults(&project);
-	if (endpoint_fields_read(spec, MIN_SEC, &fields, &error) &&
-	        endpoint_fields_update(&row, &fields, mask, &project, "spec", &error))
+	if (endpoint_fields_read(spec, &limits, &fields, &error) &&
+	        endpoint_fields_update(&row, &fields, mask, &project, &limits, "spec", &error))
 		check_values(row.min_cu, row.max_cu, row.suspend_usec, row.pg_settings);
 }
 

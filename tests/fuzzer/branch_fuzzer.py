@@ -23,7 +23,7 @@ import psycopg
 from fuzzer import stock, workload
 from fuzzer.model import Branch, Content, Snapshot, lsn_number, lsn_text
 from harness import mounts, processes
-from harness.platform import Platform, clean_environment
+from harness.platform import NO_LIMITS, Platform, clean_environment
 from harness.rest import OperationFailed, RestError
 from harness.store import disk_usage
 from harness.waiting import wait_until
@@ -64,7 +64,7 @@ class Fuzzer:
         self.log_path = Path(options.log)
         self.log_file = open(self.log_path, "a", buffering=1)
         self.started = time.monotonic()
-        self.platform = Platform(directory=options.data, settings={"suspend_timeout_min_sec": 1})
+        self.platform = Platform(directory=options.data, settings={"suspend_timeout_min_sec": 1, **NO_LIMITS})
 
     # -- telling ------------------------------------------------------------------------------------------------------
 

@@ -50,6 +50,10 @@ def free_port():
                 continue
 
 
+# Limits of a project that are no story's topic but their own.
+NO_LIMITS = {"root_branches_per_project": 1000, "active_computes_per_project": 1000}
+
+
 class Platform:
     # Those that run, so that the report of a failed test can show their logs.
     running = []

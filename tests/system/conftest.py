@@ -4,10 +4,10 @@ import uuid
 
 import pytest
 
-from harness.platform import BINARY, Platform
+from harness.platform import BINARY, NO_LIMITS, Platform
 
 # A second instead of the documented minute: tests wait for the event of falling asleep, and not for long.
-SETTINGS = {"suspend_timeout_min_sec": 1}
+SETTINGS = {"suspend_timeout_min_sec": 1, **NO_LIMITS}
 
 
 def pytest_configure(config):

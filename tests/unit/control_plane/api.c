@@ -370,7 +370,7 @@ static void what_must_stay_stays(void **state)
 	expect_error(f, 400, "BAD_REQUEST", "a protected branch cannot have an expiration");
 	call_api(f, "PATCH", "/projects/p/branches/dev?update_mask=spec.is_protected",
 	        "{\"spec\":{\"is_protected\":true}}");
-	expect_error(f, 400, "BAD_REQUEST", "the project has a protected branch already");
+	expect_error(f, 400, "BAD_REQUEST", "the project has reached its limit of 1 protected branches");
 	call_api(f, "DELETE", "/projects/p", NULL);
 	expect_error(f, 400, "BAD_REQUEST", "cannot delete a project that has a protected branch");
 	perform(f, "PATCH", "/projects/p/branches/leaf?update_mask=spec.is_protected", "{\"spec\":{}}");

@@ -12,6 +12,8 @@
 #define NOW    (1800000000 * USEC_PER_SEC)
 #define CREATE (NOW - 3600 * USEC_PER_SEC) /* the branch is an hour old */
 
+static const struct settings limits = { .branch_ttl_max_sec = 2592000 };
+
 /* What a spec does to a branch; false when it is refused. */
 static bool apply(const char *json, const char *mask_text, struct branch_row *branch, struct api_error *error)
 {
@@ -22,7 +24,7 @@ static bool apply(const char *json, const char *mask_text, struct branch_row *br
 		fail_msg("bad test input %s", json);
 	bool is_good = branch_mask_parse(mask_text, &mask, error) &&
 	               branch_fields_read(yyjson_doc_get_root(doc), &fields, error) &&
-	               branch_fields_update(branch, &fields, &mask, NOW, error);
+	               branch_fields_update(branch, &fields, &mask, &limits, NOW, error);
 	yyjson_doc_free(doc);
 	return is_good;
 }

@@ -13,7 +13,11 @@
 #include "base/clock.h"
 #include "control_plane/pg_settings.h"
 
-#define MIN_SEC 60
+static const struct settings limits = { .suspend_timeout_min_sec = 60,
+	.suspend_timeout_max_sec = 604800,
+	.cu_max = 112,
+	.autoscale_cu_max = 64,
+	.autoscale_cu_spread = 16 };
 
 static bool read_json(
         const char *json, enum compute_fields_form form, struct compute_fields *ret, struct api_error *error)
@@ -21,7 +25,7 @@ static bool read_json(
 	yyjson_doc *doc = yyjson_read(json, strlen(json), 0);
 	if (!doc)
 		fail_msg("bad test input %s", json);
-	bool is_good = compute_fields_read(yyjson_doc_get_root(doc), "spec", form, MIN_SEC, ret, error);
+	bool is_good = compute_fields_read(yyjson_doc_get_root(doc), "spec", form, &limits, ret, error);
 	yyjson_doc_free(doc);
 	return is_good;
 }
@@ -40,7 +44,8 @@ static void sizes(void **state)
 		{ 0.5, 0.5, true }, { 0.25, 1, false } };
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct api_error error;
-		if (compute_size_check(cases[i].min, cases[i].max, "spec", &error) != cases[i].is_good)
+		if (compute_size_check(cases[i].min, cases[i].max, &limits, "spec", &error) !=
+		        cases[i].is_good)
 			fail_msg("%g-%g", cases[i].min, cases[i].max);
 	}
 }
@@ -201,15 +206,18 @@ static void masks_decide_what_changes(void **state)
 	struct api_error error;
 	assert_true(read_json("{\"autoscaling_limit_max_cu\":8}", COMPUTE_FIELDS_ENDPOINT, &fields, &error));
 	struct update_mask spec = { .present = 15 }, leaf = { .fields = 4 | 8 }, max_only = { .fields = 2 };
-	assert_true(compute_values_update(&values, &fields, &spec, &bits, &defaults, "spec", &error));
+	assert_true(
+	        compute_values_update(&values, &fields, &spec, &bits, &defaults, &limits, "spec", &error));
 	assert_true(values.min_cu == 2 && values.max_cu == 8 && values.suspend_usec == 5);
 	assert_string_equal(values.pg_settings, "{\"a\":\"b\"}");
-	assert_true(compute_values_update(&values, &fields, &leaf, &bits, &defaults, "spec", &error));
+	assert_true(
+	        compute_values_update(&values, &fields, &leaf, &bits, &defaults, &limits, "spec", &error));
 	assert_true(values.max_cu == 8 && values.suspend_usec == 9);
 	assert_string_equal(values.pg_settings, "{}");
 	/* The size that would result is refused, and nothing changes. */
 	struct compute_fields nothing = { 0 };
-	assert_false(compute_values_update(&values, &nothing, &max_only, &bits, &defaults, "spec", &error));
+	assert_false(compute_values_update(
+	        &values, &nothing, &max_only, &bits, &defaults, &limits, "spec", &error));
 	assert_true(values.min_cu == 2 && values.max_cu == 8);
 	free(values.pg_settings);
 }

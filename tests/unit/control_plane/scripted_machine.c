@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "compute/template.h"
 #include "control_plane/origin.h"
 #include "page_store/retention.h"
@@ -95,6 +96,12 @@ struct fleet *machine_fleet(void)
 	return &m.fleet;
 }
 
+static void set_state(struct compute *compute, enum fleet_state state)
+{
+	compute->member.state = state;
+	compute->member.since_usec = clock_wall_usec();
+}
+
 status machine_note(enum machine_step step, struct error *err)
 {
 	status st = STATUS_OK;
@@ -178,7 +185,7 @@ enum fleet_state machine_state(const char *uid)
 
 void machine_set_state(const char *uid, enum fleet_state state)
 {
-	find_compute(uid)->member.state = state;
+	set_state(find_compute(uid), state);
 }
 
 status template_prepare(const struct data_directory *dd, const struct installation *installation,
@@ -444,9 +451,9 @@ static void send_answer(uv_timer_t *timer)
 		return;
 	}
 	if (compute && a->err.code == STATUS_OK)
-		compute->member.state = a->state;
+		set_state(compute, a->state);
 	else if (compute)
-		compute->member.state = FLEET_ASLEEP;
+		set_state(compute, FLEET_ASLEEP);
 	a->done(a->arg, a->uid, a->err.code == STATUS_OK ? NULL : &a->err);
 }
 
@@ -476,7 +483,7 @@ static void answer_later(enum machine_step step, const char *uid, enum fleet_sta
 	assert(compute && "the control plane used a compute that it had not registered");
 	(void)!machine_note(step, &a->err);
 	if (a->err.code == STATUS_OK && compute->member.state != state)
-		compute->member.state = meanwhile;
+		set_state(compute, meanwhile);
 	(void)uv_timer_init(m.machine.loop, &a->timer);
 	a->timer.data = a;
 	if (!m.machine.is_holding)
