@@ -28,6 +28,7 @@
 #include "control_plane/role.h"
 #include "control_plane/scim.h"
 #include "control_plane/snapshot.h"
+#include "control_plane/snapshot_schedule.h"
 #include "control_plane/unserved.h"
 #include "http/router.h"
 
@@ -223,8 +224,8 @@ static const struct http_route routes[] = {
 	{ "GET", PROJECT "/snapshots", SERVE(snapshot_list_all) },
 	{ "GET", PROJECT "/snapshots/{}", SERVE(snapshot_get) },
 	{ "DELETE", PROJECT "/snapshots/{}", SERVE(snapshot_delete) },
-	{ "GET", BRANCH "/snapshot-schedule", SERVE(unserved_snapshot_schedule) },
-	{ "PATCH", BRANCH "/snapshot-schedule", REFUSE("snapshot schedules") },
+	{ "GET", BRANCH "/snapshot-schedule", SERVE(snapshot_schedule_get) },
+	{ "PATCH", BRANCH "/snapshot-schedule", SERVE(snapshot_schedule_update) },
 
 	{ "POST", PROJECT "/preview/replication-groups", REFUSE("replication groups") },
 	{ "GET", PROJECT "/preview/replication-groups", EMPTY("replication_group_previews") },

@@ -28,6 +28,8 @@ static const struct {
 	[OPERATION_BRANCH_RESTORE] = { "BRANCH_RESTORE", METADATA_TYPE "BranchOperationMetadata", false },
 	[OPERATION_SNAPSHOT_CREATE] = { "SNAPSHOT_CREATE", METADATA_TYPE "SnapshotOperationMetadata", false },
 	[OPERATION_SNAPSHOT_DELETE] = { "SNAPSHOT_DELETE", METADATA_TYPE "SnapshotOperationMetadata", false },
+	[OPERATION_SCHEDULE_UPDATE] = { "SCHEDULE_UPDATE", METADATA_TYPE "SnapshotScheduleOperationMetadata",
+	        false },
 	[OPERATION_ENDPOINT_UPDATE] = { "ENDPOINT_UPDATE", METADATA_TYPE "EndpointOperationMetadata", false },
 	[OPERATION_ROLE_CREATE] = { "ROLE_CREATE", METADATA_TYPE "RoleOperationMetadata", false },
 	[OPERATION_ROLE_UPDATE] = { "ROLE_UPDATE", METADATA_TYPE "RoleOperationMetadata", false },

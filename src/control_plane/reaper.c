@@ -9,6 +9,7 @@
 #include "control_plane/project.h"
 #include "control_plane/reconciler.h"
 #include "control_plane/snapshot.h"
+#include "control_plane/snapshot_schedule.h"
 #include "metadata/branch_row.h"
 #include "metadata/snapshot_row.h"
 
@@ -130,6 +131,8 @@ static status reap(struct reaper *reaper, int64_t now_usec, struct error *err)
 		st = delete_snapshots(reaper, now_usec, err);
 	if (st == STATUS_OK)
 		st = purge_projects(reaper, now_usec, err);
+	if (st == STATUS_OK)
+		st = snapshot_schedule_fire(reaper->services->md, now_usec, err);
 	int64_t monotonic = clock_monotonic_usec();
 	if (st == STATUS_OK &&
 	        (reaper->forgot_usec == 0 || monotonic - reaper->forgot_usec > FORGET_INTERVAL)) {

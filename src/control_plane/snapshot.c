@@ -84,26 +84,33 @@ static bool check_new_name(struct call *call, const struct project_row *project,
 	        "snapshots (scheduled ones are not counted)", count);
 }
 
-static bool record(struct call *call, const struct project_row *project, struct snapshot_row *snapshot,
-        const struct moment *moment)
+status snapshot_begin(struct metadata *md, const struct project_row *project, struct snapshot_row *snapshot,
+        const struct moment *moment, const char *actor, int64_t now_usec, struct operation_row *ret,
+        struct error *err)
 {
-	struct error err;
-	struct metadata *md = call->services->md;
 	struct clone_plan plan = { .moment = *moment };
-	CLEANUP(operation_row_done) struct operation_row operation = { 0 };
-	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	CLEANUP(free_text) char *name = snapshot_name(project, snapshot);
 	CLEANUP(free_text) char *plan_text = clone_plan_format(&plan);
-	if (transaction_begin(md, &tx, &err) != STATUS_OK ||
-	        snapshot_row_insert(md, snapshot, &err) != STATUS_OK)
-		return call_fail(call, &err);
+	status st = snapshot_row_insert(md, snapshot, err);
+	if (st != STATUS_OK)
+		return st;
 	struct operation_target target = { .resource = name,
 		.project = project->id,
 		.source_branch = snapshot->source,
 		.snapshot = snapshot->id,
 		.plan = plan_text };
-	if (operation_begin(md, OPERATION_SNAPSHOT_CREATE, call->caller.login, &target, call->now_usec,
-	            &operation, &err) != STATUS_OK ||
+	return operation_begin(md, OPERATION_SNAPSHOT_CREATE, actor, &target, now_usec, ret, err);
+}
+
+static bool record(struct call *call, const struct project_row *project, struct snapshot_row *snapshot,
+        const struct moment *moment)
+{
+	struct error err;
+	CLEANUP(operation_row_done) struct operation_row operation = { 0 };
+	CLEANUP(transaction_end) struct transaction tx = { 0 };
+	if (transaction_begin(call->services->md, &tx, &err) != STATUS_OK ||
+	        snapshot_begin(call->services->md, project, snapshot, moment, call->caller.login,
+	                call->now_usec, &operation, &err) != STATUS_OK ||
 	        transaction_commit(&tx, &err) != STATUS_OK)
 		return call_fail(call, &err);
 	return call_answer_operation(call, &operation);

@@ -49,15 +49,3 @@ bool unserved_list(struct call *call, const char *collection)
 	(void)yyjson_mut_obj_add_arr(call->out, root, collection);
 	return call_answer(call, root);
 }
-
-bool unserved_snapshot_schedule(struct call *call)
-{
-	if (!unserved_check_parents(call, 2))
-		return false;
-	yyjson_mut_val *root = yyjson_mut_obj(call->out);
-	CLEANUP(free_text)
-	char *name = xasprintf(
-	        "projects/%s/branches/%s/snapshot-schedule", call->parameters[0], call->parameters[1]);
-	yyjson_mut_obj_add_strcpy(call->out, root, "name", name);
-	return call_answer(call, root);
-}

@@ -6,5 +6,3 @@
 /* The project, branch and endpoint or database in the path must exist, from left to right. */
 bool unserved_check_parents(struct call *call, size_t parameter_count);
 bool unserved_list(struct call *call, const char *collection);
-/* A branch has no schedule: 200 with its name only (rest-api.md 3.13). */
-bool unserved_snapshot_schedule(struct call *call);

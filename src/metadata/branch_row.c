@@ -265,6 +265,9 @@ status metadata_next_due(struct metadata *md, int64_t *ret_usec, struct error *e
 	        "AND " IN_LIVE_PROJECT " UNION ALL SELECT min(expire_usec) FROM snapshot"
 	        "  WHERE expire_usec IS NOT NULL AND is_ready = 1 AND is_purged = 0 "
 	        "AND " IN_LIVE_PROJECT
+	        " UNION ALL SELECT min(next_usec) FROM snapshot_schedule WHERE branch IN"
+	        "  (SELECT id FROM branch WHERE delete_usec IS NULL AND is_purged = 0 AND " IN_LIVE_PROJECT
+	        ")"
 	        " UNION ALL SELECT min(purge_usec) FROM branch WHERE purge_usec IS NOT NULL AND is_purged = 0"
 	        " UNION ALL SELECT min(purge_usec) FROM project WHERE purge_usec IS NOT NULL AND is_purged = "
 	        "0)",

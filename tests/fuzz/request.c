@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "control_plane/branch_fields.h"
+#include "control_plane/cadence.h"
 #include "control_plane/endpoint_fields.h"
 #include "control_plane/instance_fields.h"
 #include "control_plane/page_token.h"
@@ -159,6 +160,30 @@ static void check_instance(yyjson_val *root)
 		expect(!origin.has_parent || origin.parent_name.is_set || origin.parent_uid.is_set);
 }
 
+/* What is accepted is accepted again as it is shown, and every cadence fires, at a full hour, within a month and a day. */
+static void check_schedule(yyjson_val *values)
+{
+	struct api_error error;
+	struct cadence_list list, again;
+	if (!cadence_list_read(values, &list, &error))
+		return;
+	yyjson_mut_doc *out = yyjson_mut_doc_new(NULL);
+	yyjson_mut_doc_set_root(out, cadence_list_to_json(out, &list));
+	CLEANUP(free_text) char *text = yyjson_mut_write(out, 0, NULL);
+	yyjson_mut_doc_free(out);
+	yyjson_doc *doc = yyjson_read(text, strlen(text), 0);
+	expect(cadence_list_read(yyjson_doc_get_root(doc), &again, &error) && again.count == list.count);
+	yyjson_doc_free(doc);
+	for (size_t i = 0; i < list.count; i++) {
+		int64_t next = cadence_next(&list.cadences[i], NOW);
+		expect(next == cadence_next(&again.cadences[i], NOW));
+		expect(next > NOW && next <= NOW + 32 * 86400 * USEC_PER_SEC);
+		expect(next % (3600 * USEC_PER_SEC) == 0);
+		expect(list.cadences[i].retention_usec >= CADENCE_RETENTION_MIN_SEC * USEC_PER_SEC);
+	}
+	expect((list.count == 0) == (cadence_list_next(&list, NOW) == INT64_MAX));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const uint8_t *newline = size > 0 ? memchr(data, '\n', size) : NULL;
@@ -181,6 +206,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_endpoint(spec, &everything);
 		check_endpoint(spec, &present);
 	}
+	if (yyjson_is_obj(root) && field_array(root, "", "schedule", &spec, &error))
+		check_schedule(spec);
 	yyjson_doc_free(doc);
 	return 0;
 }
