@@ -333,14 +333,14 @@ static const char version_instances[] =
  * The life of branches: archive_usec: when it became ARCHIVED. A schedule's firings up to considered_usec are done, the next one is at next_usec.
  */
 static const char version_life[] = "ALTER TABLE endpoint ADD COLUMN started_usec INTEGER;"
-                                "ALTER TABLE endpoint ADD COLUMN suspended_usec INTEGER;"
-                                "ALTER TABLE branch ADD COLUMN archive_usec INTEGER;"
-                                "CREATE TABLE snapshot_schedule("
-                                " branch INTEGER PRIMARY KEY REFERENCES branch(id) ON DELETE CASCADE,"
-                                " cadences TEXT NOT NULL,"
-                                " considered_usec INTEGER NOT NULL,"
-                                " next_usec INTEGER NOT NULL) STRICT;"
-                                "CREATE INDEX snapshot_schedule_next ON snapshot_schedule(next_usec);";
+                                   "ALTER TABLE endpoint ADD COLUMN suspended_usec INTEGER;"
+                                   "ALTER TABLE branch ADD COLUMN archive_usec INTEGER;"
+                                   "CREATE TABLE snapshot_schedule("
+                                   " branch INTEGER PRIMARY KEY REFERENCES branch(id) ON DELETE CASCADE,"
+                                   " cadences TEXT NOT NULL,"
+                                   " considered_usec INTEGER NOT NULL,"
+                                   " next_usec INTEGER NOT NULL) STRICT;"
+                                   "CREATE INDEX snapshot_schedule_next ON snapshot_schedule(next_usec);";
 
 const char *const schema_migrations[] = { version_1, version_2, version_roles, version_identities,
 	version_instances, version_life };
