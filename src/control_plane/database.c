@@ -6,12 +6,11 @@
 #include "control_plane/branch_inventory.h"
 #include "control_plane/catalog_plan.h"
 #include "control_plane/fields.h"
+#include "control_plane/quota.h"
 #include "control_plane/resource_json.h"
 #include "control_plane/resource_name.h"
 #include "control_plane/role.h"
 #include "control_plane/update_mask.h"
-
-#define DATABASES_MAX 500 /* of a branch (rest-api.md 4.4) */
 
 enum database_field { DATABASE_NAME = 1 << 0, DATABASE_OWNER = 1 << 1 };
 
@@ -226,9 +225,8 @@ bool database_create(struct call *call)
 		return false;
 	if (database_row_count(call->services->md, branch.id, &count, &err) != STATUS_OK)
 		return call_fail(call, &err);
-	if (count >= DATABASES_MAX)
-		return api_fail(&call->error, API_QUOTA, "the branch has reached its limit of %d databases",
-		        DATABASES_MAX);
+	if (!quota_check(call, "databases_per_branch", "the branch", "databases", count))
+		return false;
 	database.branch = branch.id;
 	(void)snprintf(database.postgres_database, sizeof database.postgres_database, "%s",
 	        fields.postgres_database.text);

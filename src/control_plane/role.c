@@ -8,11 +8,10 @@
 #include "control_plane/access.h"
 #include "control_plane/branch_inventory.h"
 #include "control_plane/catalog_plan.h"
+#include "control_plane/quota.h"
 #include "control_plane/resource_json.h"
 #include "control_plane/resource_name.h"
 #include "control_plane/role_fields.h"
-
-#define ROLES_MAX 500 /* of a branch (rest-api.md 4.4) */
 
 /* The live branch of the call with rows that are right. */
 static bool find_branch(struct call *call, struct project_row *project, struct branch_row *branch)
@@ -197,10 +196,7 @@ static bool check_new(struct call *call, const struct branch_row *branch, const 
 		st = role_row_count(call->services->md, branch->id, &count, &err);
 	if (st != STATUS_OK)
 		return call_fail(call, &err);
-	if (count >= ROLES_MAX)
-		return api_fail(
-		        &call->error, API_QUOTA, "the branch has reached its limit of %d roles", ROLES_MAX);
-	return true;
+	return quota_check(call, "roles_per_branch", "the branch", "roles", count);
 }
 
 /* replace_existing: everything but the name, which is what makes it this role. */

@@ -85,6 +85,8 @@ int control_fixture_set_up(void **state)
 		        .root_branches_per_project = 3,
 		        .protected_branches_per_project = 1,
 		        .active_computes_per_project = 20,
+		        .roles_per_branch = 500,
+		        .databases_per_branch = 500,
 		        .snapshots_per_project = 10,
 		        .branch_ttl_max_sec = 2592000,
 		        .history_retention_min_sec = 172800,

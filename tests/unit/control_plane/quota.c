@@ -82,6 +82,23 @@ static void snapshots_are_counted(void **state)
 	perform(f, "POST", "/projects/p/snapshots?snapshot_id=b", SNAPSHOT_NOW);
 }
 
+static void roles_and_databases_are_counted(void **state)
+{
+	struct control_fixture *f = *state;
+	f->dd.settings.roles_per_branch = f->dd.settings.databases_per_branch =
+	        1; /* the project's first ones */
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	call_api(f, "POST", "/projects/p/branches/production/roles?role_id=app",
+	        "{\"spec\":{\"postgres_role\":\"app\"}}");
+	expect_quota(f, "the branch has reached its limit of 1 roles", "roles_per_branch");
+	call_api(f, "GET", "/projects/p/branches/production/roles", NULL);
+	CLEANUP(free_text)
+	char *body = xasprintf(
+	        "{\"spec\":{\"postgres_database\":\"app\",\"role\":\"%s\"}}", text_at(f, "/roles/0/name"));
+	call_api(f, "POST", "/projects/p/branches/production/databases?database_id=app", body);
+	expect_quota(f, "the branch has reached its limit of 1 databases", "databases_per_branch");
+}
+
 /* The default branch is not counted and never refused; others run when there is room. */
 static void computes_that_run_are_counted(void **state)
 {
@@ -193,6 +210,7 @@ int main(void)
 		TEST(roots_are_counted),
 		TEST(protected_ones_are_counted),
 		TEST(snapshots_are_counted),
+		TEST(roles_and_databases_are_counted),
 		TEST(computes_that_run_are_counted),
 		TEST(sizes_and_times_are_settings),
 		TEST(each_endpoint_has_one_compute),
