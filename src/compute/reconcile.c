@@ -36,6 +36,23 @@ static status reconcile_database(PGconn *connection, const struct spec_database 
 	return STATUS_OK;
 }
 
+/* The template has "databricks_postgres", so that most projects need not make it; it is the system's as long as nobody was given it. */
+static status drop_unwanted(PGconn *connection, const struct spec *spec, struct error *err)
+{
+	static const char name[] = "databricks_postgres";
+	for (size_t i = 0; i < spec->database_count; i++) {
+		if (strcmp(spec->databases[i].name, name) == 0)
+			return STATUS_OK;
+	}
+	CLEANUP(admin_clear) PGresult *found = NULL;
+	status st = admin_query_with(connection,
+	        "SELECT FROM pg_database WHERE datname = $1 AND pg_get_userbyid(datdba) = 'cloud_admin'",
+	        (const char *const[]){ name }, 1, &found, err);
+	if (st != STATUS_OK || PQntuples(found) == 0 || spec->database_count == 0)
+		return st;
+	return admin_run_on(connection, "DROP DATABASE ", name, NULL, NULL, NULL, err);
+}
+
 status reconcile(const char *socket_folder, const struct spec *spec, struct error *err)
 {
 	CLEANUP(admin_disconnect) PGconn *connection = NULL;
@@ -49,6 +66,8 @@ status reconcile(const char *socket_folder, const struct spec *spec, struct erro
 		if (st != STATUS_OK)
 			(void)!error_prefix(err, "role \"%s\"", spec->roles[i].name);
 	}
+	if (st == STATUS_OK)
+		st = drop_unwanted(connection, spec, err);
 	for (size_t i = 0; i < spec->database_count && st == STATUS_OK; i++) {
 		st = reconcile_database(connection, &spec->databases[i], err);
 		if (st != STATUS_OK)

@@ -233,7 +233,8 @@ static bool create_root(struct call *call, const struct instance_fields *fields,
 		        "Field 'pg_version': no PostgreSQL %lld is installed on this machine; `tarn doctor` "
 		        "lists what is.",
 		        (long long)origin->pg_version.value);
-	if (!project_prepare(call, &request, &project, &endpoint))
+	struct project_beginning beginning;
+	if (!project_prepare(call, &request, &project, &endpoint, &beginning))
 		return false;
 	set_size(&endpoint, fields->capacity.is_set ? fields->capacity.text : INSTANCE_CAPACITY_DEFAULT);
 	endpoint.is_disabled = fields->is_stopped.is_set && fields->is_stopped.value;
@@ -245,7 +246,7 @@ static bool create_root(struct call *call, const struct instance_fields *fields,
 	make_row(call, fields, project.uid, &row);
 	status st = transaction_begin(call->services->md, &tx, &err);
 	if (st == STATUS_OK)
-		st = project_insert(call, &project, false, &endpoint, &operation, &err);
+		st = project_insert(call, &project, false, &endpoint, &beginning, &operation, &err);
 	row.branch = endpoint.branch;
 	if (st == STATUS_OK && strcmp(row.name, id) != 0)
 		st = instance_row_insert(call->services->md, &row, &err);

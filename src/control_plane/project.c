@@ -11,32 +11,14 @@
 #include "control_plane/quota.h"
 #include "control_plane/resource_json.h"
 #include "control_plane/resource_name.h"
-#include "metadata/database_row.h"
 #include "metadata/instance_row.h"
-#include "metadata/role_row.h"
 
-#define DATABASE_ID    "databricks-postgres"
-#define DATABASE_NAME  "databricks_postgres"
 #define FIRST_TIMELINE 2 /* even numbers are ours to give; the root branch lives on what initdb made, 1 */
 
 void project_request_done(struct project_request *request)
 {
 	project_fields_done(&request->fields);
 	endpoint_fields_done(&request->endpoint);
-}
-
-/* The [S]-only initial_role_spec and initial_database_spec: newer clients have dropped them. */
-static bool refuse_initial(struct call *call, const char *key)
-{
-	yyjson_val *value;
-	if (!field_object(call->root, "", key, &value, &call->error))
-		return false;
-	if (yyjson_obj_size(value) > 0)
-		return api_fail(&call->error, API_NOT_IMPLEMENTED,
-		        "Field '%s' is not available yet: a project begins with its creator's role and "
-		        "database '%s'.",
-		        key, DATABASE_NAME);
-	return true;
 }
 
 static bool read_create_request(struct call *call, struct project_request *request)
@@ -52,8 +34,7 @@ static bool read_create_request(struct call *call, struct project_request *reque
 	                error) ||
 	        !field_object(call->root, "", "initial_endpoint_spec", &initial_endpoint, error) ||
 	        !compute_fields_read(initial_endpoint, "initial_endpoint_spec", COMPUTE_FIELDS_INITIAL,
-	                limits, &request->endpoint.compute, error) ||
-	        !refuse_initial(call, "initial_role_spec") || !refuse_initial(call, "initial_database_spec"))
+	                limits, &request->endpoint.compute, error))
 		return false;
 	request->has_endpoint = initial_endpoint != NULL;
 	if (request->fields.default_branch.is_set)
@@ -113,34 +94,9 @@ static bool make_project_row(
 	return true;
 }
 
-static status insert_owner(struct call *call, int64_t branch, struct error *err)
-{
-	struct role_row role = { .branch = branch,
-		.create_usec = call->now_usec,
-		.update_usec = call->now_usec,
-		.auth_method = "LAKEBASE_OAUTH_V1",
-		.createdb = true,
-		.createrole = true,
-		.bypassrls = true,
-		.is_superuser_member = true };
-	resource_role_id(call->caller.login, call->caller.is_service_principal, role.role_id);
-	(void)snprintf(role.postgres_role, sizeof role.postgres_role, "%s", call->caller.login);
-	(void)snprintf(role.identity_type, sizeof role.identity_type, "%s",
-	        call->caller.is_service_principal ? "SERVICE_PRINCIPAL" : "USER");
-	status st = role_row_insert(call->services->md, &role, err);
-	if (st != STATUS_OK)
-		return st;
-	struct database_row database = { .branch = branch,
-		.database_id = DATABASE_ID,
-		.create_usec = call->now_usec,
-		.update_usec = call->now_usec,
-		.postgres_database = DATABASE_NAME };
-	(void)snprintf(database.role_id, sizeof database.role_id, "%s", role.role_id);
-	return database_row_insert(call->services->md, &database, err);
-}
-
 status project_insert(struct call *call, struct project_row *project, bool is_protected,
-        struct endpoint_row *endpoint, struct operation_row *ret, struct error *err)
+        struct endpoint_row *endpoint, const struct project_beginning *beginning, struct operation_row *ret,
+        struct error *err)
 {
 	struct metadata *md = call->services->md;
 	status st = project_row_insert(md, project, err);
@@ -158,7 +114,7 @@ status project_insert(struct call *call, struct project_row *project, bool is_pr
 	if (st == STATUS_OK)
 		st = endpoint_insert_primary(md, branch.id, endpoint, err);
 	if (st == STATUS_OK)
-		st = insert_owner(call, branch.id, err);
+		st = project_beginning_insert(md, branch.id, beginning, err);
 	if (st != STATUS_OK)
 		return st;
 	CLEANUP(free_text) char *name = project_name(project);
@@ -180,10 +136,11 @@ static bool make_endpoint_row(struct call *call, const struct project_request *r
 }
 
 bool project_prepare(struct call *call, const struct project_request *request, struct project_row *project,
-        struct endpoint_row *endpoint)
+        struct endpoint_row *endpoint, struct project_beginning *beginning)
 {
 	return check_new_name(call, request->project_id) && make_project_row(call, request, project) &&
-	       make_endpoint_row(call, request, project, endpoint);
+	       make_endpoint_row(call, request, project, endpoint) &&
+	       project_beginning_read(call, project, beginning);
 }
 
 bool project_create(struct call *call)
@@ -191,7 +148,9 @@ bool project_create(struct call *call)
 	CLEANUP(project_request_done) struct project_request request = { 0 };
 	CLEANUP(project_row_done) struct project_row project = { 0 };
 	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
-	if (!read_create_request(call, &request) || !project_prepare(call, &request, &project, &endpoint))
+	struct project_beginning beginning;
+	if (!read_create_request(call, &request) ||
+	        !project_prepare(call, &request, &project, &endpoint, &beginning))
 		return false;
 
 	struct error err;
@@ -199,7 +158,8 @@ bool project_create(struct call *call)
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	bool is_protected = request.is_protected.is_set && request.is_protected.value;
 	if (transaction_begin(call->services->md, &tx, &err) != STATUS_OK ||
-	        project_insert(call, &project, is_protected, &endpoint, &operation, &err) != STATUS_OK ||
+	        project_insert(call, &project, is_protected, &endpoint, &beginning, &operation, &err) !=
+	                STATUS_OK ||
 	        transaction_commit(&tx, &err) != STATUS_OK)
 		return call_fail(call, &err);
 	return call_answer_operation(call, &operation);

@@ -3,6 +3,7 @@
 
 #include "control_plane/call.h"
 #include "control_plane/endpoint_fields.h"
+#include "control_plane/project_beginning.h"
 #include "control_plane/project_fields.h"
 
 /* The branch that every project begins with. */
@@ -26,10 +27,11 @@ struct project_request {
 void project_request_done(struct project_request *request); /* for CLEANUP */
 /* Checks the name, the limits and the values, and makes the rows; touches nothing. */
 bool project_prepare(struct call *call, const struct project_request *request, struct project_row *project,
-        struct endpoint_row *endpoint);
+        struct endpoint_row *endpoint, struct project_beginning *beginning);
 /* Inside a transaction: the project with all it begins with, and the operation that makes it. */
 MUST_CHECK status project_insert(struct call *call, struct project_row *project, bool is_protected,
-        struct endpoint_row *endpoint, struct operation_row *ret, struct error *err);
+        struct endpoint_row *endpoint, const struct project_beginning *beginning, struct operation_row *ret,
+        struct error *err);
 
 /* Is there anything in it that keeps it from being deleted? */
 bool project_check_may_delete(struct call *call, const struct project_row *project);

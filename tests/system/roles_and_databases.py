@@ -33,8 +33,8 @@ def databases(rest, project, branch="production"):
     return {one["database_id"]: one for one in rest.get(f"{branch_name(project, branch)}/databases")["databases"]}
 
 
-def catalog(platform, endpoint, name):
-    with platform.direct(endpoint) as connection:
+def catalog(platform, endpoint, name, database="databricks_postgres"):
+    with platform.direct(endpoint, dbname=database) as connection:
         return connection.execute(
             "select rolcanlogin, rolcreatedb, rolcreaterole, rolbypassrls, rolsuper,"
             " pg_has_role(oid, 'databricks_superuser', 'member'), rolpassword is not null"
@@ -426,3 +426,34 @@ def test_two_at_once_queue(rest, project):
     assert {role["role_id"] for role in made} == {"r0", "r1", "r2", "r3"}
     for role in made:
         rest.run("DELETE", role["name"])
+
+
+def test_a_project_may_begin_with_other_names(platform, rest, new_name):
+    project = new_name()
+    rest.create_project(project, {
+        "initial_role_spec": {"postgres_role": "boss", "attributes": {"createdb": True}, "membership_roles": ["DATABRICKS_SUPERUSER"]},
+        "initial_database_spec": {"postgres_database": "shop_db"},
+    })  # fmt: skip
+    assert set(roles(rest, project)) == {"boss"} and set(databases(rest, project)) == {"shop-db"}
+    assert databases(rest, project)["shop-db"]["status"]["role"] == f"{branch_name(project)}/roles/boss"
+    password = rest.call("POST", f"{branch_name(project)}/roles/boss/password", {})["password"]
+    endpoint = rest.endpoint(project)
+    assert catalog(platform, endpoint, "boss", "shop_db") == (True, True, False, False, False, True, True)
+    with platform.direct(endpoint, dbname="shop_db") as connection:
+        (verifier,) = connection.execute("select rolpassword from pg_authid where rolname = 'boss'").fetchone()
+        assert connection.execute("select count(*) from pg_database where datname = 'databricks_postgres'").fetchone() == (0,)
+    assert matches(verifier, password)
+    rest.delete_project(project)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"initial_role_spec": {"attributes": {"createdb": True}}}, {"initial_role_spec": {"postgres_role": "pg_x"}},
+     {"initial_database_spec": {"postgres_database": "postgres"}}, {"initial_database_spec": {"postgres_database": "x" * 64}}],
+    ids=str,
+)  # fmt: skip
+def test_bad_beginnings(rest, new_name, body):
+    project = new_name()
+    error = rest.refused("POST", "projects", body, project_id=project)
+    assert (error.status, error.code) == (400, "INVALID_PARAMETER_VALUE")
+    assert rest.refused("GET", f"projects/{project}").status == 404
