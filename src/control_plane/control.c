@@ -28,6 +28,7 @@
 #include "control_plane/identity.h"
 #include "control_plane/metrics.h"
 #include "control_plane/metrics_access.h"
+#include "control_plane/orphan.h"
 #include "control_plane/reaper.h"
 #include "control_plane/reconciler.h"
 #include "control_plane/request_limit.h"
@@ -228,6 +229,7 @@ static void sweep(struct control *control)
 	struct error err;
 	if (volume_sweep(control->dd, note_volume, control, &err) != STATUS_OK)
 		log_warning("could not remove all that was left half-made: %s", err.message);
+	orphan_sweep_computes(control->dd, control->md);
 }
 
 /*

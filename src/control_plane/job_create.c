@@ -17,8 +17,10 @@
 #include "control_plane/disk_room.h"
 #include "control_plane/housekeeper.h"
 #include "control_plane/job.h"
+#include "control_plane/orphan.h"
 #include "control_plane/resource_json.h"
 #include "metadata/snapshot_row.h"
+#include "page_store/store.h"
 #include "page_store/volume.h"
 
 #define FINISH_RETRY_MS 2000
@@ -53,6 +55,7 @@ static void load(struct job *job)
 	job->failed_phase = CLEAN_COMPUTE;
 	status st = job_rows_load(job, &rows, &err);
 	if (st != STATUS_OK) {
+		job->failed_phase = FINISH_FAILED; /* its project's creation failed: nothing of it is there */
 		job_fail(job, &err);
 		return;
 	}
@@ -240,10 +243,11 @@ static status finish(struct job *job, struct error *err)
 	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
 }
 
-/* In a worker thread. */
+/* In a worker thread. A project's store goes with its first volume: there is nothing else in it yet. */
 static status destroy_volume(struct job *job, struct error *err)
 {
-	return volume_destroy(job->services->dd, job->volume_id, err);
+	status st = volume_destroy(job->services->dd, job->volume_id, err);
+	return st == STATUS_OK && !is_branch(job) ? store_destroy(job->services->dd, job->store, err) : st;
 }
 
 static status finish_failed(struct job *job, struct error *err)
@@ -264,6 +268,8 @@ static void end(struct job *job, status (*record)(struct job *job, struct error 
 {
 	if (!job_record_end(job, record, FINISH_RETRY_MS))
 		return;
+	if (job->failure.code != STATUS_OK && !is_branch(job))
+		orphan_forget_computes(job->services); /* of branches that waited for the project */
 	housekeeper_look(job->services->housekeeper);
 	job_finish(job);
 }

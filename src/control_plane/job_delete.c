@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "control_plane/housekeeper.h"
 #include "control_plane/job.h"
+#include "control_plane/orphan.h"
 #include "control_plane/resource_json.h"
 #include "page_store/store.h"
 #include "page_store/volume.h"
@@ -147,6 +148,8 @@ static void end(struct job *job, status (*record)(struct job *job, struct error 
 {
 	if (!job_record_end(job, record, RETRY_MS))
 		return;
+	if (is_purge(job) && job->operation.branch == 0)
+		orphan_forget_computes(job->services);
 	housekeeper_look(job->services->housekeeper);
 	job_finish(job);
 }
