@@ -233,7 +233,7 @@ def main():
     options = arguments()
     options.creates = min(options.creates, options.projects)
     about = machine()
-    settings = ["suspend_timeout_min_sec=1", f"projects={options.projects + 1}"]
+    settings = ["suspend_timeout_min_sec=1", f"projects={options.projects + 1}", "requests_per_sec=1000000"]
     with Tarn(options.tarn, settings=settings) as tarn:
         with open(os.path.join(tarn.data, "admin.token"), encoding="utf-8") as f:
             token = f.read().strip()

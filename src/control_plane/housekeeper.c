@@ -52,8 +52,8 @@ struct housekeeper {
 	uv_work_t work;
 	struct item *items; /* of the round, in the order of projects */
 	size_t count;
-	struct item *old_items; /* of the round before */
-	size_t old_count;
+	struct item *old_items;     /* of the round before */
+	size_t old_count, old_next; /* old_next: where to look next */
 	struct item *grown; /* of a round in between: those that are measured; NULL: it is a whole one */
 	size_t grown_count;
 	struct live *lives;
@@ -202,43 +202,31 @@ static void list_grown(struct housekeeper *h)
 	}
 }
 
-static status add_items(struct housekeeper *h, const struct project_row *project, struct error *err)
-{
-	CLEANUP(statement_done) struct statement st = { 0 };
-	status code = branch_row_list_all(h->services->md, project->id, &st, err);
-	while (code == STATUS_OK) {
-		struct branch_row branch;
-		code = branch_row_next(&st, &branch, err);
-		if (code != STATUS_OK || !branch.is_ready || branch.is_purged)
-			continue;
-		h->items = xrealloc(h->items, (h->count + 1) * sizeof *h->items);
-		struct item *item = &h->items[h->count++];
-		*item = (struct item){ .branch = branch.id,
-			.project = project->id,
-			.window_usec = project->history_retention_usec,
-			.project_bytes = -1 };
-		memcpy(item->store, project->uid, sizeof item->store);
-		memcpy(item->volume, branch.volume_id, sizeof item->volume);
-		const struct live *live = find_live(h, item->volume);
-		item->has_grown = live && live->has_grown;
-	}
-	return code == STATUS_NOT_FOUND ? STATUS_OK : code;
-}
-
 static status list_items(struct housekeeper *h, struct error *err)
 {
 	CLEANUP(statement_done) struct statement st = { 0 };
+	struct branch_upkeep branch;
+	size_t capacity = 0;
 	free(h->old_items);
 	h->old_items = h->items;
 	h->old_count = h->count;
 	h->items = NULL;
 	h->count = 0;
-	status code = project_row_list(h->services->md, NULL, 0, true, INT64_MAX, &st, err);
-	while (code == STATUS_OK) {
-		CLEANUP(project_row_done) struct project_row project = { 0 };
-		code = project_row_next(&st, &project, err);
-		if (code == STATUS_OK)
-			code = add_items(h, &project, err);
+	status code = branch_row_list_upkeep(h->services->md, &st, err);
+	while (code == STATUS_OK && (code = branch_upkeep_next(&st, &branch, err)) == STATUS_OK) {
+		if (h->count == capacity) {
+			capacity = capacity ? 2 * capacity : 64;
+			h->items = xrealloc(h->items, capacity * sizeof *h->items);
+		}
+		struct item *item = &h->items[h->count++];
+		*item = (struct item){ .branch = branch.branch,
+			.project = branch.project,
+			.window_usec = branch.window_usec,
+			.project_bytes = -1 };
+		memcpy(item->store, branch.store, sizeof item->store);
+		memcpy(item->volume, branch.volume, sizeof item->volume);
+		const struct live *live = find_live(h, item->volume);
+		item->has_grown = live && live->has_grown;
 	}
 	return code == STATUS_NOT_FOUND ? STATUS_OK : code;
 }
@@ -266,12 +254,16 @@ static int64_t last_change(const struct data_directory *dd, const struct item *i
 	return newer(dd, nsec, "volumes", item->volume, "wal");
 }
 
-/* The projects of both rounds are in the same order, and so are their volumes unless one came or went. */
-static const struct item *find_old(const struct housekeeper *h, const struct item *item)
+/* Both rounds are in the same order but for what came or went: it is mostly behind the one that was found last. */
+static const struct item *find_old(struct housekeeper *h, const struct item *item)
 {
-	for (size_t i = 0; i < h->old_count; i++)
-		if (strcmp(h->old_items[i].volume, item->volume) == 0)
-			return &h->old_items[i];
+	for (size_t n = 0; n < h->old_count; n++) {
+		size_t i = (h->old_next + n) % h->old_count;
+		if (strcmp(h->old_items[i].volume, item->volume) != 0)
+			continue;
+		h->old_next = i + 1;
+		return &h->old_items[i];
+	}
 	return NULL;
 }
 
@@ -292,8 +284,7 @@ static size_t count_of_project(const struct item *items, size_t count, int64_t p
 }
 
 /* Takes over the results of the round before; false when something of the project is to be done. */
-static bool is_as_before(
-        const struct housekeeper *h, const struct data_directory *dd, size_t begin, size_t end)
+static bool is_as_before(struct housekeeper *h, const struct data_directory *dd, size_t begin, size_t end)
 {
 	bool is_same = count_of_project(h->old_items, h->old_count, h->items[begin].project) == end - begin;
 	for (size_t i = begin; i < end; i++) {

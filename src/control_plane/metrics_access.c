@@ -63,6 +63,6 @@ bool metrics_access_check(struct call *call)
 	if (!identity_authenticate(call))
 		return request_limit_note_bad_token(call);
 	return call->caller.is_admin ||
-	       api_fail(&call->error, API_UNAUTHENTICATED,
+	       api_fail(&call->error, API_DENIED,
 	               "only administrators and the token in metrics.token may read this");
 }

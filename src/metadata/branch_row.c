@@ -10,7 +10,10 @@
 #define PARAMETERS "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
 #define SELECT     "SELECT id, " COLUMNS " FROM branch "
 /* A branch of a deleted project is as deleted as the project. */
-#define IN_LIVE_PROJECT "project IN (SELECT id FROM project WHERE delete_usec IS NULL AND is_purged = 0)"
+/* Looked up for the few rows that are due, not listed for all projects. */
+#define IN_LIVE_PROJECT                                                                                      \
+	"EXISTS (SELECT 1 FROM project p WHERE p.id = project AND p.delete_usec IS NULL AND p.is_purged = "  \
+	"0)"
 
 static void bind_columns(struct statement *st, const struct branch_row *row)
 {
@@ -202,19 +205,42 @@ status branch_row_list_everywhere(struct metadata *md, struct statement *ret, st
 	return statement_open(md, SELECT "ORDER BY id", ret, err);
 }
 
+status branch_row_list_upkeep(struct metadata *md, struct statement *ret, struct error *err)
+{
+	return statement_open(md,
+	        "SELECT b.id, p.id, p.uid, b.volume_id, p.history_retention_usec FROM project p"
+	        " CROSS JOIN branch b ON b.project = p.id"
+	        " WHERE p.is_purged = 0 AND b.is_purged = 0 AND b.is_ready = 1 ORDER BY p.id, b.id",
+	        ret, err);
+}
+
+status branch_upkeep_next(struct statement *st, struct branch_upkeep *ret, struct error *err)
+{
+	status code = statement_next(st, err);
+	if (code != STATUS_OK)
+		return code;
+	ret->branch = statement_integer(st);
+	ret->project = statement_integer(st);
+	statement_text(st, ret->store, sizeof ret->store);
+	statement_text(st, ret->volume, sizeof ret->volume);
+	ret->window_usec = statement_integer(st);
+	return STATUS_OK;
+}
+
 status branch_row_list_expired(
         struct metadata *md, int64_t now_usec, struct statement *ret, struct error *err)
 {
 	return statement_open_for(md,
 	        SELECT "WHERE expire_usec <= ? AND delete_usec IS NULL AND is_purged = 0 AND " IN_LIVE_PROJECT
-	               " ORDER BY id",
+	               " ORDER BY expire_usec, id",
 	        INTEGERS(now_usec), ret, err);
 }
 
 status branch_row_list_due(struct metadata *md, int64_t now_usec, struct statement *ret, struct error *err)
 {
-	return statement_open_for(md, SELECT "WHERE purge_usec <= ? AND is_purged = 0 ORDER BY id",
-	        INTEGERS(now_usec), ret, err);
+	return statement_open_for(md,
+	        SELECT "WHERE purge_usec <= ? AND is_purged = 0 ORDER BY purge_usec, id", INTEGERS(now_usec),
+	        ret, err);
 }
 
 status branch_row_count(struct metadata *md, int64_t project, int64_t *ret, struct error *err)
@@ -259,18 +285,21 @@ status metadata_next_due(struct metadata *md, int64_t *ret_usec, struct error *e
 {
 	CLEANUP(statement_done) struct statement st = { 0 };
 	status code = statement_open(md,
+	        /* The first of each index that counts: min() would go over all of them. */
 	        "SELECT min(due) FROM ("
-	        " SELECT min(expire_usec) AS due FROM branch"
-	        "  WHERE expire_usec IS NOT NULL AND delete_usec IS NULL AND is_purged = 0 "
-	        "AND " IN_LIVE_PROJECT " UNION ALL SELECT min(expire_usec) FROM snapshot"
-	        "  WHERE expire_usec IS NOT NULL AND is_ready = 1 AND is_purged = 0 "
-	        "AND " IN_LIVE_PROJECT
-	        " UNION ALL SELECT min(next_usec) FROM snapshot_schedule WHERE branch IN"
-	        "  (SELECT id FROM branch WHERE delete_usec IS NULL AND is_purged = 0 AND " IN_LIVE_PROJECT
-	        ")"
-	        " UNION ALL SELECT min(purge_usec) FROM branch WHERE purge_usec IS NOT NULL AND is_purged = 0"
-	        " UNION ALL SELECT min(purge_usec) FROM project WHERE purge_usec IS NOT NULL AND is_purged = "
-	        "0)",
+	        "SELECT * FROM (SELECT expire_usec AS due FROM branch WHERE expire_usec > 0"
+	        " AND delete_usec IS NULL AND is_purged = 0 AND " IN_LIVE_PROJECT
+	        " ORDER BY expire_usec LIMIT 1) UNION ALL "
+	        "SELECT * FROM (SELECT expire_usec FROM snapshot WHERE expire_usec > 0"
+	        " AND is_ready = 1 AND is_purged = 0 AND " IN_LIVE_PROJECT
+	        " ORDER BY expire_usec LIMIT 1) UNION ALL "
+	        "SELECT * FROM (SELECT next_usec FROM snapshot_schedule WHERE EXISTS (SELECT 1 FROM branch"
+	        " WHERE id = snapshot_schedule.branch AND delete_usec IS NULL AND is_purged = 0 AND " IN_LIVE_PROJECT
+	        ") ORDER BY next_usec LIMIT 1) UNION ALL "
+	        "SELECT * FROM (SELECT purge_usec FROM branch WHERE purge_usec > 0 AND is_purged = 0"
+	        " ORDER BY purge_usec LIMIT 1) UNION ALL "
+	        "SELECT * FROM (SELECT purge_usec FROM project WHERE purge_usec > 0 AND is_purged = 0"
+	        " ORDER BY purge_usec LIMIT 1))",
 	        &st, err);
 	if (code == STATUS_OK)
 		code = statement_next(&st, err);

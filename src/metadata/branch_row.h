@@ -91,5 +91,14 @@ MUST_CHECK status branch_row_count_roots(
 MUST_CHECK status branch_row_note_space(
         struct metadata *md, int64_t id, const struct branch_space *space, struct error *err);
 
+/* What the housekeeper wants to know of a branch whose volume is there: all of them, those of a project together, oldest first. */
+struct branch_upkeep {
+	int64_t branch, project;
+	char store[RESOURCE_ID_MAX + 1], volume[RESOURCE_ID_MAX + 1];
+	int64_t window_usec; /* how much of its past is kept */
+};
+MUST_CHECK status branch_row_list_upkeep(struct metadata *md, struct statement *ret, struct error *err);
+MUST_CHECK status branch_upkeep_next(struct statement *st, struct branch_upkeep *ret, struct error *err);
+
 /* When the next expiry or purge of anything is due; 0: never. */
 MUST_CHECK status metadata_next_due(struct metadata *md, int64_t *ret_usec, struct error *err);

@@ -139,6 +139,7 @@ struct metadata *metadata_close(struct metadata *md)
 {
 	if (!md)
 		return NULL;
+	statements_forget(md);
 	(void)sqlite3_close(md->db);
 	free(md);
 	return NULL;
@@ -194,6 +195,11 @@ status metadata_next_number(
 	if (code == STATUS_OK)
 		*ret = statement_integer(&st);
 	return code;
+}
+
+void metadata_look(const struct metadata *md, struct metadata_numbers *ret)
+{
+	*ret = md->numbers;
 }
 
 int64_t metadata_changes(const struct metadata *md)

@@ -39,6 +39,14 @@ MUST_CHECK status transaction_begin(struct metadata *md, struct transaction *tx,
 MUST_CHECK status transaction_commit(struct transaction *tx, struct error *err);
 void transaction_end(struct transaction *tx);
 
+/* What has been done so far, for tests and benchmarks. */
+struct metadata_numbers {
+	uint64_t opened;          /* statements */
+	uint64_t prepared;        /* of those: that were not there from before */
+	uint64_t full_scan_steps; /* rows that were visited because no index led to what was wanted */
+};
+void metadata_look(const struct metadata *md, struct metadata_numbers *ret);
+
 /* A named number that only grows: returns the value and stores value + 1. First value: `first`. */
 MUST_CHECK status metadata_next_number(
         struct metadata *md, const char *name, int64_t first, int64_t *ret, struct error *err);

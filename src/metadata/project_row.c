@@ -172,8 +172,9 @@ status project_row_list(struct metadata *md, const struct project_viewer *viewer
 
 status project_row_list_due(struct metadata *md, int64_t now_usec, struct statement *ret, struct error *err)
 {
-	return statement_open_for(md, SELECT "WHERE purge_usec <= ? AND is_purged = 0 ORDER BY id",
-	        INTEGERS(now_usec), ret, err);
+	return statement_open_for(md,
+	        SELECT "WHERE purge_usec <= ? AND is_purged = 0 ORDER BY purge_usec, id", INTEGERS(now_usec),
+	        ret, err);
 }
 
 status project_row_count(struct metadata *md, int64_t *ret, struct error *err)

@@ -342,6 +342,12 @@ static const char version_life[] = "ALTER TABLE endpoint ADD COLUMN started_usec
                                    " next_usec INTEGER NOT NULL) STRICT;"
                                    "CREATE INDEX snapshot_schedule_next ON snapshot_schedule(next_usec);";
 
+/* With many projects no list, round of the housekeeper, or removal may go over all rows. */
+static const char version_indexes[] =
+        "CREATE INDEX branch_of_project ON branch(project);"
+        "CREATE INDEX snapshot_of_project ON snapshot(project);"
+        "CREATE INDEX operation_of_endpoint ON operation(endpoint) WHERE endpoint IS NOT NULL;";
+
 const char *const schema_migrations[] = { version_1, version_2, version_roles, version_identities,
-	version_instances, version_life };
+	version_instances, version_life, version_indexes };
 const size_t schema_version = ARRAY_LEN(schema_migrations);

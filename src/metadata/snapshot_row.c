@@ -119,8 +119,10 @@ status snapshot_row_list_expired(
         struct metadata *md, int64_t now_usec, struct statement *ret, struct error *err)
 {
 	return statement_open_for(md,
-	        SELECT "WHERE expire_usec <= ? AND is_ready = 1 AND is_purged = 0 AND project IN"
-	               " (SELECT id FROM project WHERE delete_usec IS NULL AND is_purged = 0) ORDER BY id",
+	        SELECT "WHERE expire_usec <= ? AND is_ready = 1 AND is_purged = 0 AND EXISTS (SELECT 1 FROM "
+	               "project p"
+	               " WHERE p.id = project AND p.delete_usec IS NULL AND p.is_purged = 0) ORDER BY "
+	               "expire_usec, id",
 	        INTEGERS(now_usec), ret, err);
 }
 

@@ -2,13 +2,54 @@
 
 #include <sqlite3.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "metadata/metadata_internal.h"
 
+/* FNV-1a */
+static size_t chain_of(const char *sql)
+{
+	uint64_t hash = UINT64_C(14695981039346656037);
+	for (const char *c = sql; *c; c++)
+		hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
+	return (size_t)((hash ^ hash >> 32) % IDLE_CHAINS);
+}
+
+/* SQL is constant text (metadata/README.md), so there are only as many statements as are written down, times how deep they nest. */
+static struct sqlite3_stmt *take_idle(struct metadata *md, const char *sql)
+{
+	struct idle_statement *idle;
+	LIST_FOREACH (idle, &md->idle[chain_of(sql)], link)
+		if (strcmp(sqlite3_sql(idle->handle), sql) == 0)
+			break;
+	if (!idle) {
+		md->numbers.prepared++;
+		return NULL;
+	}
+	struct sqlite3_stmt *handle = idle->handle;
+	LIST_REMOVE(idle, link);
+	free(idle);
+	return handle;
+}
+
+void statements_forget(struct metadata *md)
+{
+	for (size_t i = 0; i < IDLE_CHAINS; i++) {
+		while (!LIST_EMPTY(&md->idle[i])) {
+			struct idle_statement *idle = LIST_FIRST(&md->idle[i]);
+			(void)sqlite3_finalize(idle->handle);
+			LIST_REMOVE(idle, link);
+			free(idle);
+		}
+	}
+}
+
 status statement_open(struct metadata *md, const char *sql, struct statement *ret, struct error *err)
 {
-	struct sqlite3_stmt *handle = NULL;
-	int code = sqlite3_prepare_v2(md->db, sql, -1, &handle, NULL);
+	md->numbers.opened++;
+	struct sqlite3_stmt *handle = take_idle(md, sql);
+	int code = handle ? SQLITE_OK
+	                  : sqlite3_prepare_v3(md->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &handle, NULL);
 	if (code != SQLITE_OK)
 		return metadata_failure(md, code, err, "prepare a statement");
 	*ret = (struct statement){ .md = md, .handle = handle, .next_parameter = 1 };
@@ -17,7 +58,16 @@ status statement_open(struct metadata *md, const char *sql, struct statement *re
 
 void statement_done(struct statement *st)
 {
-	(void)sqlite3_finalize(st->handle);
+	if (!st->handle)
+		return;
+	struct metadata *md = st->md;
+	(void)sqlite3_reset(st->handle); /* says again what its last step said */
+	(void)sqlite3_clear_bindings(st->handle);
+	md->numbers.full_scan_steps +=
+	        (uint64_t)sqlite3_stmt_status(st->handle, SQLITE_STMTSTATUS_FULLSCAN_STEP, 1);
+	struct idle_statement *idle = xcalloc(1, sizeof *idle);
+	idle->handle = st->handle;
+	LIST_INSERT_HEAD(&md->idle[chain_of(sqlite3_sql(st->handle))], idle, link);
 	st->handle = NULL;
 }
 

@@ -17,6 +17,7 @@
 #include "control_plane/metrics.h"
 #include "control_plane/metrics_access.h"
 #include "control_plane/request_limit.h"
+#include "metadata/branch_row.h"
 
 #define GOOD "Bearer dapi00000000000000000000000000000000"
 
@@ -311,6 +312,77 @@ static void bodies_are_for_those_who_may(void **state)
 	}
 }
 
+/* What a list costs is counted in statements, since the clock of a test tells nothing: none is prepared twice, none goes over all rows. */
+static void lists_are_cheap_whatever_else_there_is(void **state)
+{
+	struct control_fixture *f = *state;
+	enum { PROJECTS = 8 };
+	f->dd.settings.projects = PROJECTS;
+	for (int i = 0; i < PROJECTS; i++) {
+		CLEANUP(free_text) char *path = xasprintf("/projects?project_id=p%d", i);
+		perform(f, "POST", path, "{}");
+	}
+	static const struct {
+		const char *path;
+		uint64_t statements; /* at most */
+	} lists[] = {
+		{ "/projects", 3 + 2 * PROJECTS },
+		{ "/projects?page_size=3", 3 + 2 * 3 },
+		{ "/projects/p5/branches", 4 },
+		{ "/projects/p5/branches/production/endpoints", 5 },
+		{ "/projects/p5/branches/production/databases", 8 },
+		{ "/projects/p5/branches/production/roles", 8 },
+		{ "/projects/p5/snapshots", 4 },
+		{ "/projects/p5", 5 },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+		struct metadata_numbers before, after;
+		call_api(f, "GET", lists[i].path, NULL);
+		if (f->http_status == 0) /* held: the fixture does not wait for Postgres */
+			continue;
+		assert_int_equal(f->http_status, 200);
+		metadata_look(f->services.md, &before);
+		call_api(f, "GET", lists[i].path, NULL);
+		metadata_look(f->services.md, &after);
+		uint64_t opened = after.opened - before.opened;
+		if (opened > lists[i].statements)
+			fail_msg("%s runs %llu statements", lists[i].path, (unsigned long long)opened);
+		if (after.prepared != before.prepared)
+			fail_msg("%s prepares statements each time", lists[i].path);
+		if (after.full_scan_steps != before.full_scan_steps)
+			fail_msg("%s goes over %llu rows that it does not want", lists[i].path,
+			        (unsigned long long)(after.full_scan_steps - before.full_scan_steps));
+	}
+}
+
+/* The same for a mutation and the housekeeper's list, which is one statement for all. */
+static void changes_go_over_no_table(void **state)
+{
+	struct control_fixture *f = *state;
+	struct metadata_numbers before, after;
+	struct error err;
+	f->dd.settings.projects = 8;
+	for (int i = 0; i < 6; i++) {
+		CLEANUP(free_text) char *path = xasprintf("/projects?project_id=p%d", i);
+		metadata_look(f->services.md, &before);
+		perform(f, "POST", path, "{}");
+	}
+	metadata_look(f->services.md, &after); /* of the last one */
+	assert_in_range(after.full_scan_steps - before.full_scan_steps, 0,
+	        6); /* how many projects there are is counted */
+	assert_int_equal(after.prepared, before.prepared);
+	metadata_look(f->services.md, &before);
+	CLEANUP(statement_done) struct statement st = { 0 };
+	struct branch_upkeep upkeep;
+	int count = 0;
+	assert_int_equal(branch_row_list_upkeep(f->services.md, &st, &err), STATUS_OK);
+	while (branch_upkeep_next(&st, &upkeep, &err) == STATUS_OK)
+		count++;
+	assert_int_equal(count, 6);
+	metadata_look(f->services.md, &after);
+	assert_int_equal(after.opened - before.opened, 1);
+}
+
 static void health_is_told_without_a_token(void **state)
 {
 	struct control_fixture *f = *state;
@@ -345,6 +417,8 @@ int main(void)
 		TEST(bad_tokens_are_limited_and_good_ones_are_not),
 		TEST(requests_are_limited_by_identity),
 		TEST(bodies_are_for_those_who_may),
+		TEST(lists_are_cheap_whatever_else_there_is),
+		TEST(changes_go_over_no_table),
 		TEST(health_is_told_without_a_token),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

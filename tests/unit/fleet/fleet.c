@@ -1,6 +1,7 @@
 #include "fleet_fixture.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -654,9 +655,33 @@ static void a_large_log_is_put_aside(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
+/* Thousands of them sleep on one machine: none has a descriptor, and little memory. */
+static void an_endpoint_that_sleeps_is_small(void **state)
+{
+	struct fixture *f = *state;
+	enum { COUNT = 300, BYTES_MAX = 3072 };
+	struct error err;
+	assert_int_equal(fleet_register(f->fleet, "ep-first", false, &err), STATUS_OK);
+	fixture_turn(f);
+	int descriptors = count_descriptors();
+	size_t before = mallinfo2().uordblks;
+	for (int i = 0; i < COUNT; i++) {
+		char uid[32];
+		(void)snprintf(uid, sizeof uid, "ep-%d", i);
+		assert_int_equal(fleet_register(f->fleet, uid, false, &err), STATUS_OK);
+	}
+	for (int i = 0; i < 10; i++)
+		fixture_turn(f);
+	size_t after = mallinfo2().uordblks; /* 0 under the sanitizers, which have an allocator of their own */
+	assert_int_equal(count_descriptors(), descriptors);
+	if (after > before)
+		assert_in_range((after - before) / COUNT, 1, BYTES_MAX);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		TEST(an_endpoint_that_sleeps_is_small),
 		TEST(opens_and_suspends_and_opens_again),
 		TEST(many_opens_start_it_once),
 		TEST(the_folders_are_made_for_it),
