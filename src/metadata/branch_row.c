@@ -294,8 +294,8 @@ status metadata_next_due(struct metadata *md, int64_t *ret_usec, struct error *e
 	        " AND is_ready = 1 AND is_purged = 0 AND " IN_LIVE_PROJECT
 	        " ORDER BY expire_usec LIMIT 1) UNION ALL "
 	        "SELECT * FROM (SELECT next_usec FROM snapshot_schedule WHERE EXISTS (SELECT 1 FROM branch"
-	        " WHERE id = snapshot_schedule.branch AND delete_usec IS NULL AND is_purged = 0 AND " IN_LIVE_PROJECT
-	        ") ORDER BY next_usec LIMIT 1) UNION ALL "
+	        " WHERE id = snapshot_schedule.branch AND delete_usec IS NULL AND is_purged = 0 "
+	        "AND " IN_LIVE_PROJECT ") ORDER BY next_usec LIMIT 1) UNION ALL "
 	        "SELECT * FROM (SELECT purge_usec FROM branch WHERE purge_usec > 0 AND is_purged = 0"
 	        " ORDER BY purge_usec LIMIT 1) UNION ALL "
 	        "SELECT * FROM (SELECT purge_usec FROM project WHERE purge_usec > 0 AND is_purged = 0"

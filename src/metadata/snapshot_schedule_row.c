@@ -59,10 +59,9 @@ status snapshot_schedule_row_find_due(
         struct metadata *md, int64_t now_usec, struct snapshot_schedule_row *ret, struct error *err)
 {
 	return one(md,
-	        SELECT "WHERE next_usec <= ? AND branch IN (SELECT b.id FROM branch b JOIN project p ON p.id "
-	               "= b.project"
-	               " WHERE b.delete_usec IS NULL AND b.is_purged = 0 AND p.delete_usec IS NULL AND "
-	               "p.is_purged = 0)"
-	               " ORDER BY next_usec LIMIT 1",
+	        SELECT
+	        "WHERE next_usec <= ? AND EXISTS (SELECT 1 FROM branch b JOIN project p ON p.id = b.project"
+	        " WHERE b.id = snapshot_schedule.branch AND b.delete_usec IS NULL AND b.is_purged = 0"
+	        " AND p.delete_usec IS NULL AND p.is_purged = 0) ORDER BY next_usec LIMIT 1",
 	        now_usec, ret, err);
 }

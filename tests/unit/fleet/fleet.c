@@ -672,7 +672,8 @@ static void an_endpoint_that_sleeps_is_small(void **state)
 	}
 	for (int i = 0; i < 10; i++)
 		fixture_turn(f);
-	size_t after = mallinfo2().uordblks; /* 0 under the sanitizers, which have an allocator of their own */
+	size_t after =
+	        mallinfo2().uordblks; /* 0 under the sanitizers, which have an allocator of their own */
 	assert_int_equal(count_descriptors(), descriptors);
 	if (after > before)
 		assert_in_range((after - before) / COUNT, 1, BYTES_MAX);
