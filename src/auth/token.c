@@ -10,6 +10,8 @@
  */
 #include "auth/token.h"
 
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
@@ -81,6 +83,40 @@ struct token_key *token_key_free(struct token_key *key)
 		free(key);
 	}
 	return NULL;
+}
+
+/* A member whose value is a big number, base64url of its bytes (RFC 7518 section 6.3.1). */
+static bool add_number(const struct token_key *key, const char *parameter, yyjson_mut_doc *doc,
+        yyjson_mut_val *jwk, const char *name)
+{
+	BIGNUM *number = NULL;
+	uint8_t bytes[SIGNATURE_MAX];
+	CLEANUP(buffer_done) struct buffer text = { 0 };
+	if (EVP_PKEY_get_bn_param(key->pair, parameter, &number) != 1)
+		return false;
+	int len = BN_num_bytes(number) <= SIGNATURE_MAX ? BN_bn2bin(number, bytes) : 0;
+	BN_free(number);
+	base64url_encode((struct slice){ .data = bytes, .len = (size_t)len }, &text);
+	return len > 0 && yyjson_mut_obj_add_strcpy(doc, jwk, name, text.data);
+}
+
+status token_key_set(const struct token_key *key, char **ret, struct error *err)
+{
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *root = yyjson_mut_obj(doc);
+	yyjson_mut_doc_set_root(doc, root);
+	yyjson_mut_val *jwk = yyjson_mut_arr_add_obj(doc, yyjson_mut_obj_add_arr(doc, root, "keys"));
+	yyjson_mut_obj_add_str(doc, jwk, "kty", "RSA");
+	yyjson_mut_obj_add_str(doc, jwk, "use", "sig");
+	yyjson_mut_obj_add_str(doc, jwk, "alg", "RS256");
+	bool is_complete = add_number(key, OSSL_PKEY_PARAM_RSA_N, doc, jwk, "n") &&
+	                   add_number(key, OSSL_PKEY_PARAM_RSA_E, doc, jwk, "e");
+	char *text = is_complete ? yyjson_mut_write(doc, 0, NULL) : NULL;
+	yyjson_mut_doc_free(doc);
+	if (!text)
+		return openssl_failed(err, "write the public key");
+	*ret = text;
+	return STATUS_OK;
 }
 
 /* A login becomes a Postgres role name and part of log lines: no control characters, whatever the bytes above

@@ -27,6 +27,9 @@ static inline void token_key_freep(struct token_key **key)
 	*key = token_key_free(*key);
 }
 
+/* The public half, as a JSON Web Key Set (RFC 7517). Caller frees. */
+MUST_CHECK status token_key_set(const struct token_key *key, char **ret, struct error *err);
+
 struct token_claims {
 	char login[TOKEN_LOGIN_MAX + 1]; /* "sub": the Postgres login name, e.g. "alice@example.com" */
 	/* "endpoint": uids like "ep-calm-lake-1a2b3c4d"; one is a string in the token, more are a list (as "aud" in RFC 7519, 4.1.3). */

@@ -21,6 +21,8 @@
 #include "control_plane/instance_credential.h"
 #include "control_plane/instance_role.h"
 #include "control_plane/metrics.h"
+#include "control_plane/oauth_authorize.h"
+#include "control_plane/oauth_token.h"
 #include "control_plane/permission.h"
 #include "control_plane/personal_token.h"
 #include "control_plane/project.h"
@@ -119,8 +121,13 @@ static const struct http_route routes[] = {
 	{ "GET", "/readyz", SERVE_OPEN(health_ready) },
 	{ "GET", "/metrics", SERVE_OPEN(metrics_get) },
 	{ "GET", "/.well-known/databricks-config", SERVE_OPEN(discovery_config) },
-	{ "POST", "/oidc/v1/token", SERVE_OPEN(discovery_no_oauth) },
-	{ "GET", "/oidc/v1/authorize", SERVE_OPEN(discovery_no_oauth) },
+	{ "GET", "/oidc/.well-known/oauth-authorization-server", SERVE_OPEN(discovery_oauth) },
+	{ "GET", "/oidc/.well-known/openid-configuration", SERVE_OPEN(discovery_oauth) },
+	{ "GET", "/oidc/jwks.json", SERVE_OPEN(discovery_keys) },
+	{ "POST", "/oidc/v1/token", SERVE_OPEN(oauth_token) },
+	{ "POST", "/oidc/v1/revoke", SERVE_OPEN(oauth_revoke) },
+	{ "GET", "/oidc/v1/authorize", SERVE_OPEN(oauth_authorize_page) },
+	{ "POST", "/oidc/v1/authorize", SERVE_OPEN(oauth_authorize) },
 	{ "GET", SCIM "/Me", SERVE_ALL(identity_me) },
 
 	{ "GET", SCIM "/Users", SERVE_ALL(scim_list) },
@@ -427,5 +434,7 @@ size_t api_body_limit(void *owner, const struct http_request *request)
 	if (http_route_find(routes, ARRAY_LEN(routes), request, &match, allow) == HTTP_MATCH_FOUND &&
 	        ((const struct target *)match.route->target)->access == ACCESS_OPEN)
 		return OPEN_BODY_MAX;
-	return is_in_api(request) && identity_authenticate(&call) ? HTTP_BODY_MAX : 0;
+	bool is_good = is_in_api(request) && identity_authenticate(&call);
+	http_response_done(&ignored);
+	return is_good ? HTTP_BODY_MAX : 0;
 }

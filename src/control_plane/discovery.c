@@ -32,8 +32,50 @@ bool discovery_config(struct call *call)
 	return call_answer(call, root);
 }
 
-bool discovery_no_oauth(struct call *call)
+static void add_texts(yyjson_mut_doc *doc, yyjson_mut_val *root, const char *key, const char *const *texts)
 {
-	return api_fail(&call->error, API_NOT_IMPLEMENTED,
-	        "OAuth is not available yet: use a personal access token (`tarn env` prints it)");
+	yyjson_mut_val *list = yyjson_mut_obj_add_arr(doc, root, key);
+	for (; *texts; texts++)
+		yyjson_mut_arr_add_str(doc, list, *texts);
+}
+
+bool discovery_oauth(struct call *call)
+{
+	static const struct {
+		const char *key, *path;
+	} endpoints[] = {
+		{ "issuer", "/oidc" },
+		{ "authorization_endpoint", "/oidc/v1/authorize" },
+		{ "token_endpoint", "/oidc/v1/token" },
+		{ "revocation_endpoint", "/oidc/v1/revoke" },
+		{ "jwks_uri", "/oidc/jwks.json" },
+	};
+	yyjson_mut_doc *doc = call->out;
+	yyjson_mut_val *root = yyjson_mut_obj(doc);
+	CLEANUP(free_text) char *host = discovery_host(call);
+	for (size_t i = 0; i < ARRAY_LEN(endpoints); i++) {
+		CLEANUP(free_text) char *url = xasprintf("%s%s", host, endpoints[i].path);
+		yyjson_mut_obj_add_strcpy(doc, root, endpoints[i].key, url);
+	}
+	add_texts(doc, root, "response_types_supported", (const char *const[]){ "code", NULL });
+	add_texts(doc, root, "response_modes_supported", (const char *const[]){ "query", NULL });
+	add_texts(doc, root, "grant_types_supported",
+	        (const char *const[]){ "authorization_code", "refresh_token", "client_credentials", NULL });
+	add_texts(doc, root, "code_challenge_methods_supported", (const char *const[]){ "S256", NULL });
+	add_texts(doc, root, "scopes_supported", (const char *const[]){ "all-apis", "offline_access", NULL });
+	add_texts(doc, root, "token_endpoint_auth_methods_supported",
+	        (const char *const[]){ "client_secret_basic", "client_secret_post", "none", NULL });
+	add_texts(doc, root, "revocation_endpoint_auth_methods_supported",
+	        (const char *const[]){ "none", NULL });
+	return call_answer(call, root);
+}
+
+bool discovery_keys(struct call *call)
+{
+	struct error err;
+	char *keys = NULL;
+	if (token_key_set(call->services->token_key, &keys, &err) != STATUS_OK)
+		return call_fail(call, &err);
+	http_response_set_json(call->response, 200, keys, strlen(keys));
+	return true;
 }

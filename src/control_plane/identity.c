@@ -70,7 +70,7 @@ bool identity_authenticate(struct call *call)
 		return call_fail(call, &err);
 	if (refusal)
 		return api_fail(&call->error, API_UNAUTHENTICATED, "%s", refusal);
-	call->response->header_count = 0; /* nothing to challenge */
+	http_response_clear_headers(call->response); /* nothing to challenge */
 	return true;
 }
 

@@ -70,26 +70,27 @@ static status parse_path(struct http_request *request, char *path, struct error 
 	}
 }
 
-static status parse_query(struct http_request *request, char *query, struct error *err)
+status http_parameters_parse(char *text, const char *what, struct http_parameter *list, size_t max,
+        size_t *count, struct error *err)
 {
-	char *pos = query;
+	char *pos = text;
 	while (*pos) {
 		size_t len = strcspn(pos, "&");
 		char *next = pos[len] ? pos + len + 1 : pos + len;
 		char *equals = memchr(pos, '=', len);
 		size_t name_len = equals ? (size_t)(equals - pos) : len;
 		if (len > 0) {
-			if (request->query_count == HTTP_QUERY_MAX)
-				return error_set(err, STATUS_LIMIT, 0,
-				        "the query has more than %d parameters", HTTP_QUERY_MAX);
+			if (*count == max)
+				return error_set(err, STATUS_LIMIT, 0, "the %s has more than %zu parameters",
+				        what, max);
 			char *value = equals ? equals + 1 : pos + len;
 			size_t value_len = equals ? len - name_len - 1 : 0;
 			pos[len] = '\0';
 			if (!decode(pos, name_len, true) ||
 			        (value_len > 0 && !decode(value, value_len, true)))
 				return error_set(err, STATUS_INVALID, 0,
-				        "the query has a percent-encoding that is broken or not UTF-8");
-			request->query[request->query_count++] =
+				        "the %s has a percent-encoding that is broken or not UTF-8", what);
+			list[(*count)++] =
 			        (struct http_parameter){ .name = pos, .value = value_len > 0 ? value : "" };
 		}
 		pos = next;
@@ -111,7 +112,8 @@ status http_request_parse_uri(struct http_request *request, const char *uri, str
 
 	status st = parse_path(request, request->storage, err);
 	if (st == STATUS_OK && has_query)
-		st = parse_query(request, request->storage + path_len + 1, err);
+		st = http_parameters_parse(request->storage + path_len + 1, "query", request->query,
+		        HTTP_QUERY_MAX, &request->query_count, err);
 	return st;
 }
 
@@ -131,6 +133,7 @@ void http_request_done(struct http_request *request)
 	free(request->authorization);
 	free(request->host);
 	free(request->user_agent);
+	free(request->content_type);
 	buffer_done(&request->body);
 	*request = (struct http_request){ 0 };
 }

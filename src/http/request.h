@@ -36,6 +36,7 @@ struct http_request {
 	char *authorization; /* header values; NULL when absent */
 	char *host;
 	char *user_agent;
+	char *content_type;
 	struct buffer body;
 	char peer[HTTP_PEER_MAX +
 	          1]; /* address of who has connected; "" when built by others. No header can change it */
@@ -49,6 +50,12 @@ struct http_request {
 
 /* Fills path, segments and query. STATUS_INVALID, STATUS_LIMIT. */
 MUST_CHECK status http_request_parse_uri(struct http_request *request, const char *uri, struct error *err);
+/*
+ * "name=value&…", decoded in place; '+' is a space. *count grows by what is found, up to `max`. `what` is for the message: "query".
+ * STATUS_INVALID, STATUS_LIMIT.
+ */
+MUST_CHECK status http_parameters_parse(char *text, const char *what, struct http_parameter *list, size_t max,
+        size_t *count, struct error *err);
 /* The first parameter of that name; NULL when absent. */
 const char *http_request_query(const struct http_request *request, const char *name);
 void http_request_done(struct http_request *request); /* for CLEANUP */

@@ -1,7 +1,6 @@
 #include "http/response.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <yyjson.h>
 
@@ -20,7 +19,36 @@ void http_response_add_header(struct http_response *response, const char *name, 
 	assert(response->header_count < HTTP_HEADERS_MAX);
 	struct http_header *header = &response->headers[response->header_count++];
 	header->name = name;
-	(void)snprintf(header->value, sizeof header->value, "%s", value);
+	header->value = xstrdup(value);
+}
+
+void http_response_clear_headers(struct http_response *response)
+{
+	for (size_t i = 0; i < response->header_count; i++)
+		free(response->headers[i].value);
+	response->header_count = 0;
+}
+
+void http_response_set_page(struct http_response *response, int http_status, char *html)
+{
+	http_response_set_json(response, http_status, html, strlen(html));
+	response->content_type = "text/html; charset=utf-8";
+	http_response_add_header(response, "Cache-Control", "no-store");
+	http_response_add_header(response, "Referrer-Policy", "no-referrer");
+	http_response_add_header(response, "X-Content-Type-Options", "nosniff");
+	http_response_add_header(response, "X-Frame-Options", "DENY");
+	/* A browser counts the redirect that follows a form as part of its action. */
+	http_response_add_header(response, "Content-Security-Policy",
+	        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; "
+	        "form-action 'self' http://localhost:* http://127.0.0.1:*");
+}
+
+void http_response_redirect(struct http_response *response, const char *location)
+{
+	http_response_set_json(response, 302, NULL, 0);
+	http_response_add_header(response, "Location", location);
+	http_response_add_header(response, "Cache-Control", "no-store");
+	http_response_add_header(response, "Referrer-Policy", "no-referrer");
 }
 
 void http_response_set_error(struct http_response *response, int http_status, const char *error_code,
@@ -61,5 +89,6 @@ void http_response_set_error(struct http_response *response, int http_status, co
 void http_response_done(struct http_response *response)
 {
 	free(response->body);
+	http_response_clear_headers(response);
 	*response = (struct http_response){ 0 };
 }

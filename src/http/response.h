@@ -7,11 +7,11 @@
 #include "base/base.h"
 #include "http/request.h"
 
-#define HTTP_HEADERS_MAX 4
+#define HTTP_HEADERS_MAX 8
 
 struct http_header {
 	const char *name; /* a literal */
-	char value[128];
+	char *value;      /* owned */
 };
 
 struct http_response {
@@ -26,6 +26,11 @@ struct http_response {
 /* Takes body. */
 void http_response_set_json(struct http_response *response, int http_status, char *body, size_t len);
 void http_response_add_header(struct http_response *response, const char *name, const char *value);
+void http_response_clear_headers(struct http_response *response);
+/* Takes text, a NUL-terminated page; nobody may keep it, frame it, or learn where it came from. */
+void http_response_set_page(struct http_response *response, int http_status, char *html);
+/* 302 to a location that has been checked. */
+void http_response_redirect(struct http_response *response, const char *location);
 /*
  * declarative_context: NULL, or e.g. "MANAGED_BY_PARENT" for an ErrorInfo that declarative clients act on
  * (4.3).

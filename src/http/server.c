@@ -254,6 +254,7 @@ static void read_head(struct MHD_Connection *mhd, struct http_request *request, 
 	request->authorization = copy_header(mhd, MHD_HTTP_HEADER_AUTHORIZATION);
 	request->host = copy_header(mhd, MHD_HTTP_HEADER_HOST);
 	request->user_agent = copy_header(mhd, MHD_HTTP_HEADER_USER_AGENT);
+	request->content_type = copy_header(mhd, MHD_HTTP_HEADER_CONTENT_TYPE);
 	request->is_forwarded = has_header(mhd, "X-Forwarded-For") || has_header(mhd, "Forwarded") ||
 	                        has_header(mhd, MHD_HTTP_HEADER_VIA);
 }

@@ -348,6 +348,15 @@ static const char version_indexes[] =
         "CREATE INDEX snapshot_of_project ON snapshot(project);"
         "CREATE INDEX operation_of_endpoint ON operation(endpoint) WHERE endpoint IS NOT NULL;";
 
+/* A session goes with the personal token that it was signed in with, so that revoking the one is revoking what was made with it. */
+static const char version_sign_in[] =
+        "ALTER TABLE oauth_session ADD COLUMN sign_in_token TEXT REFERENCES api_token(id) ON DELETE CASCADE;"
+        "ALTER TABLE authorization_code ADD COLUMN sign_in_token TEXT REFERENCES api_token(id) ON DELETE "
+        "CASCADE;"
+        "CREATE INDEX oauth_session_token ON oauth_session(sign_in_token) WHERE sign_in_token IS NOT NULL;"
+        "CREATE INDEX authorization_code_token ON authorization_code(sign_in_token) WHERE sign_in_token IS "
+        "NOT NULL;";
+
 const char *const schema_migrations[] = { version_1, version_2, version_roles, version_identities,
-	version_instances, version_life, version_indexes };
+	version_instances, version_life, version_indexes, version_sign_in };
 const size_t schema_version = ARRAY_LEN(schema_migrations);

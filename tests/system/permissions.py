@@ -14,8 +14,15 @@ from harness.routes import read_routes
 OPEN, ANYBODY, USE, MANAGE, ADMIN = range(5)
 EXPECTED = """
 open     GET                    /.well-known/databricks-config
+open     GET                    /healthz
+open     GET                    /readyz
+open     GET                    /metrics
+open     GET                    /oidc/.well-known/oauth-authorization-server
+open     GET                    /oidc/.well-known/openid-configuration
+open     GET                    /oidc/jwks.json
 open     POST                   /oidc/v1/token
-open     GET                    /oidc/v1/authorize
+open     POST                   /oidc/v1/revoke
+open     GET POST               /oidc/v1/authorize
 anybody  GET                    preview/scim/v2/Me
 anybody  GET                    preview/scim/v2/Users
 admin    POST                   preview/scim/v2/Users
