@@ -189,12 +189,20 @@ static void print_table(const struct table *table)
 	(void)fputs(out.data ? out.data : "nothing was audited in that time\n", stdout);
 }
 
+static const struct option known[] = {
+	DATA_OPTION,
+	{ .name = "since", .summary = "from then on: a time, or how long ago" },
+	{ .name = "until", .summary = "up to then" },
+	{ .name = "login", .summary = "only what this identity did" },
+	{ .name = "refused", .is_switch = true, .summary = "only what was refused or failed" },
+	OUTPUT_OPTION,
+	HELP_OPTION,
+	{ 0 },
+};
+
 static int audit_main(const struct cli_services *services, int argc, char **argv)
 {
 	(void)services;
-	static const struct option known[] = { { .name = "data" }, { .name = "since" }, { .name = "until" },
-		{ .name = "login" }, { .name = "refused", .is_switch = true },
-		{ .name = "output", .letter = 'o' }, HELP_OPTION, { 0 } };
 	static const char *const titles[] = { "TIME", "LOGIN", "ADDRESS", "WHAT", "RESOURCE", "RESULT" };
 	CLEANUP(options_done) struct options options = { 0 };
 	CLEANUP(data_directory_freep) struct data_directory *dd = NULL;
@@ -244,6 +252,7 @@ const struct command audit_command = {
 	        "\n"
 	        "Examples:\n"
 	        "  tarn audit --since 1h\n"
-	        "  tarn audit --refused --since 168h -o json | jq -r .address | sort | uniq -c\n",
+	        "  tarn audit --refused --since 168h -o json\n",
 	.run = audit_main,
+	.options = known,
 };

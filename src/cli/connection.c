@@ -1,5 +1,6 @@
 #include "cli/connection.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -140,7 +141,12 @@ static status take_profile(
 		return st;
 	}
 	take_section(found, &ini, path, profile);
-	return STATUS_OK;
+	for (size_t i = 0; i < ATTRIBUTE_COUNT; i++)
+		if (ini_value(&ini, profile, attributes[i].key))
+			return STATUS_OK;
+	return error_set(err, STATUS_INVALID, 0,
+	        "profile \"%s\" (from %s) of file \"%s\" says neither a host nor how to log in", profile,
+	        origin, path);
 }
 
 /* The profile of those who name none, if there is such a file and it has one. */
@@ -174,11 +180,13 @@ static status take_url(const struct found_value *host, char **ret, struct error 
 	return STATUS_OK;
 }
 
+/* Something else was found, or nobody would look for this. */
 static status refuse_missing(const struct found_value *found, enum attribute missing, struct error *err)
 {
 	const struct found_value *other = found;
-	while (!other->value)
+	while (other < found + AUTH_TYPE && !other->value)
 		other++;
+	assert(other->value);
 	return error_set(err, STATUS_INVALID, 0,
 	        "there is a %s (from %s) but no %s: set %s, or %s in a profile",
 	        attributes[other - found].key, other->source, attributes[missing].key,

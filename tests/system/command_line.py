@@ -5,7 +5,9 @@ import time
 
 import pytest
 
+from harness.platform import clean_environment
 from harness.shapes import JWT, TIMESTAMP, assert_shape
+from harness.terminal import Terminal
 
 
 @pytest.fixture
@@ -79,6 +81,51 @@ def test_failures_say_what_is_wrong_in_one_line(postgres, arguments, words):
     assert result.returncode in (1, 2) and result.stdout == "", result.stdout
     assert words in result.stderr
     assert len(result.stderr.strip().splitlines()) <= 2, result.stderr
+
+
+def test_tables_for_people_and_json_for_programs(platform, postgres, project, primary):
+    """Without -o: what a pipe gets is JSON, as from the real CLI, and what a terminal shows is not."""
+    assert json.loads(postgres("list-branches", f"projects/{project}").stdout)[0]["branch_id"] == "production"
+    table = postgres("list-branches", f"projects/{project}", "-o", "text").stdout.splitlines()
+    assert table[0].split()[:2] == ["NAME", "STATE"] and table[1].startswith(f"projects/{project}/branches/production  READY")
+    shown = postgres("get-project", f"projects/{project}", "-o", "text").stdout
+    assert f"\nproject_id:  {project}\n" in shown and "\nstatus:\n" in shown
+    assert "  history_retention_duration:      604800s (7 days)\n" in shown and "(8.8 TB)" in shown and " ago)\n" in shown
+    terminal = Terminal([platform.binary, "postgres", "list-endpoints", f"projects/{project}/branches/production"],
+                        clean_environment(**platform.env()))  # fmt: skip
+    try:
+        assert terminal.wait() == 0 and terminal.seen.startswith("NAME") and primary["status"]["hosts"]["host"] in terminal.seen
+    finally:
+        terminal.close()
+
+
+def test_what_is_wrong_with_a_body_is_said_before_it_is_sent(postgres, project):
+    def create(body, *more):
+        return postgres("create-branch", f"projects/{project}", "x", "--json", body, *more, check=False)
+
+    wrapped = create('{"branch":{"spec":{"no_expiry":true}}}')
+    assert wrapped.returncode == 2 and 'what is inside "branch"' in wrapped.stderr
+    unknown = create('{"spec":{"no_expiry":true,"color":"red"},"name":"projects/p/branches/x","\\u001b[2J":1}')
+    assert unknown.returncode == 0 and unknown.stderr.splitlines() == ["Warning: unknown field: spec.color", "Warning: unknown field: ?[2J"]
+    assert json.loads(unknown.stdout)["branch_id"] == "x"
+    named = create('{"spec":{"no_expiry":true}}', "--name", "projects/p/branches/other", "--replace-existing")
+    assert named.returncode == 0 and json.loads(named.stdout)["branch_id"] == "x", "a name in the body is the server's to ignore"
+
+
+def test_pages_and_limits(postgres, project):
+    for name in ("a", "b"):
+        postgres("create-branch", f"projects/{project}", name, "--json", '{"spec":{"no_expiry":true}}')
+
+    def ids(*flags):
+        return [one["branch_id"] for one in as_json(postgres("list-branches", f"projects/{project}", *flags))]
+
+    assert ids("--page-size", "1") == ids() == ids("--limit", "0") == ["production", "a", "b"]
+    assert ids("--page-size", "1", "--limit", "2") == ["production", "a"]
+    assert postgres("list-branches", f"projects/{project}", "--limit", "-1", check=False).returncode == 2
+    assert postgres("list-branches", f"projects/{project}", "--page-token", "nonsense", check=False).returncode == 1
+    postgres("delete-branch", f"projects/{project}/branches/b")
+    assert ids() == ["production", "a"] and ids("--show-deleted") == ["production", "a", "b"]
+    assert ids("--show-deleted=false") == ids("--show-deleted=0") == ["production", "a"]
 
 
 def test_a_server_that_is_not_there(platform):

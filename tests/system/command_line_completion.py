@@ -1,17 +1,13 @@
 """Shell completion: in a real bash at a terminal, and in zsh and fish where they are installed; names come from the server."""
 
 import os
-import pty
-import re
-import select
 import shutil
 import subprocess
-import time
 
 import pytest
 
 from harness.platform import BINARY, clean_environment
-from harness.waiting import wait_until
+from harness.terminal import Terminal
 
 
 @pytest.fixture(scope="module")
@@ -88,44 +84,6 @@ def test_profiles_are_offered_but_nothing_that_a_shell_would_run(words, tmp_path
     assert words("psql", "-p", "", DATABRICKS_CONFIG_FILE=str(config))[1] == ["DEFAULT", "work"]
 
 
-class Shell:
-    """A shell at a terminal: what is typed, and what is seen."""
-
-    def __init__(self, argv, environment):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.execvpe(argv[0], argv, environment)
-        self.seen = ""
-
-    def read(self):
-        while select.select([self.fd], [], [], 0.02)[0]:
-            try:
-                self.seen += os.read(self.fd, 65536).decode(errors="replace")
-            except OSError:
-                return
-
-    def type(self, keys, until):
-        """Types, and waits until the pattern is on the screen behind what was there."""
-        before = len(self.seen)
-        os.write(self.fd, keys.encode())
-
-        def is_there():
-            self.read()
-            return re.search(until, self.seen[before:])
-
-        try:
-            wait_until(is_there, f"{until!r} after {keys!r}", 60)
-        except AssertionError as error:
-            raise AssertionError(f"{error}; on the screen: {self.seen[-600:]!r}") from None
-
-    def close(self):
-        os.close(self.fd)
-        deadline = time.monotonic() + 20
-        while os.waitpid(self.pid, os.WNOHANG) == (0, 0):
-            if time.monotonic() > deadline:
-                os.kill(self.pid, 9)
-
-
 def shell_environment(platform):
     folder = platform.scratch / "bin-of-completion"
     folder.mkdir(exist_ok=True)
@@ -137,7 +95,7 @@ def shell_environment(platform):
 
 def test_in_bash(platform, shared_project, tmp_path):
     (tmp_path / "body file.json").write_text("{}")
-    shell = Shell(["bash", "--norc", "--noprofile", "-i"], shell_environment(platform))
+    shell = Terminal(["bash", "--norc", "--noprofile", "-i"], shell_environment(platform))
     try:
         shell.type("stty cols 300; bind 'set bell-style none' 'set enable-bracketed-paste off'; cd " + str(tmp_path) + "\n", "> ")
         shell.type("source <(tarn completion bash) && echo it''works\n", "itworks")
@@ -159,7 +117,7 @@ def test_in_bash(platform, shared_project, tmp_path):
 
 @pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
 def test_in_zsh(platform, shared_project):
-    shell = Shell(["zsh", "-f", "-i"], shell_environment(platform))
+    shell = Terminal(["zsh", "-f", "-i"], shell_environment(platform))
     try:
         shell.type("stty cols 300; PROMPT='> '; autoload -Uz compinit && compinit -D -u; source <(tarn completion zsh) && echo it''works\n",
                    "itworks")  # fmt: skip

@@ -34,6 +34,8 @@ static const char profiles[] = "[DEFAULT]\n"
                                "[login]\n"
                                "host = http://login\n"
                                "auth_type = databricks-cli\n"
+                               "[empty]\n"
+                               "host http://no\n"
                                "[evil]\n"
                                "host = http://a@b\n"
                                "token = e\n";
@@ -165,6 +167,7 @@ static void mistakes_say_where_they_are(void **state)
 	(void)state;
 	refused("nope", "has no profile \"nope\" (from --profile)");
 	refused("__settings__", "is no profile");
+	refused("empty", "profile \"empty\" (from --profile) of file");
 	refused("evil", "the host in profile \"evil\"");
 	refused("hostless", "no host: set DATABRICKS_HOST");
 	(void)setenv("DATABRICKS_CONFIG_PROFILE", "lost", 1);
