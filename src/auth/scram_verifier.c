@@ -109,6 +109,14 @@ bool scram_verifier_parse(const char *text, struct scram_verifier *ret)
 	return true;
 }
 
+bool scram_verifier_equal(const struct scram_verifier *a, const struct scram_verifier *b)
+{
+	return a->iterations == b->iterations && a->salt_len == b->salt_len &&
+	       memcmp(a->salt, b->salt, a->salt_len) == 0 &&
+	       CRYPTO_memcmp(a->stored_key, b->stored_key, SCRAM_KEY_BYTES) == 0 &&
+	       CRYPTO_memcmp(a->server_key, b->server_key, SCRAM_KEY_BYTES) == 0;
+}
+
 void scram_verifier_mock(struct slice secret, const char *name, char out[SCRAM_VERIFIER_MAX + 1])
 {
 	struct scram_verifier mock = { .iterations = SCRAM_ITERATIONS, .salt_len = SCRAM_SALT_BYTES };

@@ -30,6 +30,7 @@ struct scram_verifier {
 };
 /* False for what is no SCRAM verifier, an md5 one too, or is not in the one form that Postgres writes. */
 MUST_CHECK bool scram_verifier_parse(const char *text, struct scram_verifier *ret);
+bool scram_verifier_equal(const struct scram_verifier *a, const struct scram_verifier *b);
 void scram_verifier_format(const struct scram_verifier *verifier, char out[SCRAM_VERIFIER_MAX + 1]);
 /* The keys of a password for the salt and iterations that are in *verifier. */
 MUST_CHECK status scram_verifier_derive(

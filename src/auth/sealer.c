@@ -2,6 +2,7 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <stdlib.h>
 
 #include "auth/base64url.h"
@@ -97,4 +98,13 @@ status sealer_unseal(const struct sealer *sealer, const char *context, struct sl
 	buffer_append(out, secret, (size_t)(len + end));
 	OPENSSL_cleanse(secret, sizeof secret);
 	return STATUS_OK;
+}
+
+void sealer_derive(const struct sealer *sealer, const char *purpose, uint8_t out[SEALER_DERIVED_BYTES])
+{
+	unsigned len = 0;
+	CLEANUP(free_text) char *text = xasprintf("derived secret: %s", purpose);
+	/* The same key seals by AES-GCM; nothing that one of the two shows says anything about the other. */
+	if (!HMAC(EVP_sha256(), sealer->key, KEY_BYTES, (const uint8_t *)text, strlen(text), out, &len))
+		random_bytes(out, SEALER_DERIVED_BYTES); /* not always the same, and never known */
 }

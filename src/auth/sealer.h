@@ -27,3 +27,7 @@ MUST_CHECK status sealer_seal(const struct sealer *sealer, const char *context, 
 /* Appends. STATUS_DENIED when it was not sealed with this key for this context, or has been changed. */
 MUST_CHECK status sealer_unseal(const struct sealer *sealer, const char *context, struct slice sealed,
         struct buffer *out, struct error *err);
+
+#define SEALER_DERIVED_BYTES 32
+/* A secret of its own for `purpose`, always the same one; others that are derived, and the key, cannot be computed from it. */
+void sealer_derive(const struct sealer *sealer, const char *purpose, uint8_t out[SEALER_DERIVED_BYTES]);

@@ -64,12 +64,15 @@ static status take_roles(PGconn *connection, struct inventory *ret, struct error
 	        " coalesce(bool_or(g.rolname = 'databricks_superuser'), false),"
 	        " coalesce(min(substr(g.rolname::text, 21)) FILTER (WHERE g.rolname ~ "
 	        "'^databricks_identity_'), ''),"
-	        " coalesce(r.rolpassword, '')"
+	        " coalesce(r.rolpassword, ''),"
+	        " CASE WHEN r.rolvaliduntil IS NULL OR r.rolvaliduntil = 'infinity' THEN 0"
+	        "  WHEN r.rolvaliduntil <= '1970-01-02' THEN 1"
+	        "  ELSE least(floor(extract(epoch FROM r.rolvaliduntil) * 1000000), 9e18)::bigint END"
 	        " FROM pg_authid r LEFT JOIN pg_auth_members m ON m.member = r.oid LEFT JOIN pg_authid g ON "
 	        "g.oid = m.roleid"
 	        " WHERE r.rolname !~ '^(pg_|databricks_)' AND r.rolname <> 'cloud_admin'"
 	        " GROUP BY r.oid, r.rolname, r.rolcanlogin, r.rolcreatedb, r.rolcreaterole, r.rolbypassrls, "
-	        "r.rolpassword"
+	        "r.rolpassword, r.rolvaliduntil"
 	        " ORDER BY r.oid LIMIT 5000";
 	CLEANUP(admin_clear) PGresult *rows = NULL;
 	status st = admin_query(connection, text, &rows, err);
@@ -88,6 +91,7 @@ static status take_roles(PGconn *connection, struct inventory *ret, struct error
 		role->is_superuser_member = is_true(rows, i, 6);
 		role->identity = identity_of(PQgetvalue(rows, i, 7));
 		copy(role->verifier, sizeof role->verifier, PQgetvalue(rows, i, 8));
+		role->valid_until_usec = number(rows, i, 9);
 	}
 	return STATUS_OK;
 }
@@ -153,6 +157,8 @@ void inventory_format(const struct inventory_file *file, struct buffer *out)
 		yyjson_mut_obj_add_bool(writer.doc, item, "bypassrls", role->bypassrls);
 		yyjson_mut_obj_add_bool(writer.doc, item, "superuser_member", role->is_superuser_member);
 		yyjson_mut_obj_add_str(writer.doc, item, "verifier", role->verifier);
+		if (role->valid_until_usec > 0)
+			yyjson_mut_obj_add_sint(writer.doc, item, "valid_until_usec", role->valid_until_usec);
 	}
 	yyjson_mut_val *databases = yyjson_mut_obj_add_arr(writer.doc, writer.value, "databases");
 	for (size_t i = 0; i < file->inventory.database_count; i++) {
@@ -189,6 +195,14 @@ static bool read_oid(yyjson_val *object, int64_t *ret)
 	return yyjson_is_int(value) && *ret > 0 && *ret <= UINT32_MAX;
 }
 
+/* Missing in a file from before it was kept, and of a password without an end. */
+static bool read_valid_until(yyjson_val *object, int64_t *ret)
+{
+	yyjson_val *value = yyjson_obj_get(object, "valid_until_usec");
+	*ret = yyjson_get_sint(value);
+	return !value || (yyjson_is_int(value) && *ret > 0);
+}
+
 static bool read_role(yyjson_val *item, struct inventory_role *ret)
 {
 	char identity[32];
@@ -198,7 +212,8 @@ static bool read_role(yyjson_val *item, struct inventory_role *ret)
 	        !read_bool(item, "createrole", &ret->createrole) ||
 	        !read_bool(item, "bypassrls", &ret->bypassrls) ||
 	        !read_bool(item, "superuser_member", &ret->is_superuser_member) ||
-	        !read_text(item, "verifier", ret->verifier, sizeof ret->verifier))
+	        !read_text(item, "verifier", ret->verifier, sizeof ret->verifier) ||
+	        !read_valid_until(item, &ret->valid_until_usec))
 		return false;
 	ret->identity = identity_of(identity);
 	return ret->name[0] && (ret->identity != INVENTORY_PLAIN || !identity[0]);

@@ -28,6 +28,7 @@ struct inventory_role {
 	bool login, createdb, createrole, bypassrls;
 	bool is_superuser_member;                 /* of databricks_superuser, directly */
 	char verifier[POSTGRES_VERIFIER_MAX + 1]; /* rolpassword; empty: no password */
+	int64_t valid_until_usec;                 /* rolvaliduntil, of the password; 0: for ever */
 };
 
 struct inventory_database {

@@ -11,15 +11,33 @@
 #include "metadata/database_row.h"
 #include "metadata/role_row.h"
 
-/* One inventory that is being taken for a request that is held. */
+#define INVENTORY_PAUSE_MS    10
+#define INVENTORY_PATIENCE_MS 15000 /* for a compute that is neither asleep nor to be asked */
+
+/* Who waits for an inventory: a request that is held, or a caller with a callback. */
+struct question {
+	TAILQ_ENTRY(question) link;
+	struct http_hold *hold; /* NULL: the callback */
+	branch_inventory_fn done;
+	void *arg;
+};
+TAILQ_HEAD(question_list, question);
+
+/*
+ * One inventory, for everybody who asked before it was begun. Of a branch there is at most one that is being taken, and one that waits: behind
+ * that one, or until the compute is where it can be asked. So questions in any number cost as many inventories as fit one after another.
+ */
 struct refresh {
 	TAILQ_ENTRY(refresh) link;
 	struct branch_inventory *owner;
+	struct question_list questions;
 	int64_t branch;
+	int64_t give_up_usec; /* monotonic */
+	bool is_told;         /* in the log, that it could not be taken */
+	bool is_taking;       /* a worker thread has it; what is below is set then */
 	uint64_t ticket;
 	bool is_overtaken; /* a newer one is in the rows already */
 	char *socket_dir;
-	struct http_hold *hold;
 	uv_work_t work;
 	struct inventory inventory;
 	struct error error; /* code STATUS_OK: it was taken */
@@ -28,8 +46,9 @@ struct refresh {
 struct branch_inventory {
 	struct services *services;
 	TAILQ_HEAD(refresh_list, refresh) refreshes;
+	uv_timer_t timer; /* runs while a refresh waits for its compute */
 	_Atomic uint64_t tickets;
-	bool is_closed;
+	bool is_closed, timer_is_closed;
 };
 
 struct branch_inventory *branch_inventory_create(struct services *services)
@@ -37,20 +56,16 @@ struct branch_inventory *branch_inventory_create(struct services *services)
 	struct branch_inventory *inventory = xcalloc(1, sizeof *inventory);
 	inventory->services = services;
 	TAILQ_INIT(&inventory->refreshes);
+	(void)uv_timer_init(services->loop, &inventory->timer);
+	inventory->timer.data = inventory;
 	services->inventory = inventory;
 	return inventory;
 }
 
 static void free_when_unused(struct branch_inventory *inventory)
 {
-	if (inventory->is_closed && TAILQ_EMPTY(&inventory->refreshes))
+	if (inventory->timer_is_closed && TAILQ_EMPTY(&inventory->refreshes))
 		free(inventory);
-}
-
-void branch_inventory_close(struct branch_inventory *inventory)
-{
-	inventory->is_closed = true;
-	free_when_unused(inventory);
 }
 
 uint64_t branch_inventory_ticket(struct branch_inventory *inventory)
@@ -242,6 +257,8 @@ static void take_role(struct picture *picture, const struct inventory *inventory
 	is_shown |= set_bool(&row->is_superuser_member, role->is_superuser_member);
 	bool is_changed = is_shown || row->oid != role->oid;
 	row->oid = role->oid;
+	is_changed |= row->valid_until_usec != role->valid_until_usec;
+	row->valid_until_usec = role->valid_until_usec;
 	if (strcmp(row->verifier, role->verifier) != 0) {
 		set_text(row->verifier, sizeof row->verifier, role->verifier);
 		row->sealed_password[0] = '\0'; /* somebody else made the password */
@@ -345,7 +362,7 @@ static void overtake(struct branch_inventory *owner, int64_t branch, uint64_t ti
 {
 	struct refresh *refresh;
 	TAILQ_FOREACH (refresh, &owner->refreshes, link) {
-		if (refresh->branch == branch && refresh->ticket < ticket)
+		if (refresh->is_taking && refresh->branch == branch && refresh->ticket < ticket)
 			refresh->is_overtaken = true;
 	}
 }
@@ -382,7 +399,8 @@ static void ask(uv_work_t *work)
 		refresh->error = err;
 }
 
-static status absorb_refresh(const struct refresh *refresh, struct error *err)
+/* *ret_is_fresh: the rows are now what the inventory says, or something newer. */
+static status absorb_refresh(const struct refresh *refresh, bool *ret_is_fresh, struct error *err)
 {
 	const struct services *services = refresh->owner->services;
 	struct branch_row branch;
@@ -392,44 +410,107 @@ static status absorb_refresh(const struct refresh *refresh, struct error *err)
 		st = branch_row_get(services->md, refresh->branch, &branch, err);
 	if (st == STATUS_NOT_FOUND || (st == STATUS_OK && (!branch.is_ready || branch.is_resetting)))
 		return STATUS_OK; /* an operation is about to say what is there */
-	if (st == STATUS_OK)
+	if (st == STATUS_OK && !refresh->is_overtaken)
 		st = branch_inventory_absorb(services, refresh->branch, refresh->ticket, &refresh->inventory,
 		        clock_wall_usec(), err);
-	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
+	if (st == STATUS_OK)
+		st = transaction_commit(&tx, err);
+	*ret_is_fresh = st == STATUS_OK;
+	return st;
 }
+
+/* Takes the list: an answer may ask again. */
+static void answer_all(struct question_list *questions, bool is_fresh)
+{
+	struct question *question;
+	while ((question = TAILQ_FIRST(questions))) {
+		TAILQ_REMOVE(questions, question, link);
+		if (question->hold)
+			http_release(question->hold);
+		else
+			question->done(question->arg, is_fresh);
+		free(question);
+	}
+}
+
+static void refresh_end(struct refresh *refresh, bool is_fresh)
+{
+	struct branch_inventory *owner = refresh->owner;
+	TAILQ_REMOVE(&owner->refreshes, refresh, link);
+	answer_all(&refresh->questions, is_fresh);
+	free(refresh);
+}
+
+/* Requests show what was last known; the others wait until Postgres can be asked, or was shut down. */
+static void release_holds(struct refresh *refresh)
+{
+	struct question_list held = TAILQ_HEAD_INITIALIZER(held);
+	for (struct question *question = TAILQ_FIRST(&refresh->questions), *next; question; question = next) {
+		next = TAILQ_NEXT(question, link);
+		if (!question->hold)
+			continue;
+		TAILQ_REMOVE(&refresh->questions, question, link);
+		TAILQ_INSERT_TAIL(&held, question, link);
+	}
+	answer_all(&held, false);
+}
+
+static struct refresh *find_refresh(struct branch_inventory *owner, int64_t branch, bool is_taking)
+{
+	struct refresh *refresh;
+	TAILQ_FOREACH (refresh, &owner->refreshes, link) {
+		if (refresh->branch == branch && refresh->is_taking == is_taking)
+			return refresh;
+	}
+	return NULL;
+}
+
+static void refresh_go_on(struct refresh *refresh);
+static void wait_a_little(struct branch_inventory *owner);
 
 static void asked(uv_work_t *work, int code)
 {
 	struct refresh *refresh = work->data;
 	struct branch_inventory *owner = refresh->owner;
+	int64_t branch = refresh->branch;
 	struct error err;
+	bool is_fresh = false, was_taken = code == 0 && refresh->error.code == STATUS_OK;
 	/* Not reached: it has just fallen asleep, or has no connection left. The rows are what was last known. */
-	if (refresh->error.code != STATUS_OK)
-		log_info("roles and databases are shown as last known: %s", refresh->error.message);
-	else if (code == 0 && !refresh->is_overtaken && !owner->is_closed &&
-	         absorb_refresh(refresh, &err) != STATUS_OK)
+	if (!was_taken && !refresh->is_told)
+		log_info("roles and databases are as last known: %s", refresh->error.message);
+	else if (was_taken && !owner->is_closed && absorb_refresh(refresh, &is_fresh, &err) != STATUS_OK)
 		log_error("could not note the roles and databases of a branch: %s", err.message);
-	TAILQ_REMOVE(&owner->refreshes, refresh, link);
-	http_release(refresh->hold);
 	inventory_done(&refresh->inventory);
-	free(refresh->socket_dir);
-	free(refresh);
+	free_text(&refresh->socket_dir);
+	refresh->is_taking = false;
+	if (was_taken || owner->is_closed) {
+		refresh_end(refresh, is_fresh);
+	} else {
+		release_holds(refresh);
+		refresh->is_told = true;
+		refresh->error = (struct error){ 0 };
+		if (TAILQ_EMPTY(&refresh->questions))
+			refresh_end(refresh, false);
+	}
+	/* Whoever has asked meanwhile, or could not be answered. */
+	if (!owner->is_closed && (refresh = find_refresh(owner, branch, false))) {
+		if (was_taken)
+			refresh_go_on(refresh);
+		else
+			wait_a_little(owner);
+	}
 	free_when_unused(owner);
 }
 
-static void begin(struct call *call, const struct branch_row *branch, const char *uid)
+static void take(struct refresh *refresh, const char *uid)
 {
-	struct branch_inventory *owner = call->services->inventory;
-	struct refresh *refresh = xcalloc(1, sizeof *refresh);
-	refresh->owner = owner;
-	refresh->branch = branch->id;
-	refresh->ticket = branch_inventory_ticket(owner);
-	refresh->socket_dir = fleet_socket_dir(call->services->fleet, uid);
-	refresh->hold = http_hold(call->request);
+	struct services *services = refresh->owner->services;
+	refresh->is_taking = true;
+	refresh->ticket = branch_inventory_ticket(refresh->owner);
+	refresh->is_overtaken = false;
+	refresh->socket_dir = fleet_socket_dir(services->fleet, uid);
 	refresh->work.data = refresh;
-	TAILQ_INSERT_TAIL(&owner->refreshes, refresh, link);
-	call->is_held = true;
-	(void)uv_queue_work(call->services->loop, &refresh->work, ask, asked);
+	(void)uv_queue_work(services->loop, &refresh->work, ask, asked);
 }
 
 /* Of a compute that sleeps: what its supervisor left, unless it is in the rows already. */
@@ -457,23 +538,133 @@ static status take_over_file(
 	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
 }
 
+/* The state of the compute that writes to the branch; *ret_uid is its endpoint. */
+static status look_at_compute(const struct services *services, int64_t branch, struct endpoint_row *ret,
+        enum fleet_state *ret_state, struct error *err)
+{
+	status st = endpoint_row_find_writer(services->md, branch, ret, err);
+	if (st == STATUS_OK) {
+		const struct fleet_member *member = fleet_look(services->fleet, ret->uid);
+		*ret_state = member ? member->state : FLEET_ASLEEP;
+	}
+	return st;
+}
+
+static void take_over(const struct services *services, const struct branch_row *branch, const char *uid)
+{
+	struct error err;
+	if (take_over_file(services, branch, uid, &err) != STATUS_OK)
+		log_error("%s", err.message); /* what was last known is better than nothing */
+}
+
+/* One that is not being taken: begins, ends because the compute sleeps, or waits on. */
+static void refresh_go_on(struct refresh *refresh)
+{
+	struct branch_inventory *owner = refresh->owner;
+	const struct services *services = owner->services;
+	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
+	struct branch_row branch;
+	enum fleet_state state = FLEET_ASLEEP;
+	struct error err;
+	if (find_refresh(owner, refresh->branch, true))
+		return; /* behind it */
+	status st = branch_row_get(services->md, refresh->branch, &branch, &err);
+	if (st == STATUS_OK)
+		st = look_at_compute(services, refresh->branch, &endpoint, &state, &err);
+	if (st != STATUS_OK || clock_monotonic_usec() >= refresh->give_up_usec) {
+		refresh_end(refresh, false);
+	} else if (state == FLEET_RUNNING) {
+		take(refresh, endpoint.uid);
+	} else if (state == FLEET_ASLEEP) {
+		if (branch.is_ready && !branch.is_resetting)
+			take_over(services, &branch, endpoint.uid);
+		refresh_end(refresh, false);
+	} else {
+		wait_a_little(owner);
+	}
+}
+
+static void pause_is_over(uv_timer_t *timer)
+{
+	struct branch_inventory *owner = timer->data;
+	(void)uv_timer_stop(timer);
+	/* Those that are there now: one that waits on starts the timer again. */
+	for (struct refresh *refresh = TAILQ_FIRST(&owner->refreshes), *next; refresh; refresh = next) {
+		next = TAILQ_NEXT(refresh, link);
+		if (!refresh->is_taking)
+			refresh_go_on(refresh);
+	}
+}
+
+static void wait_a_little(struct branch_inventory *owner)
+{
+	if (!uv_is_active((uv_handle_t *)&owner->timer))
+		(void)uv_timer_start(&owner->timer, pause_is_over, INVENTORY_PAUSE_MS, 0);
+}
+
+/* Takes the question, into an inventory that has not been begun. */
+static void put(struct branch_inventory *owner, int64_t branch, struct question *question)
+{
+	struct refresh *refresh = find_refresh(owner, branch, false);
+	if (refresh) {
+		TAILQ_INSERT_TAIL(&refresh->questions, question, link);
+		return;
+	}
+	refresh = xcalloc(1, sizeof *refresh);
+	refresh->owner = owner;
+	refresh->branch = branch;
+	refresh->give_up_usec = clock_monotonic_usec() + INVENTORY_PATIENCE_MS * 1000;
+	TAILQ_INIT(&refresh->questions);
+	TAILQ_INSERT_TAIL(&refresh->questions, question, link);
+	TAILQ_INSERT_TAIL(&owner->refreshes, refresh, link);
+	refresh_go_on(refresh);
+}
+
 bool branch_inventory_refresh(struct call *call, const struct branch_row *branch)
 {
 	const struct services *services = call->services;
 	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
+	enum fleet_state state = FLEET_ASLEEP;
 	struct error err;
 	if (call->request->holds > 0 || !http_can_hold(call->request) || !branch->is_ready ||
 	        branch->is_resetting)
 		return true;
-	if (endpoint_row_find_writer(services->md, branch->id, &endpoint, &err) != STATUS_OK)
+	if (look_at_compute(services, branch->id, &endpoint, &state, &err) != STATUS_OK)
 		return call_fail(call, &err);
-	const struct fleet_member *member = fleet_look(services->fleet, endpoint.uid);
-	if (member && member->state == FLEET_RUNNING) {
-		begin(call, branch, endpoint.uid);
+	if (state == FLEET_RUNNING) {
+		struct question *question = xcalloc(1, sizeof *question);
+		question->hold = http_hold(call->request);
+		call->is_held = true;
+		put(services->inventory, branch->id, question);
 		return false;
 	}
-	if ((!member || member->state == FLEET_ASLEEP) &&
-	        take_over_file(services, branch, endpoint.uid, &err) != STATUS_OK)
-		log_error("%s", err.message); /* what was last known is better than nothing */
+	if (state == FLEET_ASLEEP)
+		take_over(services, branch, endpoint.uid);
 	return true;
+}
+
+void branch_inventory_ask(
+        struct branch_inventory *inventory, int64_t branch, branch_inventory_fn done, void *arg)
+{
+	struct question *question = xcalloc(1, sizeof *question);
+	*question = (struct question){ .done = done, .arg = arg };
+	put(inventory, branch, question);
+}
+
+static void timer_closed(uv_handle_t *handle)
+{
+	struct branch_inventory *inventory = handle->data;
+	inventory->timer_is_closed = true;
+	free_when_unused(inventory);
+}
+
+void branch_inventory_close(struct branch_inventory *inventory)
+{
+	inventory->is_closed = true;
+	for (struct refresh *refresh = TAILQ_FIRST(&inventory->refreshes), *next; refresh; refresh = next) {
+		next = TAILQ_NEXT(refresh, link);
+		if (!refresh->is_taking)
+			refresh_end(refresh, false);
+	}
+	uv_close((uv_handle_t *)&inventory->timer, timer_closed);
 }

@@ -3,7 +3,7 @@
  *
  * Postgres is the truth about them; somebody may have changed it by SQL a moment ago. While the compute runs it is asked, in a worker thread, for
  * every call that shows or checks them: the request is held and asked again when the answer is in the rows. While it sleeps nothing changes,
- * and the supervisor left a file when it suspended.
+ * and the supervisor left a file when it suspended. Questions that come together are answered from one inventory.
  *
  * Invariants
  *   I1  what a call shows is not older than its beginning: an inventory that was begun before one that is in the rows already is not taken.
@@ -20,7 +20,7 @@
 struct branch_inventory;
 
 struct branch_inventory *branch_inventory_create(struct services *services);
-/* No request is asked again; what is in worker threads runs out, which holds the loop open. */
+/* Who waits is answered, not freshly; what is in worker threads runs out, which holds the loop open. */
 void branch_inventory_close(struct branch_inventory *inventory);
 
 /*
@@ -28,6 +28,15 @@ void branch_inventory_close(struct branch_inventory *inventory);
  * roles or databases of the branch is read.
  */
 bool branch_inventory_refresh(struct call *call, const struct branch_row *branch);
+
+/*
+ * The same for a caller without a request. is_fresh: the rows are what Postgres, which runs, said after the question. Otherwise they are what is
+ * known of a compute that sleeps: right after a clean suspension, older after a crash; so too of one that could not be asked for some seconds,
+ * or whose branch is being made or reset. Called once, from the loop, perhaps within the call.
+ */
+typedef void (*branch_inventory_fn)(void *arg, bool is_fresh);
+void branch_inventory_ask(
+        struct branch_inventory *inventory, int64_t branch, branch_inventory_fn done, void *arg);
 
 /* Order of inventories: taken before one is begun, in any thread. */
 uint64_t branch_inventory_ticket(struct branch_inventory *inventory);

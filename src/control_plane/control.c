@@ -33,6 +33,7 @@
 #include "control_plane/reconciler.h"
 #include "control_plane/request_limit.h"
 #include "control_plane/resource_json.h"
+#include "control_plane/role_login.h"
 #include "http/server.h"
 #include "page_store/volume.h"
 
@@ -125,6 +126,12 @@ static status find_route(
 	(void)snprintf(route.address, sizeof route.address, "%s", endpoint.address);
 	*ret = route;
 	return STATUS_OK;
+}
+
+static void find_login(void *owner, const char *uid, const char *role, control_login_fn done, void *arg)
+{
+	struct control *control = owner;
+	role_login_ask(&control->services, uid, role, done, arg);
 }
 
 static void add_branch(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct project_row *project,
@@ -331,9 +338,10 @@ static status start_services(struct control *control, struct error *err)
 	static const struct fleet_events events = {
 		.write_spec = write_spec, .on_change = note_change, .on_start = note_start
 	};
-	static const struct control_answers answers = {
-		.route = find_route, .on_shut_down = on_shut_down, .add_status = add_status
-	};
+	static const struct control_answers answers = { .route = find_route,
+		.login = find_login,
+		.on_shut_down = on_shut_down,
+		.add_status = add_status };
 	struct services *services = &control->services;
 	char binary[FILE_PATH_MAX];
 	status st = find_binary(binary, err);

@@ -45,6 +45,8 @@ struct request {
 	struct client *client;
 	uint64_t id;
 	size_t suspended; /* shutdown: how many computes ran */
+	bool has_waited;  /* open: the compute did not run */
+	char uid[64];     /* route: of the endpoint */
 };
 
 static struct control_socket *socket_of(void *p)
@@ -139,32 +141,6 @@ static status find_route(struct control_socket *socket, const char *uid, const c
 	return socket->answers->route(socket->owner, uid, address, ret, err);
 }
 
-static void take_route(struct client *client, uint64_t id, const char *uid, const char *address)
-{
-	struct control_route route = { 0 };
-	struct error err;
-	if (!uid == !address) {
-		send_error(client, id, "INVALID", "08P01",
-		        "a route is asked for with either \"uid\" or \"address\"", "");
-		return;
-	}
-	if (find_route(client->socket, uid, address, &route, &err) != STATUS_OK) {
-		send_error(client, id, err.code == STATUS_NOT_FOUND ? "NOT_FOUND" : "INTERNAL",
-		        err.code == STATUS_NOT_FOUND ? "3D000" : "XX000", err.message, err.hint);
-		return;
-	}
-	yyjson_mut_val *root;
-	yyjson_mut_doc *doc = answer_new(id, &root);
-	yyjson_mut_val *endpoint = yyjson_mut_obj(doc);
-	(void)yyjson_mut_obj_add_val(doc, root, "endpoint", endpoint);
-	(void)yyjson_mut_obj_add_str(doc, endpoint, "uid", route.uid);
-	(void)yyjson_mut_obj_add_str(doc, endpoint, "name", route.name);
-	(void)yyjson_mut_obj_add_str(doc, endpoint, "host", route.host);
-	(void)yyjson_mut_obj_add_str(doc, endpoint, "address", route.address);
-	(void)yyjson_mut_obj_add_bool(doc, endpoint, "disabled", route.is_disabled);
-	send_doc(client, doc);
-}
-
 /* Takes one place of the client's; give_back() returns it and frees the request. */
 static struct request *request_new(struct client *client, uint64_t id)
 {
@@ -182,6 +158,77 @@ static void give_back(struct request *request)
 	client_free_when_unused(client);
 }
 
+static void send_route(struct client *client, uint64_t id, const struct control_route *route,
+        const struct control_login *login)
+{
+	yyjson_mut_val *root;
+	yyjson_mut_doc *doc = answer_new(id, &root);
+	yyjson_mut_val *endpoint = yyjson_mut_obj_add_obj(doc, root, "endpoint");
+	(void)yyjson_mut_obj_add_str(doc, endpoint, "uid", route->uid);
+	(void)yyjson_mut_obj_add_str(doc, endpoint, "name", route->name);
+	(void)yyjson_mut_obj_add_str(doc, endpoint, "host", route->host);
+	(void)yyjson_mut_obj_add_str(doc, endpoint, "address", route->address);
+	(void)yyjson_mut_obj_add_bool(doc, endpoint, "disabled", route->is_disabled);
+	if (login) {
+		bool is_token = login->method == LOGIN_TOKEN;
+		yyjson_mut_val *value = yyjson_mut_obj_add_obj(doc, root, "login");
+		(void)yyjson_mut_obj_add_str(doc, value, "method", is_token ? "token" : "password");
+		(void)yyjson_mut_obj_add_bool(doc, value, "enabled", login->is_enabled);
+		if (!is_token && login->is_enabled) {
+			(void)yyjson_mut_obj_add_bool(doc, value, "permitted", login->is_permitted);
+			(void)yyjson_mut_obj_add_bool(doc, value, "fresh", login->is_fresh);
+			(void)yyjson_mut_obj_add_str(doc, value, "verifier", login->verifier);
+			(void)yyjson_mut_obj_add_str(doc, value, "reason", login->reason);
+		}
+	}
+	send_doc(client, doc);
+}
+
+static void send_no_route(struct client *client, uint64_t id, const struct error *err)
+{
+	bool is_unknown = err->code == STATUS_NOT_FOUND;
+	send_error(client, id, is_unknown ? "NOT_FOUND" : "INTERNAL", is_unknown ? "3D000" : "XX000",
+	        err->message, err->hint);
+}
+
+static void login_found(void *arg, const struct control_login *login, const struct error *failure)
+{
+	struct request *request = arg;
+	struct client *client = client_of(request->client);
+	struct control_route route = { 0 };
+	struct error err;
+	/* The endpoint may have gone while Postgres was asked. */
+	if (!client->channel || client->socket->is_closed)
+		;
+	else if (!login)
+		send_no_route(client, request->id, failure);
+	else if (find_route(client->socket, request->uid, NULL, &route, &err) != STATUS_OK)
+		send_no_route(client, request->id, &err);
+	else
+		send_route(client, request->id, &route, login);
+	give_back(request);
+}
+
+static void take_route(
+        struct client *client, uint64_t id, const char *uid, const char *address, const char *role)
+{
+	struct control_route route = { 0 };
+	struct error err;
+	struct control_socket *socket = client->socket;
+	if (!uid == !address) {
+		send_error(client, id, "INVALID", "08P01",
+		        "a route is asked for with either \"uid\" or \"address\"", "");
+	} else if (find_route(socket, uid, address, &route, &err) != STATUS_OK) {
+		send_no_route(client, id, &err);
+	} else if (role && socket->answers->login) {
+		struct request *request = request_new(client, id);
+		memcpy(request->uid, route.uid, sizeof request->uid);
+		socket->answers->login(socket->owner, route.uid, role, login_found, request);
+	} else {
+		send_route(client, id, &route, NULL);
+	}
+}
+
 static void opened(void *arg, const char *uid, const struct error *err)
 {
 	struct request *request = arg;
@@ -193,6 +240,7 @@ static void opened(void *arg, const char *uid, const struct error *err)
 		yyjson_mut_val *root;
 		yyjson_mut_doc *doc = answer_new(request->id, &root);
 		(void)yyjson_mut_obj_add_strcpy(doc, root, "socket_dir", socket_dir);
+		(void)yyjson_mut_obj_add_bool(doc, root, "waited", request->has_waited);
 		send_doc(client, doc);
 	}
 	give_back(request);
@@ -211,7 +259,10 @@ static void take_open(struct client *client, uint64_t id, const char *uid)
 		error_hint(&err, "Enable it: tarn postgres update-endpoint %s", route.name);
 		send_error(client, id, "DISABLED", "57P03", err.message, err.hint);
 	} else {
-		fleet_open(client->socket->fleet, uid, opened, request_new(client, id));
+		const struct fleet_member *member = fleet_look(client->socket->fleet, uid);
+		struct request *request = request_new(client, id);
+		request->has_waited = !member || member->state != FLEET_RUNNING;
+		fleet_open(client->socket->fleet, uid, opened, request);
 	}
 }
 
@@ -335,13 +386,14 @@ static bool take_request(struct client *client, struct slice line)
 	yyjson_doc *doc = yyjson_read((const char *)line.data, line.len, 0);
 	yyjson_val *root = yyjson_doc_get_root(doc);
 	yyjson_val *id_value = yyjson_obj_get(root, "id");
-	const char *op, *uid, *address;
+	const char *op, *uid, *address, *role;
 	bool is_request = yyjson_is_obj(root) && yyjson_is_uint(id_value) && read_text(root, "op", &op) &&
-	                  op && read_text(root, "uid", &uid) && read_text(root, "address", &address);
+	                  op && read_text(root, "uid", &uid) && read_text(root, "address", &address) &&
+	                  read_text(root, "role", &role);
 	if (is_request) {
 		uint64_t id = yyjson_get_uint(id_value);
 		if (strcmp(op, "route") == 0)
-			take_route(client, id, uid, address);
+			take_route(client, id, uid, address, role);
 		else if (strcmp(op, "open") == 0)
 			take_open(client, id, uid);
 		else if (strcmp(op, "shutdown") == 0)

@@ -26,10 +26,27 @@ struct control_route {
 	bool is_disabled;
 };
 
+/* How a role logs in to an endpoint; the proxy decides by it (role_login.h). */
+struct control_login {
+	enum { LOGIN_TOKEN, LOGIN_PASSWORD } method;
+	bool is_enabled; /* spec.enable_pg_native_login of the project: without it no password is accepted */
+	bool is_permitted; /* false: the role may not log in, whatever password is shown */
+	bool is_fresh; /* what Postgres, which runs, said after the question; else to be asked again once it runs */
+	char verifier
+	        [256]; /* of a password that is to be checked: always there, of no password if the role has none */
+	char reason[128]; /* why no password is right; for the log, never for a client; empty: none */
+};
+typedef void (*control_login_fn)(void *arg, const struct control_login *login, const struct error *err);
+
 struct control_answers {
 	/* By uid or by address, the other one is NULL. STATUS_NOT_FOUND when there is none. */
 	status (*route)(void *owner, const char *uid, const char *address, struct control_route *ret,
 	        struct error *err);
+	/*
+	 * How `role` logs in to the endpoint; the empty name is nobody's. done is called once, from the loop, perhaps within the call, and also
+	 * when the socket has been closed meanwhile; login is NULL on failure, else err. NULL: not known, and routes say nothing of it.
+	 */
+	void (*login)(void *owner, const char *uid, const char *role, control_login_fn done, void *arg);
 	/*
 	 * All computes have been suspended on request, and the answer is sent: control shall exit. control_socket_close()
 	 * lets the answer leave before it closes the channel, so run the loop until it is empty.

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "control_plane/rate_limit.h"
+#include "base/rate_limit.h"
 
 #define BURST_SEC 5 /* of the average rate may come at once */
 

@@ -2,11 +2,12 @@
 
 #define COLUMNS                                                                                              \
 	"branch, role_id, create_usec, update_usec, postgres_role, identity_type, auth_method, createdb, "   \
-	"createrole, bypassrls, is_superuser_member, oid, is_pending, verifier, sealed_password"
+	"createrole, bypassrls, is_superuser_member, oid, is_pending, verifier, sealed_password, "           \
+	"valid_until_usec"
 /* What a child has from its parent. */
 #define INHERITED                                                                                            \
 	"role_id, postgres_role, identity_type, auth_method, createdb, createrole, bypassrls, "              \
-	"is_superuser_member, oid, verifier, sealed_password"
+	"is_superuser_member, oid, verifier, sealed_password, valid_until_usec"
 #define SELECT "SELECT id, " COLUMNS " FROM role "
 
 status role_row_next(struct statement *st, struct role_row *ret, struct error *err)
@@ -30,6 +31,7 @@ status role_row_next(struct statement *st, struct role_row *ret, struct error *e
 	row.is_pending = statement_integer(st) != 0;
 	statement_text(st, row.verifier, sizeof row.verifier);
 	statement_text(st, row.sealed_password, sizeof row.sealed_password);
+	row.valid_until_usec = statement_integer(st);
 	*ret = row;
 	return STATUS_OK;
 }
@@ -49,18 +51,19 @@ static void bind_changing(struct statement *st, const struct role_row *row)
 	statement_bind_integer(st, row->is_pending);
 	statement_bind_text(st, row->verifier);
 	statement_bind_text(st, row->sealed_password);
+	statement_bind_integer(st, row->valid_until_usec);
 }
 
 #define CHANGING                                                                                             \
 	"role_id, update_usec, postgres_role, identity_type, auth_method, createdb, createrole, "            \
-	"bypassrls, is_superuser_member, oid, is_pending, verifier, sealed_password"
+	"bypassrls, is_superuser_member, oid, is_pending, verifier, sealed_password, valid_until_usec"
 
 status role_row_insert(struct metadata *md, struct role_row *row, struct error *err)
 {
 	CLEANUP(statement_done) struct statement st = { 0 };
 	status code = statement_open(md,
 	        "INSERT INTO role(" CHANGING ", branch, create_usec)"
-	        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+	        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
 	        &st, err);
 	if (code != STATUS_OK)
 		return code;
@@ -74,8 +77,8 @@ status role_row_update(struct metadata *md, const struct role_row *row, struct e
 {
 	CLEANUP(statement_done) struct statement st = { 0 };
 	status code = statement_open(md,
-	        "UPDATE role SET (" CHANGING ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?", &st,
-	        err);
+	        "UPDATE role SET (" CHANGING ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?",
+	        &st, err);
 	if (code != STATUS_OK)
 		return code;
 	bind_changing(&st, row);

@@ -21,6 +21,7 @@ struct role_row {
 	int64_t oid;              /* Postgres'; 0: it was not asked yet */
 	bool is_pending;          /* its create operation is open */
 	char verifier[256];       /* rolpassword as Postgres has it; empty: none */
+	int64_t valid_until_usec; /* rolvaliduntil; 0: for ever */
 	char sealed_password[SEALED_PASSWORD_MAX +
 	                     1]; /* the one that we made for this verifier; empty: not known */
 };

@@ -357,6 +357,11 @@ static const char version_sign_in[] =
         "CREATE INDEX authorization_code_token ON authorization_code(sign_in_token) WHERE sign_in_token IS "
         "NOT NULL;";
 
+/* Until when a role's password is good (rolvaliduntil): passwords are checked without Postgres. */
+static const char version_native_login[] =
+        "ALTER TABLE role ADD COLUMN valid_until_usec INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE snapshot_role ADD COLUMN valid_until_usec INTEGER NOT NULL DEFAULT 0;";
+
 const char *const schema_migrations[] = { version_1, version_2, version_roles, version_identities,
-	version_instances, version_life, version_indexes, version_sign_in };
+	version_instances, version_life, version_indexes, version_sign_in, version_native_login };
 const size_t schema_version = ARRAY_LEN(schema_migrations);

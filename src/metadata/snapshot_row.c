@@ -7,7 +7,7 @@
 #define SELECT     "SELECT id, " COLUMNS " FROM snapshot "
 #define ROLE_COLUMNS                                                                                         \
 	"role_id, postgres_role, identity_type, auth_method, createdb, createrole, bypassrls, "              \
-	"is_superuser_member, oid, verifier, sealed_password"
+	"is_superuser_member, oid, verifier, sealed_password, valid_until_usec"
 #define DATABASE_COLUMNS "database_id, postgres_database, role_id, oid"
 
 /* In the order of COLUMNS. */

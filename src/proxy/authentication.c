@@ -35,7 +35,10 @@ bool authentication_accepts_token(const struct token_key *key, struct slice toke
 	if (token.len == 0)
 		(void)snprintf(reason, sizeof reason, "The password is empty.");
 	else if (!looks_like_token(token))
-		(void)snprintf(reason, sizeof reason, "The password is not a database token.");
+		(void)snprintf(reason, sizeof reason, "The password is not a database token%s.",
+		        endpoint->allows_passwords ? ""
+		                                   : ", and native login (with a password of Postgres) is "
+		                                     "switched off for the project");
 	else if (token_verify(key, token, now_usec, &claims, &err) != STATUS_OK) {
 		(void)snprintf(reason, sizeof reason, "%s.", err.message);
 		reason[0] = (char)toupper(

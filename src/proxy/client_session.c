@@ -53,6 +53,7 @@ static int client_mask_wanted(const struct client_session *s)
 		return UV_READABLE | write;
 	case SESSION_ROUTING:
 	case SESSION_OPENING:
+	case SESSION_CHECKING:
 	case SESSION_CONNECTING:
 	case SESSION_GREETING:
 		return UV_DISCONNECT | write; /* S3 */
@@ -138,6 +139,8 @@ void session_drop_login(struct client_session *s)
 	control_question_cancel(login->question);
 	backend_connection_close(login->connection);
 	cancel_delivery_close(login->delivery);
+	scram_server_free(login->scram);
+	OPENSSL_cleanse(&login->role, sizeof login->role);
 	buffer_done(&login->forward);
 	free(login->socket_path);
 	free(login);
@@ -238,6 +241,7 @@ void session_enter(struct client_session *s, enum session_state state)
 	case SESSION_GREETING:
 		break; /* the running deadline holds: S2 */
 	case SESSION_OPENING:
+	case SESSION_CHECKING:
 		(void)uv_timer_stop(&s->timer); /* the question has its own deadline */
 		break;
 	case SESSION_CONNECTING:
@@ -415,6 +419,7 @@ static void client_ready(uv_poll_t *poll, int poll_status, int events)
 		break;
 	case SESSION_ROUTING:
 	case SESSION_OPENING:
+	case SESSION_CHECKING:
 	case SESSION_CONNECTING:
 	case SESSION_GREETING:
 		if (poll_status < 0 || (events & UV_DISCONNECT))
@@ -499,6 +504,7 @@ void client_session_start(struct session_home *home, int fd, const struct sockad
 	print_address(peer, address, &port);
 	(void)snprintf(s->peer, sizeof s->peer, "%s:%u", address, port);
 	s->login = xcalloc(1, sizeof *s->login);
+	login_attempt_from(peer, &s->login->attempt);
 	print_address((struct sockaddr *)&local, s->login->address, &port);
 	s->next = home->first;
 	if (s->next)

@@ -5,13 +5,13 @@
  *
  *               'S'/0x16             TLS is up
  *   KNOCKING ───────────▶ HANDSHAKE ───────────▶ STARTUP ──start-up packet──▶ ROUTING ──endpoint──▶ PASSWORD
- *      │                                            │                                                  │ token is good
- *      └── cancel request ──▶ CANCELLING ◀──────────┘        ┌──── not now, after a pause ────┐        ▼
- *                                  │                         ▼                                └──── OPENING
- *                                  │                     OPENING ──socket──▶ CONNECTING ──────────────┘
- *                                  │                                             │ whole greeting
- *                                  ▼            both sides are done              ▼
- *                               CLOSED ◀──────── RELAYING ◀──all given──── GREETING
+ *      │                                            │                                       token or password is good │
+ *      └── cancel request ──▶ CANCELLING ◀──────────┘        ┌──────── not now, after a pause ────────┐               ▼
+ *                                  │                         ▼                                        ├──────────── OPENING
+ *                                  │                     OPENING ──socket──▶ (CHECKING) ──▶ CONNECTING ┘
+ *                                  │                                                            │ whole greeting
+ *                                  ▼            both sides are done                             ▼
+ *                               CLOSED ◀──────── RELAYING ◀────────────all given──────────── GREETING
  *
  *   every state before RELAYING ──refusal──▶ LINGERING ──client closes, or LINGER_MS──▶ CLOSED
  *   RELAYING ──backend closes──▶ LINGERING                every state ──client is gone, deadline──▶ CLOSED
@@ -20,8 +20,9 @@
  *   HANDSHAKE   OpenSSL has the socket
  *   STARTUP     inside TLS; the start-up packet is collected in `in`
  *   ROUTING     a route question is out; user name, address and forward packet are known
- *   PASSWORD    the endpoint is known, the client has been asked; the token is collected in `in`
+ *   PASSWORD    the endpoint is known, the client has been asked; a token, or the messages of SCRAM, are collected in `in`
  *   OPENING     an open question is out, or the pause before it runs
+ *   CHECKING    a password was found good by what was known of a compute that slept: now that it runs, control is asked again
  *   CONNECTING  a backend connection exists
  *   GREETING    the server is ready; its greeting is in `out`, the session can be cancelled
  *   RELAYING    the relay has the bytes; no login state is left
@@ -30,8 +31,9 @@
  *   CLOSED      handles are being closed by the loop; then the session is freed
  *
  * Invariants
- *   S1  no compute is opened before the token was found good.
- *   S2  from KNOCKING until the token is good at most LOGIN_MAX_MS pass.
+ *   S1  no compute is opened before the token or password was found good; nobody reaches a compute with a password that Postgres did not
+ *       know while it ran.
+ *   S2  from KNOCKING until the token or password is good at most LOGIN_MAX_MS pass.
  *   S3  nothing is read from a client while control or a compute is asked: it has to wait for an answer.
  *   S4  an idle session owns no block, and no login state.
  *   S5  one line of log at the end of each session that said anything.
@@ -49,6 +51,7 @@
 #include "proxy/cancel_table.h"
 #include "proxy/certificate_cache.h"
 #include "proxy/control_link.h"
+#include "proxy/login_limit.h"
 
 #define LOGIN_MAX_MS        60000u  /* as authentication_timeout of a stock server */
 #define GREETING_MAX_MS     120000u /* a server that accepted, but does not get ready */
@@ -70,6 +73,7 @@ struct session_home {
 	struct certificate_cache *certificates;
 	struct control_link *control;
 	struct cancel_table *cancels;
+	struct login_limit *failures;
 	const struct token_key *token_key;
 	const char *domain;
 	size_t session_max; /* beyond it a client reads FATAL 53300; beyond session_max + SESSIONS_REFUSED_MAX, nothing */

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <openssl/ssl.h>
 
+#include "auth/scram_server.h"
 #include "base/buffer.h"
 #include "proxy/backend_connection.h"
 #include "proxy/cancel_delivery.h"
@@ -19,6 +20,7 @@ enum session_state {
 	SESSION_ROUTING,
 	SESSION_PASSWORD,
 	SESSION_OPENING,
+	SESSION_CHECKING,
 	SESSION_CONNECTING,
 	SESSION_GREETING,
 	SESSION_RELAYING,
@@ -38,6 +40,12 @@ struct session_login {
 	struct server_name server_name;
 	char uid[ENDPOINT_UID_MAX + 1]; /* empty: the address decides */
 	struct endpoint endpoint;
+	struct role_login role;
+	struct login_attempt attempt;
+	struct scram_server *scram;                  /* NULL: a token is awaited */
+	char mechanism[sizeof SCRAM_MECHANISM_PLUS]; /* that the client has chosen; empty: not yet */
+	bool is_challenged;                          /* the client has our server-first */
+	bool must_check;       /* by a running compute, whether the password is still the role's */
 	struct buffer forward; /* the start-up packet for the compute */
 	struct control_question *question;
 	struct backend_connection *connection;
@@ -88,5 +96,13 @@ void session_drop_login(struct client_session *s);
 void session_knock(struct client_session *s);
 void session_handshake(struct client_session *s);
 void session_read_login(struct client_session *s); /* STARTUP and PASSWORD */
+void session_ask_open(struct client_session *s);
 void session_greet(struct client_session *s);
 void session_login_timeout(struct client_session *s); /* of any state before RELAYING */
+
+/* session_password.c: PASSWORD. */
+void session_ask_password(struct client_session *s); /* the endpoint and how the role logs in are known */
+void session_read_password(struct client_session *s);
+/* The bytes that are there; and those that were understood, wiped. */
+struct slice session_unread(const struct client_session *s);
+void session_consume(struct client_session *s, size_t len);

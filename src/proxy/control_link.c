@@ -1,11 +1,13 @@
 #include "proxy/control_link.h"
 
 #include <assert.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <yyjson.h>
 
 #include "base/log.h"
+#include "base/utf8.h"
 #include "loop/line_channel.h"
 
 #define TICK_MS 50u
@@ -101,6 +103,25 @@ static enum control_answer_kind kind_of(const char *code)
 	return CONTROL_FAILED;
 }
 
+/* Without the member: a control that knows nothing but tokens. */
+static bool take_login(yyjson_val *login, struct control_answer *ret)
+{
+	const char *method = yyjson_get_str(yyjson_obj_get(login, "method"));
+	const char *verifier = yyjson_get_str(yyjson_obj_get(login, "verifier"));
+	if (!login)
+		return true;
+	if (!method || (strcmp(method, "token") != 0 && strcmp(method, "password") != 0))
+		return false;
+	ret->endpoint.allows_passwords = yyjson_get_bool(yyjson_obj_get(login, "enabled"));
+	ret->login.has_password = strcmp(method, "password") == 0;
+	if (!ret->login.has_password || !ret->endpoint.allows_passwords)
+		return true;
+	ret->login.is_permitted = yyjson_get_bool(yyjson_obj_get(login, "permitted"));
+	ret->login.is_fresh = yyjson_get_bool(yyjson_obj_get(login, "fresh"));
+	copy_text(yyjson_obj_get(login, "reason"), ret->login.reason, sizeof ret->login.reason);
+	return verifier && scram_verifier_parse(verifier, &ret->login.verifier);
+}
+
 static void answer_read(yyjson_val *root, struct control_answer *ret)
 {
 	yyjson_val *error = yyjson_obj_get(root, "error"), *endpoint = yyjson_obj_get(root, "endpoint");
@@ -110,10 +131,12 @@ static void answer_read(yyjson_val *root, struct control_answer *ret)
 		copy_text(yyjson_obj_get(error, "message"), ret->message, sizeof ret->message);
 		copy_text(yyjson_obj_get(error, "hint"), ret->hint, sizeof ret->hint);
 	} else if (endpoint && take_text(endpoint, "uid", ret->endpoint.uid, sizeof ret->endpoint.uid) &&
-	           take_text(endpoint, "name", ret->endpoint.name, sizeof ret->endpoint.name)) {
+	           take_text(endpoint, "name", ret->endpoint.name, sizeof ret->endpoint.name) &&
+	           take_login(yyjson_obj_get(root, "login"), ret)) {
 		ret->endpoint.is_disabled = yyjson_get_bool(yyjson_obj_get(endpoint, "disabled"));
 		ret->kind = CONTROL_OK;
-	} else if (take_text(root, "socket_dir", ret->socket_dir, sizeof ret->socket_dir)) {
+	} else if (!endpoint && take_text(root, "socket_dir", ret->socket_dir, sizeof ret->socket_dir)) {
+		ret->has_waited = yyjson_get_bool(yyjson_obj_get(root, "waited"));
 		ret->kind = CONTROL_OK;
 	} else {
 		(void)snprintf(
@@ -141,8 +164,10 @@ static void link_on_line(void *owner, struct line_channel *channel, struct slice
 	if (question)
 		answer_read(root, &answer);
 	yyjson_doc_free(doc);
-	if (question && question->is_sent) /* else: cancelled meanwhile */
+	if (question && question->is_sent) { /* else: cancelled meanwhile */
 		question_answer(question, &answer);
+		OPENSSL_cleanse(&answer.login, sizeof answer.login);
+	}
 }
 
 static void link_on_close(void *owner, struct line_channel *channel, const char *reason)
@@ -254,11 +279,20 @@ static struct control_question *ask(struct control_link *link, int64_t id, char 
 }
 
 struct control_question *control_ask_route(struct control_link *link, const char *uid, const char *address,
-        control_answer_fn on_answer, void *owner)
+        const char *role, control_answer_fn on_answer, void *owner)
 {
 	int64_t id = ++link->last_id;
-	char *text = xasprintf("{\"id\":%lld,\"op\":\"route\",\"%s\":\"%s\"}", (long long)id,
-	        uid ? "uid" : "address", uid ? uid : address);
+	bool is_text = utf8_valid_prefix(slice_from_text(role)) == strlen(role);
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *root = yyjson_mut_obj(doc);
+	yyjson_mut_doc_set_root(doc, root);
+	(void)yyjson_mut_obj_add_sint(doc, root, "id", id);
+	(void)yyjson_mut_obj_add_str(doc, root, "op", "route");
+	(void)yyjson_mut_obj_add_str(doc, root, uid ? "uid" : "address", uid ? uid : address);
+	(void)yyjson_mut_obj_add_str(doc, root, "role", is_text ? role : "");
+	char *text = yyjson_mut_write(doc, 0, NULL);
+	yyjson_mut_doc_free(doc);
+	assert(text);
 	return ask(link, id, text, CONTROL_ROUTE_MAX_MS, on_answer, owner);
 }
 

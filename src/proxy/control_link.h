@@ -7,6 +7,7 @@
  * Invariants
  *   C1  every question is answered exactly once, from the loop, never within the asking call; or it is cancelled.
  *   C2  answers are hostile input like any other: what is too long or malformed is an answer of kind CONTROL_FAILED.
+ *       A login with a verifier that is none is such an answer, too: nobody gets in by mistake.
  *   C3  after control_link_close() no answer comes; the owner has cancelled its questions before.
  * Threads: the loop's.
  */
@@ -14,6 +15,7 @@
 
 #include <uv.h>
 
+#include "auth/scram_verifier.h"
 #include "base/base.h"
 
 #define CONTROL_PATIENCE_MS  10000u  /* without a connection to control */
@@ -30,6 +32,17 @@ struct endpoint {
 	char uid[ENDPOINT_UID_MAX + 1];
 	char name[ENDPOINT_NAME_MAX + 1]; /* "projects/p/branches/b/endpoints/e" */
 	bool is_disabled;
+	bool allows_passwords; /* native login is on in its project */
+};
+
+/* How the role that was asked for logs in to it. */
+struct role_login {
+	bool has_password; /* else a token */
+	/* The rest of a password that may be used: */
+	bool is_permitted;              /* false: not even with the right one */
+	bool is_fresh;                  /* as of Postgres that runs; else to be asked again once it does */
+	struct scram_verifier verifier; /* always there; one that nothing fits when no password is right */
+	char reason[128];               /* why none is; for the log only */
 };
 
 enum control_answer_kind {
@@ -45,7 +58,9 @@ enum control_answer_kind {
 struct control_answer {
 	enum control_answer_kind kind;
 	struct endpoint endpoint;            /* of a route that is CONTROL_OK */
+	struct role_login login;             /* of one that was asked for a role */
 	char socket_dir[SOCKET_DIR_MAX + 1]; /* of an open that is CONTROL_OK */
+	bool has_waited;                     /* the compute did not run when that was asked */
 	char message[384];                   /* of any other kind */
 	char hint[192];                      /* may be empty */
 };
@@ -57,9 +72,12 @@ typedef void (*control_answer_fn)(void *owner, const struct control_answer *answ
 struct control_link *control_link_open(uv_loop_t *loop, const char *socket_path);
 void control_link_close(struct control_link *link); /* frees itself from the loop */
 
-/* uid and address are plain text (letters, digits, "-", ".", ":"), one of them NULL. */
+/*
+ * uid and address are plain text (letters, digits, "-", ".", ":"), one of them NULL. role is any text; what is not UTF-8 is asked for as the
+ * empty name, which no role has.
+ */
 struct control_question *control_ask_route(struct control_link *link, const char *uid, const char *address,
-        control_answer_fn on_answer, void *owner);
+        const char *role, control_answer_fn on_answer, void *owner);
 struct control_question *control_ask_open(
         struct control_link *link, const char *uid, control_answer_fn on_answer, void *owner);
 /* Forgets the question: no answer comes. */

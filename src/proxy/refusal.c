@@ -146,6 +146,55 @@ void refusal_password(struct refusal *ret, struct slice user, const char *reason
 	        endpoint_name);
 }
 
+void refusal_native_password(struct refusal *ret, struct slice user)
+{
+	char text[80];
+	print_slice(text, sizeof text, user);
+	refuse(ret, ERRCODE_INVALID_PASSWORD, "password authentication failed for user \"%s\"", text);
+}
+
+void refusal_native_off(struct refusal *ret, struct slice user, const char *endpoint_name)
+{
+	char text[80];
+	print_slice(text, sizeof text, user);
+	const char *branches = strstr(endpoint_name, "/branches/");
+	int len = branches ? (int)(branches - endpoint_name) : (int)strlen(endpoint_name);
+	refuse(ret, ERRCODE_INVALID_AUTHORIZATION,
+	        "user \"%s\" cannot log in with a password: native login is switched off for %.*s", text, len,
+	        endpoint_name);
+	hint(ret,
+	        "Switch it on: tarn postgres update-project %.*s spec.enable_pg_native_login --json "
+	        "'{\"spec\":{\"enable_pg_native_login\":true}}'. Identities log in with a database token.",
+	        len, endpoint_name);
+}
+
+void refusal_no_login(struct refusal *ret, struct slice user)
+{
+	char text[80];
+	print_slice(text, sizeof text, user);
+	refuse(ret, ERRCODE_INVALID_AUTHORIZATION, "role \"%s\" is not permitted to log in", text);
+}
+
+void refusal_scram(struct refusal *ret, const struct error *err)
+{
+	if (err->code == STATUS_INTERNAL) {
+		refusal_internal(ret, err->message);
+		return;
+	}
+	refusal_protocol(ret, err);
+	(void)snprintf(ret->detail, sizeof ret->detail, "%s", err->hint);
+}
+
+void refusal_failures(struct refusal *ret, struct slice user, int64_t seconds)
+{
+	char text[80];
+	print_slice(text, sizeof text, user);
+	refuse(ret, ERRCODE_TOO_MANY_CONNECTIONS, "too many failed logins of user \"%s\" from this address",
+	        text);
+	hint(ret, "Try again in %lld s. The limit is \"failures_per_min\" of \"tarn up --set\".",
+	        (long long)seconds);
+}
+
 void refusal_no_password(struct refusal *ret)
 {
 	refuse(ret, ERRCODE_PROTOCOL_VIOLATION, "expected a password message");

@@ -31,6 +31,12 @@ void refusal_disabled(struct refusal *ret, const char *endpoint_name);
 void refusal_user(struct refusal *ret, struct slice user); /* cloud_admin */
 void refusal_user_too_long(struct refusal *ret);
 void refusal_password(struct refusal *ret, struct slice user, const char *reason, const char *endpoint_name);
+/* A password of Postgres, in Postgres' words, which are the same whether the role exists or not. */
+void refusal_native_password(struct refusal *ret, struct slice user);
+void refusal_native_off(struct refusal *ret, struct slice user, const char *endpoint_name);
+void refusal_no_login(struct refusal *ret, struct slice user);    /* told to who knows its password */
+void refusal_scram(struct refusal *ret, const struct error *err); /* what scram_server_… said */
+void refusal_failures(struct refusal *ret, struct slice user, int64_t seconds); /* too many; passes */
 void refusal_no_password(struct refusal *ret); /* another message came in its place */
 void refusal_login_timeout(struct refusal *ret);
 void refusal_start_failed(struct refusal *ret, const char *reason, const char *hint);

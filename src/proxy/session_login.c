@@ -13,11 +13,7 @@
 #include "proxy/tls_context.h"
 
 #define TLS_HANDSHAKE_BYTE 0x16
-#define PASSWORD_MAX                                                                                         \
-	(TOKEN_MAX_BYTES + 256u) /* a little more, so that a long token is refused with a reason */
-#define COMPUTE_SOCKET ".s.PGSQL.5432"
-
-static void session_ask_open(struct client_session *s);
+#define COMPUTE_SOCKET     ".s.PGSQL.5432"
 
 /* --- KNOCKING --- */
 
@@ -214,15 +210,15 @@ void session_handshake(struct client_session *s)
 		session_read_login(s);
 }
 
-/* --- STARTUP, ROUTING, PASSWORD --- */
+/* --- STARTUP, ROUTING --- */
 
-static struct slice session_unread(const struct client_session *s)
+struct slice session_unread(const struct client_session *s)
 {
 	return s->in ? block_slice(s->in) : (struct slice){ 0 };
 }
 
 /* Wiped: it may have been a token. */
-static void session_consume(struct client_session *s, size_t len)
+void session_consume(struct client_session *s, size_t len)
 {
 	OPENSSL_cleanse(s->in->bytes + s->in->start, len);
 	s->in->start += len;
@@ -281,10 +277,9 @@ static void session_on_route(void *owner, const struct control_answer *answer)
 	login->endpoint = answer->endpoint;
 	free(s->uid);
 	s->uid = xstrdup(answer->endpoint.uid);
-	message_append_authentication(&s->out, AUTHENTICATION_CLEARTEXT);
-	session_enter(s, SESSION_PASSWORD);
-	if (session_flush(s) && (s->in || SSL_has_pending(s->ssl)))
-		session_read_login(s);
+	login->role = answer->login;
+	login->must_check = answer->login.has_password && !answer->login.is_fresh;
+	session_ask_password(s);
 }
 
 /* The whole start-up packet. */
@@ -316,7 +311,7 @@ static void session_on_startup(struct client_session *s, struct slice packet)
 	session_consume(s, packet.len);
 	session_enter(s, SESSION_ROUTING);
 	login->question = control_ask_route(s->home->control, login->uid[0] ? login->uid : NULL,
-	        login->uid[0] ? NULL : login->address, session_on_route, s);
+	        login->uid[0] ? NULL : login->address, s->user, session_on_route, s);
 }
 
 static void session_read_startup(struct client_session *s)
@@ -349,53 +344,6 @@ static void session_read_startup(struct client_session *s)
 	}
 }
 
-static void session_on_password(struct client_session *s, struct slice payload)
-{
-	struct session_login *login = s->login;
-	struct refusal refusal;
-	struct slice token;
-	if (!message_password_parse(payload, &token)) {
-		refusal_no_password(&refusal);
-		session_refuse(s, &refusal);
-		return;
-	}
-	if (!authentication_accepts_token(s->home->token_key, token, clock_wall_usec(),
-	            slice_from_text(s->user), &login->endpoint, &refusal)) {
-		session_refuse(s, &refusal);
-		return;
-	}
-	if (login->endpoint.is_disabled) { /* told to those who may know only */
-		refusal_disabled(&refusal, login->endpoint.name);
-		session_refuse(s, &refusal);
-		return;
-	}
-	session_consume(s, MESSAGE_HEADER_LEN + payload.len);
-	session_ask_open(s);
-}
-
-static void session_read_password(struct client_session *s)
-{
-	struct slice bytes = session_unread(s);
-	struct message_header header;
-	if (bytes.len == 0)
-		return;
-	bool is_password = bytes.data[0] == MESSAGE_PASSWORD;
-	if (is_password && bytes.len < MESSAGE_HEADER_LEN)
-		return;
-	if (!is_password || !message_header_parse(bytes.data, &header) || header.payload_len > PASSWORD_MAX) {
-		struct refusal refusal;
-		if (is_password)
-			refusal_password(&refusal, slice_from_text(s->user),
-			        "The password is too long for a token.", s->login->endpoint.name);
-		else
-			refusal_no_password(&refusal);
-		session_refuse(s, &refusal);
-		return;
-	}
-	if (bytes.len - MESSAGE_HEADER_LEN >= header.payload_len)
-		session_on_password(s, (struct slice){ bytes.data + MESSAGE_HEADER_LEN, header.payload_len });
-}
-
 void session_read_login(struct client_session *s)
 {
 	bool is_open = session_fill(s);
@@ -407,7 +355,7 @@ void session_read_login(struct client_session *s)
 		session_end(s, "client closed during login");
 }
 
-/* --- OPENING, CONNECTING, GREETING --- */
+/* --- OPENING, CHECKING, CONNECTING, GREETING --- */
 
 static void session_not_now(struct client_session *s, const char *reason)
 {
@@ -488,6 +436,33 @@ static void session_connect(struct client_session *s)
 	}
 }
 
+/* The compute runs, so now Postgres itself has been asked. */
+static void session_on_check(void *owner, const struct control_answer *answer)
+{
+	struct client_session *s = session_of(owner);
+	struct session_login *login = s->login;
+	struct slice user = slice_from_text(s->user);
+	struct refusal refusal;
+	login->question = NULL;
+	if (answer->kind != CONTROL_OK) {
+		session_on_failed_answer(s, answer, true);
+	} else if (!answer->login.has_password || !answer->endpoint.allows_passwords) {
+		refusal_native_off(&refusal, user, login->endpoint.name);
+		session_refuse(s, &refusal);
+	} else if (!answer->login.is_fresh) {
+		session_not_now(s, "it has just stopped");
+	} else if (!scram_verifier_equal(&login->role.verifier, &answer->login.verifier)) {
+		refusal_native_password(&refusal, user);
+		session_refuse(s, &refusal);
+	} else if (!answer->login.is_permitted) {
+		refusal_no_login(&refusal, user);
+		session_refuse(s, &refusal);
+	} else {
+		login->must_check = false;
+		session_connect(s);
+	}
+}
+
 static void session_on_open(void *owner, const struct control_answer *answer)
 {
 	struct client_session *s = session_of(owner);
@@ -499,10 +474,17 @@ static void session_on_open(void *owner, const struct control_answer *answer)
 	}
 	free(login->socket_path);
 	login->socket_path = xasprintf("%s/%s", answer->socket_dir, COMPUTE_SOCKET);
-	session_connect(s);
+	if (login->role.has_password && (login->must_check || answer->has_waited)) {
+		login->must_check = true;
+		session_enter(s, SESSION_CHECKING);
+		login->question = control_ask_route(
+		        s->home->control, login->endpoint.uid, NULL, s->user, session_on_check, s);
+	} else {
+		session_connect(s);
+	}
 }
 
-static void session_ask_open(struct client_session *s)
+void session_ask_open(struct client_session *s)
 {
 	struct session_login *login = s->login;
 	session_enter(s, SESSION_OPENING);

@@ -51,6 +51,7 @@ status worker_create(uv_loop_t *loop, const struct data_directory *dd, const str
 	home->blocks = block_pool_create();
 	home->certificates = certificate_cache_create(authority, CERTIFICATES_MAX);
 	home->cancels = cancel_table_create();
+	home->failures = login_limit_create(settings->failures_per_min);
 	home->token_key = token_key;
 	home->domain = settings->domain ? settings->domain : DEFAULT_DOMAIN;
 	home->session_max = session_max;
@@ -80,6 +81,7 @@ struct worker *worker_free(struct worker *worker)
 	home->cancels = cancel_table_free(home->cancels);
 	home->certificates = certificate_cache_free(home->certificates);
 	home->blocks = block_pool_free(home->blocks);
+	home->failures = login_limit_free(home->failures);
 	tls_context_freep(&home->tls);
 	free(worker);
 	return NULL;

@@ -127,9 +127,10 @@ static void test_questions_and_answers(void **unused)
 	struct control_link *link = control_link_open(&control->loop, control->path);
 	struct answers answers = { 0 };
 
-	(void)control_ask_route(link, "ep-a", NULL, on_answer, &answers);
+	(void)control_ask_route(link, "ep-a", NULL, "app", on_answer, &answers);
 	hear(control);
-	assert_string_equal(control->heard.data, "{\"id\":1,\"op\":\"route\",\"uid\":\"ep-a\"}\n");
+	assert_string_equal(
+	        control->heard.data, "{\"id\":1,\"op\":\"route\",\"uid\":\"ep-a\",\"role\":\"app\"}\n");
 	say(control, &answers, "{\"id\":1," ENDPOINT "true}}");
 	assert_int_equal(answers.last.kind, CONTROL_OK);
 	assert_string_equal(answers.last.endpoint.uid, "ep-a");
@@ -137,9 +138,10 @@ static void test_questions_and_answers(void **unused)
 	assert_true(answers.last.endpoint.is_disabled);
 
 	control->heard.len = 0;
-	(void)control_ask_route(link, NULL, "127.64.0.2", on_answer, &answers);
+	(void)control_ask_route(link, NULL, "127.64.0.2", "a\"\n\xff", on_answer, &answers);
 	hear(control);
-	assert_string_equal(control->heard.data, "{\"id\":2,\"op\":\"route\",\"address\":\"127.64.0.2\"}\n");
+	assert_string_equal(control->heard.data,
+	        "{\"id\":2,\"op\":\"route\",\"address\":\"127.64.0.2\",\"role\":\"\"}\n");
 	say(control, &answers, "{\"id\":2," ENDPOINT "false}}");
 	assert_false(answers.last.endpoint.is_disabled);
 
@@ -222,7 +224,7 @@ static void test_asks_again_after_control_died(void **unused)
 	struct control_link *link = control_link_open(&control->loop, control->path);
 	struct answers answers = { 0 };
 	(void)control_ask_open(link, "ep-a", on_answer, &answers);
-	(void)control_ask_route(link, "ep-b", NULL, on_answer, &answers);
+	(void)control_ask_route(link, "ep-b", NULL, "\xc3\xbc", on_answer, &answers);
 	hear(control);
 	while (control->line_count < 2)
 		hear(control);

@@ -5,7 +5,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "control_plane/rate_limit.h"
+#include "base/rate_limit.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "control_plane/rate_limit.h"
+#include "base/rate_limit.h"
 
 #include <stdio.h>
 #include <stdlib.h>
