@@ -19,6 +19,8 @@ struct scene {
 	struct control_socket *socket;
 	char *socket_path;
 	int shut_downs;
+	control_login_fn done; /* of a login that is answered later */
+	void *arg;
 	struct control_answers answers;
 };
 
@@ -37,6 +39,31 @@ static status route(
 	return STATUS_OK;
 }
 
+/* Answers at once, or later when the test says so. */
+static void login(void *owner, const char *uid, const char *role, control_login_fn done, void *arg)
+{
+	struct scene *scene = owner;
+	struct control_login answer = { .method = LOGIN_PASSWORD, .is_enabled = true, .is_permitted = true };
+	struct error err;
+	assert_true(fleet_look(scene->f->fleet, uid) != NULL);
+	if (strcmp(role, "later") == 0) {
+		assert_null(scene->done);
+		scene->done = done;
+		scene->arg = arg;
+		return;
+	}
+	if (strcmp(role, "broken") == 0) {
+		error_fill(&err, STATUS_IO, 0, "no disk");
+		done(arg, NULL, &err);
+		return;
+	}
+	if (strcmp(role, "alice") == 0)
+		answer.method = LOGIN_TOKEN;
+	answer.is_enabled = strcmp(role, "off") != 0;
+	strcpy(answer.verifier, "SCRAM-…");
+	done(arg, &answer, NULL);
+}
+
 static void on_shut_down(void *owner)
 {
 	struct scene *scene = owner;
@@ -48,7 +75,8 @@ static int set_up(void **state)
 	struct error err;
 	struct scene *scene = xcalloc(1, sizeof *scene);
 	(void)fixture_set_up((void **)&scene->f);
-	scene->answers = (struct control_answers){ .route = route, .on_shut_down = on_shut_down };
+	scene->answers =
+	        (struct control_answers){ .route = route, .login = login, .on_shut_down = on_shut_down };
 	scene->socket_path = data_directory_path(&scene->f->dd, "run/control.sock");
 	assert_int_equal(control_socket_open(&scene->f->loop, &scene->f->dd, scene->f->fleet, &scene->answers,
 	                         scene, &scene->socket, &err),
@@ -144,6 +172,45 @@ static void routes(void **state)
 	(void)close(fd);
 }
 
+static void logins(void **state)
+{
+	struct scene *scene = *state;
+	fixture_script(scene->f, "ep-a", GOOD);
+	int fd = connect_client(scene), other = connect_client(scene);
+	send_text(fd, "{\"id\":1,\"op\":\"route\",\"uid\":\"ep-a\",\"role\":\"app\"}\n");
+	expect_part(scene, fd,
+	        "\"disabled\":false},\"login\":{\"method\":\"password\",\"enabled\":true,\"permitted\":true,"
+	        "\"fresh\":false,\"verifier\":\"SCRAM-…\",\"reason\":\"\"}}");
+	send_text(fd, "{\"id\":2,\"op\":\"route\",\"address\":\"127.64.0.2\",\"role\":\"alice\"}\n");
+	expect_part(scene, fd, "\"login\":{\"method\":\"token\",\"enabled\":true}}");
+	/* Where it is off, no verifier is told. */
+	send_text(fd, "{\"id\":3,\"op\":\"route\",\"uid\":\"ep-a\",\"role\":\"off\"}\n");
+	expect_part(scene, fd, "\"login\":{\"method\":\"password\",\"enabled\":false}}");
+	send_text(fd, "{\"id\":4,\"op\":\"route\",\"uid\":\"ep-a\",\"role\":\"broken\"}\n");
+	expect_part(scene, fd, "{\"id\":4,\"error\":{\"code\":\"INTERNAL\"");
+	send_text(fd, "{\"id\":5,\"op\":\"route\",\"uid\":\"ep-none\",\"role\":\"app\"}\n");
+	expect_part(scene, fd, "{\"id\":5,\"error\":{\"code\":\"NOT_FOUND\"");
+
+	/* One that waits holds nobody up, and is answered when its client has gone. */
+	send_text(fd, "{\"id\":6,\"op\":\"route\",\"uid\":\"ep-a\",\"role\":\"later\"}\n"
+	              "{\"id\":7,\"op\":\"route\",\"uid\":\"ep-a\"}\n");
+	expect_part(scene, fd, "{\"id\":7,\"endpoint\"");
+	struct control_login answer = { .method = LOGIN_TOKEN };
+	scene->done(scene->arg, &answer, NULL);
+	expect_part(scene, fd, "{\"id\":6,\"endpoint\"");
+	scene->done = NULL;
+	send_text(other, "{\"id\":8,\"op\":\"route\",\"uid\":\"ep-a\",\"role\":\"later\"}\n");
+	while (!scene->done)
+		fixture_turn(scene->f);
+	(void)close(other);
+	for (int i = 0; i < 5; i++)
+		fixture_turn(scene->f);
+	scene->done(scene->arg, &answer, NULL);
+	send_text(fd, "{\"id\":9,\"op\":\"route\",\"uid\":\"ep-a\",\"role\":7}\n");
+	expect_close(scene, fd);
+	(void)close(fd);
+}
+
 static void opens(void **state)
 {
 	struct scene *scene = *state;
@@ -152,7 +219,8 @@ static void opens(void **state)
 	fixture_script(scene->f, "ep-broken", "reason:no_\\\"bread\\\" file:failed exit:1");
 	CLEANUP(free_text) char *socket_dir = fleet_socket_dir(scene->f->fleet, "ep-a");
 	CLEANUP(free_text)
-	char *answer = xasprintf("{\"id\":18446744073709551615,\"socket_dir\":\"%s\"}", socket_dir);
+	char *answer =
+	        xasprintf("{\"id\":18446744073709551615,\"socket_dir\":\"%s\",\"waited\":true}", socket_dir);
 	int fd = connect_client(scene);
 	send_text(fd, "{\"id\":18446744073709551615,\"op\":\"open\",\"uid\":\"ep-a\"}\n");
 	expect(scene, fd, answer);
@@ -362,6 +430,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		TEST(routes),
+		TEST(logins),
 		TEST(opens),
 		TEST(many_clients_open_one),
 		TEST(a_client_that_goes_away_while_it_waits),

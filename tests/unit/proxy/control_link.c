@@ -152,9 +152,64 @@ static void test_questions_and_answers(void **unused)
 	say(control, &answers, "{\"id\":3,\"socket_dir\":\"/d/socket\",\"more\":[1]}");
 	assert_int_equal(answers.last.kind, CONTROL_OK);
 	assert_string_equal(answers.last.socket_dir, "/d/socket");
+	assert_false(answers.last.has_waited);
 	assert_int_equal(answers.count, 3);
 	control_link_close(link);
 	control_free(control);
+}
+
+#define VERIFIER                                                                                             \
+	"SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:"          \
+	"wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+
+static struct control_answer ask_login(const char *login)
+{
+	struct control *control = control_make();
+	control_listen(control);
+	struct control_link *link = control_link_open(&control->loop, control->path);
+	struct answers answers = { 0 };
+	(void)control_ask_route(link, "ep-a", NULL, "app", on_answer, &answers);
+	hear(control);
+	CLEANUP(free_text) char *line = xasprintf("{\"id\":1," ENDPOINT "false}%s}", login);
+	say(control, &answers, line);
+	control_link_close(link);
+	control_free(control);
+	return answers.last;
+}
+
+static void test_logins(void **unused)
+{
+	(void)unused;
+	struct control_answer answer = ask_login("");
+	assert_int_equal(answer.kind, CONTROL_OK);
+	assert_false(answer.login.has_password || answer.endpoint.allows_passwords);
+	answer = ask_login(",\"login\":{\"method\":\"token\",\"enabled\":true}");
+	assert_int_equal(answer.kind, CONTROL_OK);
+	assert_false(answer.login.has_password);
+	assert_true(answer.endpoint.allows_passwords);
+	answer = ask_login(",\"login\":{\"method\":\"password\",\"enabled\":false}");
+	assert_int_equal(answer.kind, CONTROL_OK);
+	assert_true(answer.login.has_password && !answer.endpoint.allows_passwords);
+	answer = ask_login(
+	        ",\"login\":{\"method\":\"password\",\"enabled\":true,\"permitted\":true,\"fresh\":true,"
+	        "\"verifier\":\"" VERIFIER "\",\"reason\":\"\"}");
+	assert_int_equal(answer.kind, CONTROL_OK);
+	assert_true(answer.login.has_password && answer.login.is_permitted && answer.login.is_fresh);
+	assert_int_equal(answer.login.verifier.iterations, 4096);
+	/* What is left out permits nothing. */
+	answer = ask_login(
+	        ",\"login\":{\"method\":\"password\",\"enabled\":true,\"verifier\":\"" VERIFIER "\"}");
+	assert_int_equal(answer.kind, CONTROL_OK);
+	assert_false(answer.login.is_permitted || answer.login.is_fresh);
+	static const char *const bad[] = { "null", "{}", "[]", "{\"method\":\"trust\"}", "{\"method\":1}",
+		"{\"method\":\"password\",\"enabled\":true}",
+		"{\"method\":\"password\",\"enabled\":true,\"verifier\":\"\"}",
+		"{\"method\":\"password\",\"enabled\":true,\"verifier\":\"" VERIFIER "x\"}",
+		"{\"method\":\"password\",\"enabled\":true,\"verifier\":7}" };
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		CLEANUP(free_text) char *login = xasprintf(",\"login\":%s", bad[i]);
+		assert_int_equal(ask_login(login).kind, CONTROL_FAILED);
+	}
 }
 
 static void check_answer(const char *rest, enum control_answer_kind kind, const char *message)
@@ -291,6 +346,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_questions_and_answers),
+		cmocka_unit_test(test_logins),
 		cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_waits_for_control),
 		cmocka_unit_test(test_asks_again_after_control_died),
