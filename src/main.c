@@ -4,12 +4,35 @@
  */
 #include <stdio.h>
 
+#include "base/buffer.h"
 #include "cli/cli.h"
 #include "compute/installation.h"
 #include "compute/supervisor.h"
 #include "control_plane/control.h"
 #include "page_filesystem/pagefs.h"
 #include "proxy/proxy.h"
+
+/* "with pgvector, pgextwlist, databricks_auth", "with pgvector, without pgextwlist, databricks_auth" */
+static void describe(const struct installation *found, char *out, size_t size)
+{
+	const struct {
+		const char *name;
+		bool is_there;
+	} parts[] = { { "pgvector", found->has_vector }, { "pgextwlist", found->has_extension_whitelist },
+		{ "databricks_auth", found->has_databricks_auth } };
+	CLEANUP(buffer_done) struct buffer text = { 0 };
+	for (int is_there = 1; is_there >= 0; is_there--) {
+		const char *before = is_there ? "with " : "without ";
+		for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+			if (parts[i].is_there != is_there)
+				continue;
+			buffer_printf(&text, "%s%s", text.len ? ", " : "", before);
+			buffer_append_text(&text, parts[i].name);
+			before = "";
+		}
+	}
+	(void)snprintf(out, size, "%s", text.data);
+}
 
 static size_t list_installations(struct cli_installation *out, size_t max)
 {
@@ -23,8 +46,7 @@ static size_t list_installations(struct cli_installation *out, size_t max)
 		(void)snprintf(out[i].version, sizeof out[i].version, "%s", from->version);
 		(void)snprintf(out[i].bin_dir, sizeof out[i].bin_dir, "%s", from->bin_dir);
 		if (from->is_accepted)
-			(void)snprintf(out[i].remark, sizeof out[i].remark, "%s",
-			        from->has_vector ? "with pgvector" : "without pgvector");
+			describe(from, out[i].remark, sizeof out[i].remark);
 		else
 			(void)snprintf(out[i].remark, sizeof out[i].remark, "%s", from->problem);
 	}

@@ -83,6 +83,8 @@ static void add_defaults(struct buffer *out)
 	add(out, "log_checkpoints", "off");
 	add(out, "lc_messages", "C");
 	add(out, "default_text_search_config", "pg_catalog.english");
+	/* A replication slot that nobody reads must not fill the disk of all: it is given up then. */
+	add(out, "max_slot_wal_keep_size", "16GB");
 }
 
 void configuration_quote_word(const char *text, struct buffer *out)

@@ -9,7 +9,7 @@
 #include "base/random.h"
 
 /* To be raised with every change of the list or of a script. */
-#define SCRIPTS_REVISION 1
+#define SCRIPTS_REVISION 2
 
 enum grant { GRANT_NOTHING, GRANT_FUNCTIONS, GRANT_WRAPPER };
 
@@ -25,6 +25,7 @@ static const struct {
 	{ "amcheck", GRANT_FUNCTIONS },
 	{ "autoinc", GRANT_NOTHING },
 	{ "bloom", GRANT_NOTHING },
+	{ "databricks_auth", GRANT_NOTHING },
 	{ "dblink", GRANT_WRAPPER },
 	{ "dict_xsyn", GRANT_NOTHING },
 	{ "insert_username", GRANT_NOTHING },
@@ -50,10 +51,12 @@ const char *extensions_allowed(bool shares_user)
 	 * "peer" lets in as anybody, they could open a superuser's session with start-up options of the tenant's choice.
 	 */
 	if (shares_user)
-		return "amcheck,autoinc,bloom,dict_xsyn,insert_username,intagg,moddatetime,pg_buffercache,"
+		return "amcheck,autoinc,bloom,databricks_auth,dict_xsyn,insert_username,intagg,moddatetime,"
+		       "pg_buffercache,"
 		       "pg_freespacemap,pg_prewarm,pg_stat_statements,pg_visibility,pgrowlocks,pgstattuple,"
 		       "refint,sslinfo,vector";
-	return "amcheck,autoinc,bloom,dblink,dict_xsyn,insert_username,intagg,moddatetime,pg_buffercache,"
+	return "amcheck,autoinc,bloom,databricks_auth,dblink,dict_xsyn,insert_username,intagg,moddatetime,pg_"
+	       "buffercache,"
 	       "pg_freespacemap,pg_prewarm,pg_stat_statements,pg_visibility,pgrowlocks,pgstattuple,"
 	       "postgres_fdw,refint,sslinfo,vector";
 }
@@ -64,13 +67,29 @@ const char *extensions_allowed(bool shares_user)
  */
 static const char preamble[] = "SET LOCAL search_path = pg_catalog, pg_temp;\n";
 
+/*
+ * "CREATE EXTENSION IF NOT EXISTS" of one that is there is for everybody, as in Postgres: nothing happens.
+ * Whoever may create roles may have what creates them for identities. Nothing else comes into the system's databases: nobody's
+ * privileges there would stand in its way, since pgextwlist does it as superuser.
+ */
 static const char guard[] =
         "DO $guard$\n"
         "BEGIN\n"
-        "\tIF NOT pg_catalog.pg_has_role(session_user, 'databricks_superuser', 'MEMBER') THEN\n"
+        "\tIF '%2$s' = 'before-create' AND EXISTS (SELECT FROM pg_extension WHERE extname = '%1$s') THEN\n"
+        "\t\tRETURN;\n"
+        "\tEND IF;\n"
+        "\tIF NOT pg_has_role(session_user, 'databricks_superuser', 'MEMBER') AND NOT ('%1$s' = "
+        "'databricks_auth'\n"
+        "\t\tAND (SELECT rolcreaterole FROM pg_roles WHERE rolname = session_user)) THEN\n"
         "\t\tRAISE insufficient_privilege USING\n"
         "\t\t\tMESSAGE = 'permission denied for extensions',\n"
         "\t\t\tHINT = 'Only members of databricks_superuser can create, change or drop this extension.';\n"
+        "\tEND IF;\n"
+        "\tIF current_database() IN ('postgres', 'template0', 'template1') AND '%1$s' <> 'databricks_auth' "
+        "THEN\n"
+        "\t\tRAISE insufficient_privilege USING\n"
+        "\t\t\tMESSAGE = format('permission denied for database %%I', current_database()),\n"
+        "\t\t\tHINT = 'This database is the system''s: create the extension in one of your own.';\n"
         "\tEND IF;\n"
         "END $guard$;\n";
 
@@ -115,12 +134,14 @@ static status write_extension(const char *folder, size_t i, struct error *err)
 	CLEANUP(free_text) char *own = xasprintf("%s/%s", folder, extensions[i].name);
 	CLEANUP(buffer_done) struct buffer text = { 0 };
 	status st = folder_make(own, 0755, err);
-	buffer_printf(&text, "%s%s", preamble, guard);
-	for (size_t k = 0; k < ARRAY_LEN(before) && st == STATUS_OK; k++)
+	for (size_t k = 0; k < ARRAY_LEN(before) && st == STATUS_OK; k++) {
+		buffer_append_text(&text, preamble);
+		buffer_printf(&text, guard, extensions[i].name, before[k]);
 		st = write_script(own, before[k], text.data, err);
+		buffer_consume(&text, text.len);
+	}
 	if (extensions[i].grant == GRANT_NOTHING)
 		return st;
-	buffer_consume(&text, text.len);
 	buffer_append_text(&text, preamble);
 	if (extensions[i].grant == GRANT_FUNCTIONS)
 		buffer_printf(&text, grant_functions, extensions[i].name);

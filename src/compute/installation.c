@@ -28,6 +28,19 @@ bool installation_library(const char *bin_dir, const char *name, char *ret_path,
 	return false;
 }
 
+/* Debian has control files in /usr/share/postgresql/17, plain builds in PREFIX/share or PREFIX/share/postgresql. */
+static bool has_control_file(const struct installation *found, const char *name)
+{
+	CLEANUP(free_text)
+	char *debian = xasprintf("/usr/share/postgresql/%d/extension/%s.control", found->major, name);
+	CLEANUP(free_text) char *plain = xasprintf("%s/../share/extension/%s.control", found->bin_dir, name);
+	CLEANUP(free_text)
+	char *shared = xasprintf("%s/../share/postgresql/extension/%s.control", found->bin_dir, name);
+	bool is_debian = strncmp(found->bin_dir, "/usr/lib/postgresql/", strlen("/usr/lib/postgresql/")) == 0;
+	return (is_debian && access(debian, R_OK) == 0) || access(plain, R_OK) == 0 ||
+	       access(shared, R_OK) == 0;
+}
+
 /* "postgres (PostgreSQL) 17.11 (Debian 17.11-0+deb13u1)" */
 static bool parse_version(const char *text, struct installation *found)
 {
@@ -70,6 +83,7 @@ static void judge(struct installation *found)
 	}
 	found->has_vector = installation_library(found->bin_dir, "vector", NULL, PATH_MAX);
 	found->has_extension_whitelist = installation_library(found->bin_dir, "pgextwlist", NULL, PATH_MAX);
+	found->has_databricks_auth = has_control_file(found, "databricks_auth");
 	found->is_accepted = true;
 }
 

@@ -16,8 +16,9 @@ struct installation {
 	char version[32];                         /* "17.11" */
 	char bin_dir[256];                        /* has postgres, initdb, pg_resetwal, pg_waldump */
 	bool has_vector, has_extension_whitelist; /* pgvector, pgextwlist */
-	bool is_accepted;                         /* 16, 17 or 18 and complete */
-	char problem[128];                        /* why not; empty when accepted */
+	bool has_databricks_auth; /* our extension, put there by tools/install_databricks_auth */
+	bool is_accepted;         /* 16, 17 or 18 and complete */
+	char problem[128];        /* why not; empty when accepted */
 };
 
 /* Fills at most INSTALLATIONS_MAX; returns how many. Runs `postgres --version` once per folder. */

@@ -71,6 +71,18 @@ def test_they_can_be_moved_and_dropped(connection):
     assert connection.execute("select 1 from pg_extension where extname = 'moddatetime'").fetchone() is None
 
 
+def test_one_that_is_there_is_for_everybody(platform, project, primary):
+    with platform.connect(primary) as connection:
+        connection.execute("create extension bloom")
+        connection.execute("create role app login")
+    with platform.direct(primary, user="app") as connection:
+        connection.execute("create extension if not exists bloom")
+        for statement, error in (("create extension bloom", psycopg.errors.DuplicateObject), ("drop extension bloom", psycopg.errors.InsufficientPrivilege),
+                                 ("create extension if not exists autoinc", psycopg.errors.InsufficientPrivilege)):  # fmt: skip
+            with pytest.raises(error):
+                connection.execute(statement)
+
+
 def test_they_come_along_into_a_branch(platform, project, primary):
     platform.sql(primary, "create extension vector")
     platform.rest.create_branch(project, "dev")

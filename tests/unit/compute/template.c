@@ -141,7 +141,7 @@ static void every_allowed_extension_has_a_guard(void **state)
 		}
 		count++;
 	}
-	assert_int_equal(count, 19);
+	assert_int_equal(count, 20);
 	assert_null(strstr(extensions_allowed(false), "file_fdw"));
 	assert_null(strstr(extensions_allowed(true), "dblink"));
 	assert_null(strstr(extensions_allowed(true), "fdw"));
