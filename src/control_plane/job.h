@@ -26,6 +26,7 @@
 #define JOB_PHASE_FIRST  0
 #define JOB_PHASE_SOURCE 100 /* from here on: job_source.c */
 
+struct beginning;
 struct catalog_work;
 struct reconciler;
 struct renewed;
@@ -70,6 +71,7 @@ struct job {
 	uint64_t inventory_ticket;
 	struct renewed *renewed;      /* passwords, beside inventory.roles; NULL: none */
 	struct catalog_work *catalog; /* of ROLE_… and DATABASE_… */
+	struct beginning *beginning;  /* of a branch without roles; NULL: none */
 };
 
 /* The rows that an operation on a branch works with: its endpoint is the one that the operation names, else the branch's READ_WRITE one. */
@@ -122,8 +124,12 @@ MUST_CHECK status job_look(struct job *job, struct error *err);
 MUST_CHECK status job_look_and_renew(struct job *job, struct error *err);
 /* Inside the transaction that ends the job: the rows become what was seen. Without an inventory nothing happens. */
 MUST_CHECK status job_absorb(struct job *job, int64_t branch, int64_t now_usec, struct error *err);
+/* The rows that the job's branch has, for a cluster without any role: job->beginning, unless there are none. Then, in a worker thread: made. */
+MUST_CHECK status job_load_beginning(struct job *job, struct error *err);
+MUST_CHECK status job_begin_roles(struct job *job, struct error *err);
 void job_inventory_done(struct job *job);
-void catalog_work_free(struct catalog_work *work); /* NULL is fine */
+enum inventory_identity job_identity_of(const char *text); /* of "USER", as rows have it */
+void catalog_work_free(struct catalog_work *work);         /* NULL is fine */
 
 /* The step functions, by kind of operation. */
 void job_catalog_step(struct job *job);  /* ROLE_…, DATABASE_… */

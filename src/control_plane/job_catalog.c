@@ -62,7 +62,7 @@ static void copy_name(char to[POSTGRES_NAME_MAX + 1], const char *name)
 	to[len] = '\0';
 }
 
-static enum inventory_identity identity_of(const char *text)
+enum inventory_identity job_identity_of(const char *text)
 {
 	if (strcmp(text, "USER") == 0)
 		return INVENTORY_USER;
@@ -96,7 +96,7 @@ static status load_role(struct job *job, struct catalog_work *work, struct error
 	const char *identity = is_create ? role.identity_type : plan->identity_type;
 	const char *method = is_create ? role.auth_method : plan->auth_method;
 	work->wish = (struct role_wish){ .name = work->name,
-		.identity = identity_of(identity),
+		.identity = job_identity_of(identity),
 		.login = strcmp(method, "NO_LOGIN") != 0,
 		.createdb = is_create ? role.createdb : plan->createdb,
 		.createrole = is_create ? role.createrole : plan->createrole,

@@ -34,6 +34,8 @@ enum create_phase {
 	NOTE_VOLUME,
 	OPEN,
 	LOOK,
+	LOOKED,
+	BEGIN_ROLES,
 	REST,
 	FINISH,
 	CLEAN_COMPUTE,
@@ -209,6 +211,15 @@ static bool source_is_protected(const struct job *job)
 	       source.is_protected;
 }
 
+static void begin_roles(struct job *job)
+{
+	struct error err;
+	if (job_load_beginning(job, &err) != STATUS_OK)
+		job_fail(job, &err);
+	else
+		job_go(job, job->beginning ? BEGIN_ROLES : REST);
+}
+
 static status finish(struct job *job, struct error *err)
 {
 	struct metadata *md = job->services->md;
@@ -328,7 +339,17 @@ void job_create_step(struct job *job)
 		open_compute(job);
 		break;
 	case LOOK:
-		job_work(job, source_is_protected(job) ? job_look_and_renew : job_look, REST);
+		job_work(job, source_is_protected(job) ? job_look_and_renew : job_look, LOOKED);
+		break;
+	case LOOKED:
+		/* A moment in front of the first role: nobody could get in. It gets those that it inherited. */
+		if (is_branch(job) && job->inventory.role_count == 0 && job->inventory.database_count > 0)
+			begin_roles(job);
+		else
+			job_go(job, REST);
+		break;
+	case BEGIN_ROLES:
+		job_work(job, job_begin_roles, LOOK);
 		break;
 	case REST:
 		rest(job);

@@ -6,6 +6,8 @@
 #include "control_plane/branch_inventory.h"
 #include "control_plane/job.h"
 #include "control_plane/role.h"
+#include "metadata/database_row.h"
+#include "metadata/role_row.h"
 
 /* Passwords that were made in a worker thread, beside the roles of job->inventory. */
 struct renewed {
@@ -76,8 +78,109 @@ status job_absorb(struct job *job, int64_t branch, int64_t now_usec, struct erro
 	return st;
 }
 
+/* ---- a cluster as it was before its first role ---- */
+
+struct beginning {
+	struct role_row *roles;
+	size_t role_count;
+	struct database_row *databases;
+	char (*owners)[POSTGRES_NAME_MAX + 1]; /* beside the databases; empty: the system's */
+	size_t database_count;
+};
+
+static void beginning_free(struct beginning *beginning)
+{
+	if (!beginning)
+		return;
+	free(beginning->roles);
+	free(beginning->databases);
+	free(beginning->owners);
+	free(beginning);
+}
+
+static status load_roles(struct metadata *md, int64_t branch, struct beginning *ret, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = role_row_list(md, branch, 0, INT64_MAX, &st, err);
+	while (code == STATUS_OK) {
+		ret->roles = xrealloc(ret->roles, (ret->role_count + 1) * sizeof *ret->roles);
+		code = role_row_next(&st, &ret->roles[ret->role_count], err);
+		ret->role_count += code == STATUS_OK;
+	}
+	return code == STATUS_NOT_FOUND ? STATUS_OK : code;
+}
+
+static const char *owner_of(const struct beginning *beginning, const struct database_row *database)
+{
+	for (size_t i = 0; i < beginning->role_count; i++) {
+		if (strcmp(beginning->roles[i].role_id, database->role_id) == 0)
+			return beginning->roles[i].postgres_role;
+	}
+	return "";
+}
+
+static status load_databases(struct metadata *md, int64_t branch, struct beginning *ret, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = database_row_list(md, branch, 0, INT64_MAX, &st, err);
+	while (code == STATUS_OK) {
+		size_t i = ret->database_count;
+		ret->databases = xrealloc(ret->databases, (i + 1) * sizeof *ret->databases);
+		ret->owners = xrealloc(ret->owners, (i + 1) * sizeof *ret->owners);
+		code = database_row_next(&st, &ret->databases[i], err);
+		if (code != STATUS_OK)
+			break;
+		(void)snprintf(ret->owners[i], sizeof *ret->owners, "%.*s", POSTGRES_NAME_MAX,
+		        owner_of(ret, &ret->databases[i]));
+		ret->database_count++;
+	}
+	return code == STATUS_NOT_FOUND ? STATUS_OK : code;
+}
+
+status job_load_beginning(struct job *job, struct error *err)
+{
+	struct metadata *md = job->services->md;
+	beginning_free(job->beginning);
+	job->beginning = xcalloc(1, sizeof *job->beginning);
+	status st = load_roles(md, job->operation.branch, job->beginning, err);
+	if (st == STATUS_OK)
+		st = load_databases(md, job->operation.branch, job->beginning, err);
+	if (st == STATUS_OK && job->beginning->role_count == 0) {
+		beginning_free(job->beginning);
+		job->beginning = NULL;
+	}
+	return st;
+}
+
+status job_begin_roles(struct job *job, struct error *err)
+{
+	CLEANUP(free_text) char *socket_dir = fleet_socket_dir(job->services->fleet, job->endpoint_uid);
+	const struct beginning *beginning = job->beginning;
+	status st = STATUS_OK;
+	for (size_t i = 0; i < beginning->role_count && st == STATUS_OK; i++) {
+		const struct role_row *row = &beginning->roles[i];
+		const struct role_wish wish = { .name = row->postgres_role,
+			.identity = job_identity_of(row->identity_type),
+			.login = strcmp(row->auth_method, "NO_LOGIN") != 0,
+			.createdb = row->createdb,
+			.createrole = row->createrole,
+			.bypassrls = row->bypassrls,
+			.is_superuser_member = row->is_superuser_member,
+			.verifier = row->verifier[0] ? row->verifier : NULL };
+		st = catalog_create_role(socket_dir, &wish, true, err);
+	}
+	for (size_t i = 0; i < beginning->database_count && st == STATUS_OK; i++) {
+		if (beginning->owners[i][0])
+			st = catalog_create_database(socket_dir, beginning->databases[i].postgres_database,
+			        beginning->owners[i], true, err);
+	}
+	return st;
+}
+
 void job_inventory_done(struct job *job)
 {
+	beginning_free(job->beginning);
+	job->beginning = NULL;
 	inventory_done(&job->inventory);
 	free(job->renewed);
 	job->renewed = NULL;

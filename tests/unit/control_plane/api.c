@@ -178,8 +178,8 @@ static void create_requests_are_checked(void **state)
 		{ "/projects?project_id=p", "{\"initial_endpoint_spec\":{\"autoscaling_limit_min_cu\":3}}",
 		        400, "INVALID_PARAMETER_VALUE",
 		        "Field 'initial_endpoint_spec.autoscaling_limit_min_cu'" },
-		{ "/projects?project_id=p", "{\"initial_role_spec\":{\"postgres_role\":\"x\"}}", 501,
-		        "NOT_IMPLEMENTED", "" },
+		{ "/projects?project_id=p", "{\"initial_role_spec\":{\"postgres_role\":\"pg_x\"}}", 400,
+		        "INVALID_PARAMETER_VALUE", "Field 'role.spec.postgres_role'" },
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		call_api(f, "POST", cases[i].path, cases[i].body);

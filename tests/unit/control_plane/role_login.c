@@ -100,9 +100,9 @@ static void what_each_kind_of_role_is_asked_for(void **state)
 	(void)add("old", true, "md5d41d8cd98f00b204e9800998ecf8427e");
 	add("expired", true, APP)->valid_until_usec = 1;
 	add("lasting", true, APP)->valid_until_usec = clock_wall_usec() + 3600 * USEC_PER_SEC;
-	add("team", true, "")->identity = IDENTITY_GROUP;
-	add("gone", false, "")->identity = IDENTITY_USER;
-	add("both", true, APP)->identity = IDENTITY_USER;
+	add("team", true, "")->identity = INVENTORY_GROUP;
+	add("gone", false, "")->identity = INVENTORY_USER;
+	add("both", true, APP)->identity = INVENTORY_USER;
 	static const char *const with_password[] = { "app", "app@example.com", "lasting", "both", "locked" };
 	for (size_t i = 0; i < ARRAY_LEN(with_password); i++) {
 		struct control_login login = ask(f, with_password[i]);
@@ -158,7 +158,7 @@ static void nothing_is_told_where_it_is_off(void **state)
 		assert_int_equal(ask(f, identities[i]).method, LOGIN_TOKEN);
 	assert_int_equal(inventories(f), before);
 	/* A group that SQL has just made. */
-	add("team", true, "")->identity = IDENTITY_GROUP;
+	add("team", true, "")->identity = INVENTORY_GROUP;
 	assert_int_equal(ask(f, "team").method, LOGIN_TOKEN);
 	/* At once for the next question. */
 	perform(f, "PATCH", "/projects/p?update_mask=spec.enable_pg_native_login",
