@@ -48,6 +48,11 @@ def pattern(expected):
     return "".join(parts)
 
 
+def without_progress(said):
+    """On a machine that is busy, `tarn` says every ten seconds what it waits for."""
+    return re.sub(r"^.* … \d+ s\n", "", said, flags=re.M)
+
+
 class Reader:
     """A person at a shell: one bash for all commands, in the repository's folder."""
 
@@ -72,7 +77,7 @@ class Reader:
                                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                     timeout=280)  # fmt: skip
             self.exports = kept.read()
-        said = result.stdout
+        said = without_progress(result.stdout)
         for usual, ours in self.ports.items():
             said = said.replace(str(ours), str(usual))
         return result.returncode, said.replace(str(self.data / "d"), "/var/lib/tarn")
