@@ -62,8 +62,9 @@ enum access {
 	ACCESS_ADMIN,     /* to be an administrator */
 };
 /* The older instances API. */
-#define DB       "/api/2.0/database"
-#define INSTANCE DB "/instances/{}"
+#define DB                   "/api/2.0/database"
+#define INSTANCE             DB "/instances/{}"
+#define INSTANCE_PERMISSIONS "/api/2.0/permissions/database-instances/{}"
 
 struct target {
 	call_fn handle;
@@ -246,6 +247,10 @@ static const struct http_route routes[] = {
 	{ "DELETE", PROJECT "/preview/recovery-branches/{}", REFUSE("recovery branches") },
 	{ "POST", PROJECT "/preview/recovery-branches/{}/inspect", REFUSE("recovery branches") },
 
+	{ "GET", INSTANCE_PERMISSIONS, SERVE(permission_get) },
+	{ "PUT", INSTANCE_PERMISSIONS, SERVE(permission_put) },
+	{ "PATCH", INSTANCE_PERMISSIONS, SERVE(permission_patch) },
+	{ "GET", INSTANCE_PERMISSIONS "/permissionLevels", SERVE(permission_levels) },
 	{ "POST", DB "/instances", SERVE_ALL(instance_create) },
 	{ "GET", DB "/instances", SERVE_ALL(instance_list) },
 	{ "GET", DB "/instances:findByUid", SERVE(instance_find_by_uid) },
@@ -256,8 +261,8 @@ static const struct http_route routes[] = {
 	{ "PATCH", INSTANCE "/upgrade", SERVE(instance_upgrade) },
 	{ "GET", INSTANCE "/roles", SERVE(instance_role_list) },
 	{ "GET", INSTANCE "/roles/{}", SERVE(instance_role_get) },
-	{ "POST", INSTANCE "/roles", REFUSE("creating roles through the API") },
-	{ "DELETE", INSTANCE "/roles/{}", REFUSE("deleting roles through the API") },
+	{ "POST", INSTANCE "/roles", SERVE_USE(instance_role_create) },
+	{ "DELETE", INSTANCE "/roles/{}", SERVE(instance_role_delete) },
 	{ "GET", INSTANCE "/databases", SERVE(instance_database_list) },
 	{ "GET", INSTANCE "/catalogs", EMPTY("database_catalogs") },
 	{ "GET", INSTANCE "/synced_tables", EMPTY("synced_tables") },

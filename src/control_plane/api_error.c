@@ -73,6 +73,15 @@ const char *api_code_text(enum api_code code)
 	return codes[code].text;
 }
 
+enum api_code api_code_of(const char *text)
+{
+	for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
+		if (strcmp(codes[i].text, text) == 0)
+			return (enum api_code)i;
+	}
+	return API_INTERNAL;
+}
+
 const char *api_operation_error_code(status code)
 {
 	switch (code) {

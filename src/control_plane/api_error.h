@@ -40,6 +40,8 @@ bool api_fail_status(struct api_error *error, const struct error *err);
 
 int api_code_http_status(enum api_code code);
 const char *api_code_text(enum api_code code); /* "INVALID_PARAMETER_VALUE" */
+/* Of an operation's error_code; API_INTERNAL for one that calls do not have. */
+enum api_code api_code_of(const char *text);
 
 /* error_code of a failed operation; always one of the enum that SDKs know. */
 const char *api_operation_error_code(status code);

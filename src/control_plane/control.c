@@ -28,6 +28,7 @@
 #include "control_plane/identity.h"
 #include "control_plane/metrics.h"
 #include "control_plane/metrics_access.h"
+#include "control_plane/operation_wait.h"
 #include "control_plane/orphan.h"
 #include "control_plane/reaper.h"
 #include "control_plane/reconciler.h"
@@ -193,6 +194,8 @@ static void begin_exit(struct control *control)
 	reaper_close(control->services.reaper);
 	housekeeper_close(control->services.housekeeper);
 	branch_inventory_close(control->services.inventory);
+	operation_waits_close(control->services.waits);
+	control->services.waits = NULL;
 	reconciler_stop(control->services.reconciler);
 	control_socket_close(control->socket);
 	compute_activity_close(control->activity);
@@ -354,6 +357,7 @@ static status start_services(struct control *control, struct error *err)
 	(void)reaper_create(services);
 	(void)housekeeper_create(services);
 	(void)branch_inventory_create(services);
+	(void)operation_waits_create(services);
 	control->activity = compute_activity_create(services);
 	st = register_endpoints(control, err);
 	if (st == STATUS_OK)

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/number.h"
 #include "base/random.h"
+#include "control_plane/access.h"
 #include "control_plane/branch.h"
 #include "control_plane/endpoint.h"
 #include "control_plane/housekeeper.h"
@@ -142,8 +143,10 @@ bool instance_list(struct call *call)
 	if (!page_read(call->request, "instances", false, PAGE_SIZE_DEFAULT, &page, &call->error))
 		return false;
 	struct error err;
+	struct project_viewer viewer;
 	CLEANUP(statement_done) struct statement st = { 0 };
-	if (instance_row_list(call->services->md, page.after_id, page.size + 1, &st, &err) != STATUS_OK)
+	if (instance_row_list(call->services->md, access_viewer(call, &viewer), page.after_id, page.size + 1,
+	            &st, &err) != STATUS_OK)
 		return call_fail(call, &err);
 	struct call_list list;
 	call_list_begin(call, "database_instances", &list);
@@ -157,11 +160,7 @@ bool instance_list(struct call *call)
 			return call_list_answer(call, &list, &page, "instances");
 		if (code != STATUS_OK)
 			return call_fail(call, &err);
-		if (!load(call, &row, &instance) && call->error.code == API_DENIED) {
-			list.count--; /* not for this caller to see */
-			continue;
-		}
-		if (!instance.project.project_id[0] || !instance_to_json(call, &instance, NULL, &json))
+		if (!load(call, &row, &instance) || !instance_to_json(call, &instance, NULL, &json))
 			return false;
 		yyjson_mut_arr_append(list.items, json);
 	}

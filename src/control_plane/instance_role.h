@@ -5,5 +5,8 @@
 
 bool instance_role_list(struct call *call);
 bool instance_role_get(struct call *call);
+/* These answer when Postgres has done it. */
+bool instance_role_create(struct call *call);
+bool instance_role_delete(struct call *call);
 /* What the pickers of the databricks CLI ask for. */
 bool instance_database_list(struct call *call);

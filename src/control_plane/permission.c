@@ -5,9 +5,9 @@
 #include "base/log.h"
 #include "control_plane/access.h"
 #include "control_plane/fields.h"
+#include "control_plane/instance.h"
 
 #define ENTRIES_MAX 1000
-#define OBJECT_TYPE "database-projects"
 
 struct entry {
 	struct identity_row identity;
@@ -32,9 +32,39 @@ static const struct {
 	{ "service_principal_name", IDENTITY_SERVICE_PRINCIPAL },
 };
 
-/* By uid first: a uid cannot be chosen, so nobody can put his project in the place of another by naming it so. */
-static bool find_project(struct call *call, struct project_row *ret)
+/* "database-projects", or "database-instances" of the older API: as the path has it, and as answers call it. */
+static const char *object_type(const struct call *call)
 {
+	return call->request->segments[3];
+}
+
+static bool is_of_instance(const struct call *call)
+{
+	return strcmp(object_type(call), "database-instances") == 0;
+}
+
+/* A child is a branch: who may use it may use its project, so that is where it is said. */
+static bool find_project_of_instance(struct call *call, bool is_change, struct project_row *ret)
+{
+	CLEANUP(instance_done) struct instance instance = { 0 };
+	if (!instance_find(call, call->parameters[0], &instance))
+		return false;
+	if (is_change && instance_is_child(&instance))
+		return api_fail(&call->error, API_INVALID_PARAMETER,
+		        "database instance '%s' has the permissions of the project it is a branch of, '%s'; "
+		        "change "
+		        "them there",
+		        instance.row.name, instance.project.project_id);
+	*ret = instance.project;
+	instance.project = (struct project_row){ 0 };
+	return true;
+}
+
+/* By uid first: a uid cannot be chosen, so nobody can put his project in the place of another by naming it so. */
+static bool find_project(struct call *call, bool is_change, struct project_row *ret)
+{
+	if (is_of_instance(call))
+		return find_project_of_instance(call, is_change, ret);
 	struct error err;
 	CLEANUP(project_row_done) struct project_row by_uid = { 0 };
 	const char *text = call->parameters[0];
@@ -134,6 +164,13 @@ static bool read_entries(struct call *call, const struct project_row *project, s
 
 /* ---- Answers ---- */
 
+/* What answers call the object. Caller frees. */
+static char *object_id(const struct call *call, const struct project_row *project)
+{
+	return xasprintf("/%s/%s", object_type(call),
+	        is_of_instance(call) ? call->parameters[0] : project->project_id);
+}
+
 static void add_entry(struct call *call, yyjson_mut_val *list, const struct identity_row *identity,
         enum permission_level level, bool is_inherited, const struct project_row *project)
 {
@@ -151,8 +188,7 @@ static void add_entry(struct call *call, yyjson_mut_val *list, const struct iden
 		yyjson_mut_val *from = yyjson_mut_obj_add_arr(doc, permission, "inherited_from_object");
 		bool is_admins = identity->kind == IDENTITY_GROUP;
 		CLEANUP(free_text)
-		char *object = is_admins ? xasprintf("/" OBJECT_TYPE "/")
-		                         : xasprintf("/" OBJECT_TYPE "/%s", project->project_id);
+		char *object = is_admins ? xasprintf("/%s/", object_type(call)) : object_id(call, project);
 		yyjson_mut_arr_add_strcpy(doc, from, object);
 	}
 }
@@ -178,9 +214,9 @@ static bool answer(struct call *call, const struct project_row *project)
 	struct metadata *md = call->services->md;
 	yyjson_mut_doc *doc = call->out;
 	yyjson_mut_val *root = yyjson_mut_obj(doc);
-	CLEANUP(free_text) char *id = xasprintf("/" OBJECT_TYPE "/%s", project->project_id);
+	CLEANUP(free_text) char *id = object_id(call, project);
 	yyjson_mut_obj_add_strcpy(doc, root, "object_id", id);
-	yyjson_mut_obj_add_str(doc, root, "object_type", OBJECT_TYPE);
+	yyjson_mut_obj_add_strcpy(doc, root, "object_type", object_type(call));
 	yyjson_mut_val *list = yyjson_mut_obj_add_arr(doc, root, "access_control_list");
 	struct error err;
 	struct identity_row owner, admins;
@@ -203,7 +239,7 @@ static bool answer(struct call *call, const struct project_row *project)
 bool permission_get(struct call *call)
 {
 	CLEANUP(project_row_done) struct project_row project = { 0 };
-	return find_project(call, &project) && answer(call, &project);
+	return find_project(call, false, &project) && answer(call, &project);
 }
 
 static status store(struct call *call, const struct project_row *project, const struct entries *entries,
@@ -225,7 +261,7 @@ static bool change(struct call *call, bool is_replacing)
 	struct error err;
 	CLEANUP(project_row_done) struct project_row project = { 0 };
 	CLEANUP(entries_done) struct entries entries = { 0 };
-	if (!find_project(call, &project) || !read_entries(call, &project, &entries))
+	if (!find_project(call, true, &project) || !read_entries(call, &project, &entries))
 		return false;
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	if (transaction_begin(call->services->md, &tx, &err) != STATUS_OK ||
@@ -267,7 +303,7 @@ bool permission_levels(struct call *call)
 		{ PERMISSION_CAN_MANAGE, "Can do everything with the project, and say who else can" },
 	};
 	CLEANUP(project_row_done) struct project_row project = { 0 };
-	if (!find_project(call, &project))
+	if (!find_project(call, false, &project))
 		return false;
 	yyjson_mut_doc *doc = call->out;
 	yyjson_mut_val *root = yyjson_mut_obj(doc);

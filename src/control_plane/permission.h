@@ -1,5 +1,6 @@
 /*
- * Permission: /api/2.0/permissions/database-projects/{id or uid} (rest-api.md 6.4): who may do what with a project.
+ * Permission: /api/2.0/permissions/database-projects/{id or uid} (rest-api.md 6.4): who may do what with a project. database-instances/{name} is the
+ * same by the name that the older API has for it.
  *
  * What is stored is what was granted. That the owner and the group "admins" have CAN_MANAGE follows from what they are: it is shown as inherited,
  * cannot be lowered, and is all that is left after a PUT of nothing. Nobody can take CAN_MANAGE from himself.

@@ -9,6 +9,7 @@
 #include "control_plane/audit.h"
 #include "control_plane/job.h"
 #include "control_plane/metrics.h"
+#include "control_plane/operation_wait.h"
 
 #define RELOAD_RETRY_MS 2000
 
@@ -424,6 +425,9 @@ void job_finish(struct job *job)
 		link = &(*link)->next;
 	*link = job->next;
 	job->is_finished = true;
+	char id[OPERATION_ID_LEN + 1];
+	memcpy(id, op->id, sizeof id);
 	close_job(job);
 	reconciler_kick(r);
+	operation_waits_end(r->services->waits, id);
 }

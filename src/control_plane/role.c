@@ -125,12 +125,12 @@ bool role_reveal_password(struct call *call)
 /* ---- changes ---- */
 
 /* Recorded with `plan`; row: a pending one to insert, or NULL. */
-static bool record(struct call *call, enum operation_kind kind, const struct project_row *project,
-        const struct branch_row *branch, const struct catalog_plan *plan, struct role_row *row)
+static bool begin(struct call *call, enum operation_kind kind, const struct project_row *project,
+        const struct branch_row *branch, const struct catalog_plan *plan, struct role_row *row,
+        struct operation_row *ret)
 {
 	struct error err;
 	struct metadata *md = call->services->md;
-	CLEANUP(operation_row_done) struct operation_row operation = { 0 };
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	CLEANUP(free_text) char *plan_text = catalog_plan_format(plan);
 	CLEANUP(free_text)
@@ -141,11 +141,19 @@ static bool record(struct call *call, enum operation_kind kind, const struct pro
 	};
 	if (transaction_begin(md, &tx, &err) != STATUS_OK ||
 	        (row && role_row_insert(md, row, &err) != STATUS_OK) ||
-	        operation_begin(md, kind, call->caller.login, &target, call->now_usec, &operation, &err) !=
+	        operation_begin(md, kind, call->caller.login, &target, call->now_usec, ret, &err) !=
 	                STATUS_OK ||
 	        transaction_commit(&tx, &err) != STATUS_OK)
 		return call_fail(call, &err);
-	return call_answer_operation(call, &operation);
+	return true;
+}
+
+static bool record(struct call *call, enum operation_kind kind, const struct project_row *project,
+        const struct branch_row *branch, const struct catalog_plan *plan)
+{
+	CLEANUP(operation_row_done) struct operation_row operation = { 0 };
+	return begin(call, kind, project, branch, plan, NULL, &operation) &&
+	       call_answer_operation(call, &operation);
 }
 
 /* The id that the caller chose, or one derived from the name. *ret_exists: a role has it already, and it was asked to be replaced. */
@@ -223,7 +231,7 @@ static bool replace(struct call *call, const struct project_row *project, const 
 	memcpy(plan.id, role->role_id, sizeof plan.id);
 	memcpy(plan.identity_type, wanted.identity_type, sizeof plan.identity_type);
 	memcpy(plan.auth_method, wanted.auth_method, sizeof plan.auth_method);
-	return record(call, OPERATION_ROLE_UPDATE, project, branch, &plan, NULL);
+	return record(call, OPERATION_ROLE_UPDATE, project, branch, &plan);
 }
 
 static bool read_body(struct call *call, struct role_fields *ret)
@@ -251,16 +259,42 @@ static bool check_may_create(
 	return !what || access_require(call, project, PERMISSION_CAN_MANAGE, what);
 }
 
+/* A role that has its id; fields: with the name. */
+static bool create_new(struct call *call, const struct project_row *project, const struct branch_row *branch,
+        const struct role_fields *fields, struct role_row *role, struct operation_row *ret)
+{
+	struct error err;
+	role->branch = branch->id;
+	role->create_usec = role->update_usec = call->now_usec;
+	role->is_pending = true;
+	if (!role_fields_apply(fields, role, &call->error) || !check_new(call, branch, role->postgres_role))
+		return false;
+	if (strcmp(role->auth_method, "PG_PASSWORD_SCRAM_SHA_256") == 0 &&
+	        role_renew_password(call->services, project, role, &err) != STATUS_OK)
+		return call_fail(call, &err);
+	struct catalog_plan plan = { .fields = ROLE_FIELD_ALL };
+	memcpy(plan.id, role->role_id, sizeof plan.id);
+	return begin(call, OPERATION_ROLE_CREATE, project, branch, &plan, role, ret);
+}
+
+bool role_begin_create(struct call *call, const struct project_row *project, const struct branch_row *branch,
+        const struct role_fields *fields, struct role_row *ret, struct operation_row *ret_operation)
+{
+	bool exists;
+	*ret = (struct role_row){ 0 };
+	return check_may_create(call, project, fields, false) &&
+	       choose_id(call, branch, fields, false, ret, &exists) &&
+	       create_new(call, project, branch, fields, ret, ret_operation);
+}
+
 bool role_create(struct call *call)
 {
 	CLEANUP(project_row_done) struct project_row project = { 0 };
+	CLEANUP(operation_row_done) struct operation_row operation = { 0 };
 	struct branch_row branch;
 	struct role_fields fields;
-	struct error err;
 	bool replaces, exists = false;
-	struct role_row role = {
-		.create_usec = call->now_usec, .update_usec = call->now_usec, .is_pending = true
-	};
+	struct role_row role = { 0 };
 	if (!find_branch(call, &project, &branch) || !read_body(call, &fields) ||
 	        !query_switch(call->request, "replace_existing", &replaces, &call->error) ||
 	        !check_may_create(call, &project, &fields, replaces) ||
@@ -270,15 +304,8 @@ bool role_create(struct call *call)
 		return replace(call, &project, &branch, &fields, &role);
 	if (!fields.postgres_role.is_set)
 		fields.postgres_role = (struct text_field){ .is_set = true, .text = role.role_id };
-	role.branch = branch.id;
-	if (!role_fields_apply(&fields, &role, &call->error) || !check_new(call, &branch, role.postgres_role))
-		return false;
-	if (strcmp(role.auth_method, "PG_PASSWORD_SCRAM_SHA_256") == 0 &&
-	        role_renew_password(call->services, &project, &role, &err) != STATUS_OK)
-		return call_fail(call, &err);
-	struct catalog_plan plan = { .fields = ROLE_FIELD_ALL };
-	memcpy(plan.id, role.role_id, sizeof plan.id);
-	return record(call, OPERATION_ROLE_CREATE, &project, &branch, &plan, &role);
+	return create_new(call, &project, &branch, &fields, &role, &operation) &&
+	       call_answer_operation(call, &operation);
 }
 
 bool role_update(struct call *call)
@@ -300,7 +327,7 @@ bool role_update(struct call *call)
 		.bypassrls = wanted.bypassrls,
 		.is_superuser_member = wanted.is_superuser_member };
 	memcpy(plan.id, role.role_id, sizeof plan.id);
-	return record(call, OPERATION_ROLE_UPDATE, &project, &branch, &plan, NULL);
+	return record(call, OPERATION_ROLE_UPDATE, &project, &branch, &plan);
 }
 
 bool role_find_by_name(struct call *call, const struct project_row *project, const struct branch_row *branch,
@@ -322,22 +349,31 @@ bool role_find_by_name(struct call *call, const struct project_row *project, con
 	return st == STATUS_OK || call_fail(call, &err);
 }
 
+bool role_begin_delete(struct call *call, const struct project_row *project, const struct branch_row *branch,
+        const struct role_row *role, const struct role_row *heir, struct operation_row *ret)
+{
+	if (heir && heir->id == role->id)
+		return api_fail(&call->error, API_INVALID_PARAMETER,
+		        "Field 'reassign_owned_to' must name another role than the one to be deleted.");
+	struct catalog_plan plan = { 0 };
+	memcpy(plan.id, role->role_id, sizeof plan.id);
+	if (heir)
+		memcpy(plan.owner, heir->role_id, sizeof plan.owner);
+	return begin(call, OPERATION_ROLE_DELETE, project, branch, &plan, NULL, ret);
+}
+
 bool role_delete(struct call *call)
 {
 	CLEANUP(project_row_done) struct project_row project = { 0 };
+	CLEANUP(operation_row_done) struct operation_row operation = { 0 };
 	struct branch_row branch;
 	struct role_row role, heir = { 0 };
 	const char *heir_name = http_request_query(call->request, "reassign_owned_to");
 	if (!find_role(call, &project, &branch, &role))
 		return false;
-	if (heir_name && *heir_name &&
-	        !role_find_by_name(call, &project, &branch, "reassign_owned_to", heir_name, &heir))
+	bool has_heir = heir_name && *heir_name;
+	if (has_heir && !role_find_by_name(call, &project, &branch, "reassign_owned_to", heir_name, &heir))
 		return false;
-	if (heir.id == role.id)
-		return api_fail(&call->error, API_INVALID_PARAMETER,
-		        "Field 'reassign_owned_to' must name another role than the one to be deleted.");
-	struct catalog_plan plan = { 0 };
-	memcpy(plan.id, role.role_id, sizeof plan.id);
-	memcpy(plan.owner, heir.role_id, sizeof plan.owner);
-	return record(call, OPERATION_ROLE_DELETE, &project, &branch, &plan, NULL);
+	return role_begin_delete(call, &project, &branch, &role, has_heir ? &heir : NULL, &operation) &&
+	       call_answer_operation(call, &operation);
 }

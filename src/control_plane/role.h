@@ -2,6 +2,7 @@
 #pragma once
 
 #include "control_plane/call.h"
+#include "control_plane/role_fields.h"
 #include "metadata/role_row.h"
 
 bool role_list(struct call *call);
@@ -10,6 +11,15 @@ bool role_create(struct call *call);
 bool role_update(struct call *call);
 bool role_delete(struct call *call);
 bool role_reveal_password(struct call *call);
+
+/*
+ * For those who answer otherwise (instance_role.c): what role_create() and role_delete() do once the branch and its rows are known. The operation
+ * is recorded and still to be noted (call_note_operation). heir may be NULL.
+ */
+bool role_begin_create(struct call *call, const struct project_row *project, const struct branch_row *branch,
+        const struct role_fields *fields, struct role_row *ret, struct operation_row *ret_operation);
+bool role_begin_delete(struct call *call, const struct project_row *project, const struct branch_row *branch,
+        const struct role_row *role, const struct role_row *heir, struct operation_row *ret);
 
 /* A new password for a role that logs in with one: sets verifier and sealed_password. */
 MUST_CHECK status role_renew_password(const struct services *services, const struct project_row *project,

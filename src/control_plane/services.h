@@ -12,6 +12,7 @@
 
 struct audit_trail;
 struct branch_inventory;
+struct operation_waits;
 struct health;
 struct housekeeper;
 struct http_server;
@@ -30,6 +31,7 @@ struct services {
 	struct reaper *reaper;
 	struct housekeeper *housekeeper;
 	struct branch_inventory *inventory;
+	struct operation_waits *waits;
 	const struct sealer *sealer;
 	const struct installation *installations;
 	size_t installation_count;

@@ -121,11 +121,21 @@ status instance_row_find_branch(
 	return code == STATUS_OK ? one(&st, ret, err) : code;
 }
 
-status instance_row_list(
-        struct metadata *md, int64_t after_id, int64_t limit, struct statement *ret, struct error *err)
+status instance_row_list(struct metadata *md, const struct project_viewer *viewer, int64_t after_id,
+        int64_t limit, struct statement *ret, struct error *err)
 {
-	return statement_open_for(
-	        md, ANY LIVE "AND b.id > ? ORDER BY b.id LIMIT ?", INTEGERS(after_id, limit), ret, err);
+	if (!viewer)
+		return statement_open_for(md, ANY LIVE "AND b.id > ? ORDER BY b.id LIMIT ?",
+		        INTEGERS(after_id, limit), ret, err);
+	status code = statement_open_for(md,
+	        ANY LIVE
+	        "AND b.id > ?1 AND (p.owner = ?4 OR p.id IN (SELECT project FROM permission"
+	        " WHERE identity = ?3 OR identity IN (SELECT group_id FROM membership WHERE member = "
+	        "?3))) ORDER BY b.id LIMIT ?2",
+	        INTEGERS(after_id, limit, viewer->identity), ret, err);
+	if (code == STATUS_OK)
+		statement_bind_text(ret, viewer->login);
+	return code;
 }
 
 status instance_row_list_children(

@@ -41,9 +41,12 @@ MUST_CHECK status instance_row_find_uid(
 MUST_CHECK status instance_row_find_branch(
         struct metadata *md, int64_t branch, struct instance_row *ret, struct error *err);
 
-/* Live ones, in the order of their branches, behind branch after_id; then instance_row_next() until STATUS_NOT_FOUND. */
-MUST_CHECK status instance_row_list(
-        struct metadata *md, int64_t after_id, int64_t limit, struct statement *ret, struct error *err);
+/*
+ * Live ones, in the order of their branches, behind branch after_id; then instance_row_next() until STATUS_NOT_FOUND. viewer NULL: sees all,
+ * else those of the projects that it sees.
+ */
+MUST_CHECK status instance_row_list(struct metadata *md, const struct project_viewer *viewer,
+        int64_t after_id, int64_t limit, struct statement *ret, struct error *err);
 /* Live ones made of that branch. */
 MUST_CHECK status instance_row_list_children(
         struct metadata *md, int64_t branch, struct statement *ret, struct error *err);

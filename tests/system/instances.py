@@ -153,6 +153,43 @@ def test_a_child_has_the_data_of_its_moment(sdk, platform, rest, new_name, remov
     assert {parent, child, late}.isdisjoint(one["name"] for one in sdk("database.list_database_instances"))
 
 
+def test_roles_by_their_names(sdk, platform, rest, project):
+    found = instance_of(rest, project)
+    (own,) = sdk("database.list_database_instance_roles", instance_name=project)
+    assert own["name"] == rest.user() and own["membership_role"] == "DATABRICKS_SUPERUSER"
+    made = sdk("database.create_database_instance_role", instance_name=project, database_instance_role={
+        "name": "app_role", "identity_type": "PG_ONLY", "attributes": {"createdb": True}})  # fmt: skip
+    assert made["effective_attributes"] == {"createdb": True, "createrole": False, "bypassrls": False}
+    # It is there when the answer is: nobody has to poll.
+    with connect(platform, found, credential(rest, project)) as connection:
+        assert connection.execute("select rolcreatedb from pg_roles where rolname = 'app_role'").fetchone() == (True,)
+        connection.execute('create role "made by SQL"')
+    with platform.direct(rest.endpoint(project)) as connection:
+        connection.execute("create table owned as select 1 as a")
+        connection.execute("create schema theirs authorization app_role")
+        connection.execute("alter table owned set schema theirs")
+        connection.execute("alter table theirs.owned owner to app_role")
+    assert sdk("database.get_database_instance_role", instance_name=project, name="made by SQL")["identity_type"] == "PG_ONLY"
+    other = sdk("database.create_database_instance_role", instance_name=project, database_instance_role={
+        "name": "bob@example.com", "identity_type": "USER", "membership_role": "DATABRICKS_SUPERUSER"})  # fmt: skip
+    assert other["membership_role"] == "DATABRICKS_SUPERUSER" and other["identity_type"] == "USER"
+    assert "already exists" in sdk.refused(
+        "database.create_database_instance_role", instance_name=project, database_instance_role={"name": "app_role"}).message  # fmt: skip
+    # What Postgres says of a role that owns things comes back as the error of the call.
+    error = sdk.refused("database.delete_database_instance_role", instance_name=project, name="app_role")
+    assert "depend" in error.message, error
+    sdk("database.delete_database_instance_role", instance_name=project, name="app_role", reassign_owned_to="bob@example.com")
+    with connect(platform, found, credential(rest, project)) as connection:
+        assert connection.execute("select tableowner from pg_tables where tablename = 'owned'").fetchone() == ("bob@example.com",)
+        assert connection.execute("select count(*) from pg_roles where rolname = 'app_role'").fetchone() == (0,)
+    sdk("database.delete_database_instance_role", instance_name=project, name="app_role", allow_missing=True)
+    assert sdk.refused("database.delete_database_instance_role", instance_name=project, name="app_role").kind == "NotFound"
+    platform.sleep(project)  # a sleeping compute is woken for it
+    sdk("database.create_database_instance_role", instance_name=project, database_instance_role={"name": "late"})
+    assert {one["name"] for one in sdk("database.list_database_instance_roles", instance_name=project, page_size=1)} == {
+        rest.user(), "made by SQL", "bob@example.com", "late"}  # fmt: skip
+
+
 def test_the_shape_of_answers(rest, new_name, remove):
     name = new_name("Shape")
     remove(name)

@@ -578,6 +578,97 @@ static void roles_and_databases_are_seen(void **state)
 	assert_true(is_true_at(f, "/databases/0/is_usable_by_customer"));
 }
 
+static void roles_are_made_by_their_names(void **state)
+{
+	struct control_fixture *f = *state;
+	create(f, "{\"name\":\"a\"}");
+	/* Requests cannot be held here, so this answers before the operation has ended; tests/system/instances.py waits. */
+	call_db(f, "POST", "/instances/a/roles",
+	        "{\"name\":\"app_user\",\"identity_type\":\"PG_ONLY\",\"attributes\":{\"createdb\":true}}");
+	expect_ok(f);
+	assert_string_equal(text_at(f, "/name"), "app_user");
+	assert_string_equal(text_at(f, "/identity_type"), "PG_ONLY");
+	assert_true(is_true_at(f, "/effective_attributes/createdb"));
+	assert_false(is_true_at(f, "/attributes/createrole") || has(f, "/membership_role"));
+	rest(f);
+	call_api(f, "GET", "/projects/a/branches/production/roles/app-user", NULL);
+	assert_string_equal(text_at(f, "/status/auth_method"), "PG_PASSWORD_SCRAM_SHA_256");
+	call_db(f, "POST", "/instances/a/roles",
+	        "{\"name\":\"bob@example.com\",\"identity_type\":\"USER\",\"membership_role\":\"DATABRICKS_"
+	        "SUPERUSER\"}");
+	expect_ok(f);
+	rest(f);
+	call_api(f, "GET", "/projects/a/branches/production/roles", NULL);
+	assert_int_equal(yyjson_arr_size(yyjson_obj_get(f->json, "roles")), 3);
+	static const struct {
+		const char *method, *path, *body;
+		int http_status;
+		const char *message;
+	} bad[] = {
+		{ "POST", "/instances/a/roles", "{}", 400, "Field 'name' is required" },
+		{ "POST", "/instances/a/roles", "{\"name\":\"app_user\"}", 400,
+		        "role with that name already exists" },
+		{ "POST", "/instances/a/roles", "{\"name\":\"pg_x\"}", 400,
+		        "Field 'name': the name 'pg_x' is reserved" },
+		{ "POST", "/instances/a/roles", "{\"name\":\"r\",\"identity_type\":\"ALIEN\"}", 400,
+		        "Field 'identity_type' must be PG_ONLY" },
+		{ "POST", "/instances/a/roles", "{\"name\":\"r\",\"membership_role\":\"x\"}", 400,
+		        "Field 'membership_role' must be" },
+		{ "POST", "/instances/a/roles", "{\"name\":\"r\",\"attributes\":{\"createdb\":1}}", 400,
+		        "Field 'attributes.createdb'" },
+		{ "POST", "/instances/x/roles", "{\"name\":\"r\"}", 404, "database instance 'x' not found" },
+		{ "DELETE", "/instances/a/roles/r", NULL, 404, "role 'r' not found" },
+		{ "DELETE", "/instances/a/roles/app_user?reassign_owned_to=r", NULL, 404,
+		        "role 'r' not found" },
+		{ "DELETE", "/instances/a/roles/app_user?reassign_owned_to=app_user", NULL, 400,
+		        "Field 'reassign_owned_to' must name another role" },
+		{ "DELETE", "/instances/a/roles/r?allow_missing=perhaps", NULL, 400, "" },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		call_db(f, bad[i].method, bad[i].path, bad[i].body);
+		if (f->http_status != bad[i].http_status ||
+		        strncmp(text_at(f, "/message"), bad[i].message, strlen(bad[i].message)) != 0)
+			fail_msg("%s %s: %d %s", bad[i].method, bad[i].path, f->http_status,
+			        text_at(f, "/message"));
+	}
+	call_db(f, "DELETE", "/instances/a/roles/r?allow_missing=true", NULL);
+	expect_ok(f);
+	call_db(f, "DELETE", "/instances/a/roles/app_user?reassign_owned_to=bob@example.com", NULL);
+	expect_ok(f);
+	rest(f);
+	call_db(f, "GET", "/instances/a/roles/app_user", NULL);
+	expect_error(f, 404, "NOT_FOUND", "role 'app_user' not found");
+}
+
+static void permissions_go_by_the_older_name(void **state)
+{
+	struct control_fixture *f = *state;
+#define PERMISSIONS "/api/2.0/permissions/database-instances/"
+	create(f, "{\"name\":\"My-DB\"}");
+	create(f, "{\"name\":\"kid\",\"parent_instance_ref\":{\"name\":\"my-db\"}}");
+	call_raw(f, "POST", "/api/2.0/preview/scim/v2/Users", "{\"userName\":\"bob@example.com\"}", TOKEN);
+	call_raw(f, "PATCH", PERMISSIONS "My-DB",
+	        "{\"access_control_list\":[{\"user_name\":\"bob@example.com\",\"permission_level\":\"CAN_"
+	        "USE\"}]}",
+	        TOKEN);
+	expect_ok(f);
+	assert_string_equal(text_at(f, "/object_id"), "/database-instances/My-DB");
+	assert_string_equal(text_at(f, "/object_type"), "database-instances");
+	call_raw(f, "GET", "/api/2.0/permissions/database-projects/my-db", NULL, TOKEN);
+	assert_string_equal(text_at(f, "/object_id"), "/database-projects/my-db");
+	assert_string_equal(text_at(f, "/access_control_list/0/user_name"), "bob@example.com");
+	call_raw(f, "GET", PERMISSIONS "kid", NULL, TOKEN);
+	assert_string_equal(text_at(f, "/access_control_list/0/user_name"), "bob@example.com");
+	call_raw(f, "GET", PERMISSIONS "kid/permissionLevels", NULL, TOKEN);
+	assert_string_equal(text_at(f, "/permission_levels/0/permission_level"), "CAN_USE");
+	/* It would be granted on the parent, too. */
+	call_raw(f, "PUT", PERMISSIONS "kid", "{\"access_control_list\":[]}", TOKEN);
+	expect_error(f, 400, "INVALID_PARAMETER_VALUE",
+	        "database instance 'kid' has the permissions of the project");
+	call_raw(f, "GET", PERMISSIONS "none", NULL, TOKEN);
+	expect_error(f, 404, "NOT_FOUND", "database instance 'none' not found");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, control_fixture_set_up, control_fixture_tear_down)
@@ -595,6 +686,8 @@ int main(void)
 		TEST(what_failed_is_told),
 		TEST(a_child_survives_a_crash_after_every_turn),
 		TEST(roles_and_databases_are_seen),
+		TEST(roles_are_made_by_their_names),
+		TEST(permissions_go_by_the_older_name),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

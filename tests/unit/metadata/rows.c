@@ -439,7 +439,7 @@ static void instances_are_branches_with_names(void **state)
 
 	CLEANUP(statement_done) struct statement st = { 0 };
 	int64_t expected[] = { f->branch.id, kid.id };
-	assert_int_equal(instance_row_list(f->md, 0, 10, &st, &err), STATUS_OK);
+	assert_int_equal(instance_row_list(f->md, NULL, 0, 10, &st, &err), STATUS_OK);
 	for (size_t i = 0; i < ARRAY_LEN(expected); i++) {
 		assert_int_equal(instance_row_next(&st, &got, &err), STATUS_OK);
 		assert_true(got.branch == expected[i]);
