@@ -19,6 +19,7 @@ static const struct command *const commands[] = {
 	&env_command,
 	&psql_command,
 	&postgres_command,
+	&auth_command,
 	&completion_command,
 	NULL,
 };
@@ -143,6 +144,10 @@ static int help(int argc, char **argv)
 		return unknown_command(argv[1]);
 	if (command == &postgres_command)
 		return postgres_help(argc > 2 ? argv[2] : NULL);
+	if (command == &auth_command) {
+		auth_help();
+		return 0;
+	}
 	print_help(command);
 	return 0;
 }

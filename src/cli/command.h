@@ -19,7 +19,9 @@ struct command {
 };
 
 extern const struct command up_command, down_command, status_command, audit_command, doctor_command,
-        env_command, psql_command, postgres_command;
+        env_command, psql_command, postgres_command, auth_command;
+
+void auth_help(void);
 
 /* On stdout. */
 void print_help(const struct command *command);

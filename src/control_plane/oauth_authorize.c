@@ -198,8 +198,7 @@ bool oauth_authorize_page(struct call *call)
 
 /* ---- Signing in ---- */
 
-/* Who has this secret? False: call->error says why nobody. A sign-in code is used up by it. In the caller's transaction. */
-static bool sign_in(struct call *call, const char *secret, struct token_row *token)
+bool oauth_sign_in(struct call *call, const char *secret, struct token_row *token)
 {
 	static const char bad[] = "This is no sign-in code or personal access token that is valid here.";
 	struct error err;
@@ -234,7 +233,7 @@ static bool give_code(
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	if (transaction_begin(md, &tx, &err) != STATUS_OK)
 		return call_fail(call, &err);
-	if (!sign_in(call, secret, &token))
+	if (!oauth_sign_in(call, secret, &token))
 		return false;
 	struct authorization_code_row row = { .identity = token.identity,
 		.is_offline = wish->is_offline,

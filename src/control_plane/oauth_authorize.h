@@ -11,6 +11,13 @@
 #pragma once
 
 #include "control_plane/call.h"
+#include "metadata/token_row.h"
 
 bool oauth_authorize_page(struct call *call);
 bool oauth_authorize(struct call *call);
+
+/*
+ * Who has this secret? False: call->error says why nobody (API_UNAUTHENTICATED). A sign-in code is used up by it. In the caller's transaction; sets
+ * call->caller.
+ */
+bool oauth_sign_in(struct call *call, const char *secret, struct token_row *token);

@@ -6,7 +6,9 @@
 #include "auth/pkce.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "control_plane/oauth_authorize.h"
 #include "control_plane/oauth_client.h"
+#include "control_plane/request_limit.h"
 #include "control_plane/resource_json.h"
 
 #define ACCESS_LIFE_SEC  3600
@@ -184,6 +186,38 @@ static bool by_code(struct call *call, const struct oauth_client *client, const 
 	return exchange_code(call, &code, &tx);
 }
 
+/* Ours, for programs without a browser: a sign-in code or personal token in the place of the page. */
+static bool by_sign_in(struct call *call, const struct oauth_client *client, const struct http_form *form)
+{
+	struct error err;
+	struct token_row token;
+	struct grant grant = { 0 };
+	struct metadata *md = call->services->md;
+	const char *secret = http_form_text(form, "secret");
+	if (client->is_confidential || !secret)
+		return oauth_answer_error(call, 400, "invalid_request",
+		        "secret is required: a sign-in code or a personal token, sent by "
+		        "client " OAUTH_PUBLIC_CLIENT);
+	CLEANUP(transaction_end) struct transaction tx = { 0 };
+	if (transaction_begin(md, &tx, &err) != STATUS_OK)
+		return oauth_answer_failure(call, &err);
+	if (!oauth_sign_in(call, secret, &token)) {
+		(void)request_limit_note_bad_token(call);
+		return call->error.code == API_UNAUTHENTICATED && refuse_grant(call, call->error.message);
+	}
+	struct oauth_session_row session = { .identity = token.identity,
+		.create_usec = call->now_usec,
+		.expire_usec = call->now_usec + ACCESS_LIFE_SEC * USEC_PER_SEC };
+	(void)snprintf(session.client, sizeof session.client, "%s", client->id);
+	if (token.kind == TOKEN_PERSONAL)
+		(void)snprintf(session.sign_in_token, sizeof session.sign_in_token, "%s", token.id);
+	if (oauth_session_row_insert(md, &session, &err) != STATUS_OK ||
+	        give_access(call, token.identity, session.id, NULL, &grant, &err) != STATUS_OK ||
+	        transaction_commit(&tx, &err) != STATUS_OK)
+		return oauth_answer_failure(call, &err);
+	return answer(call, &grant, "sign-in");
+}
+
 static bool rotate(struct call *call, const struct refresh_token_row *old,
         const struct oauth_session_row *session, struct transaction *tx)
 {
@@ -267,6 +301,8 @@ bool oauth_token(struct call *call)
 		return by_code(call, &client, &form);
 	if (strcmp(grant_type, "refresh_token") == 0)
 		return by_refresh_token(call, &client, &form);
+	if (strcmp(grant_type, OAUTH_SIGN_IN_GRANT) == 0)
+		return by_sign_in(call, &client, &form);
 	return oauth_answer_error(call, 400, "unsupported_grant_type",
 	        "grant_type must be client_credentials, authorization_code or refresh_token");
 }

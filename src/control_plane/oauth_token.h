@@ -11,6 +11,9 @@
 
 #include "control_plane/call.h"
 
+#define OAUTH_SIGN_IN_GRANT                                                                                  \
+	"urn:tarn:oauth:grant-type:sign-in" /* an extension grant (RFC 6749 section 4.5) */
+
 bool oauth_token(struct call *call);
 bool oauth_revoke(struct call *call);
 

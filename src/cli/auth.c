@@ -1,0 +1,255 @@
+#include "cli/auth.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/table.h"
+
+static const struct option options[] = {
+	{ .name = "host", .value = "URL", .summary = "login: the Tarn to sign in to" },
+	{ .name = "code",
+	        .is_switch = true,
+	        .summary = "login: read a sign-in code or token from standard input, no browser" },
+	{ .name = "comment", .value = "TEXT", .summary = "tokens create: what the token is for" },
+	{ .name = "lifetime", .value = "DURATION", .summary = "of a new token, secret or code: 24h, 90m" },
+	{ .name = "member", .value = "NAME", .summary = "groups create: its first member" },
+	{ .name = "off", .is_switch = true, .summary = "set-admin: take it away again" },
+	{ .name = "all", .is_switch = true, .summary = "tokens: those of everybody (administrators)" },
+	OUTPUT_OPTION,
+	CONNECTION_OPTIONS,
+	HELP_OPTION,
+	{ 0 },
+};
+
+/* In the order of the help text. `words` are one or two. */
+static const struct auth_verb {
+	const char *words, *arguments, *what;
+	size_t min, max;
+	auth_fn run;
+} verbs[] = {
+	{ "login", "[--host URL] [--profile NAME]",
+	        "sign in with a browser, or with --code, and save a profile", 0, 0, auth_login },
+	{ "describe", "", "whom this command line would call, and as whom", 0, 0, auth_describe },
+	{ "token", "", "print the token of this connection, for a program", 0, 0, auth_token },
+	{ "users list", "", "all users", 0, 0, auth_users_list },
+	{ "users create", "EMAIL [DISPLAY_NAME]", "make a user", 1, 2, auth_users_create },
+	{ "users sign-in-code", "EMAIL", "make a one-time code for the sign-in page", 1, 1,
+	        auth_users_sign_in_code },
+	{ "users set-admin", "EMAIL", "make a user an administrator (--off: no longer)", 1, 1,
+	        auth_users_set_admin },
+	{ "users deactivate", "EMAIL", "refuse all tokens of a user from now on", 1, 1,
+	        auth_users_deactivate },
+	{ "users activate", "EMAIL", "accept them again", 1, 1, auth_users_activate },
+	{ "users delete", "EMAIL", "remove a user with all tokens and permissions", 1, 1, auth_users_delete },
+	{ "groups list", "", "all groups", 0, 0, auth_groups_list },
+	{ "groups create", "NAME [--member NAME]", "make a group", 1, 1, auth_groups_create },
+	{ "groups add-member", "GROUP NAME", "put a user or service principal into a group", 2, 2,
+	        auth_groups_add_member },
+	{ "groups remove-member", "GROUP NAME", "take one out", 2, 2, auth_groups_remove_member },
+	{ "groups delete", "NAME", "remove a group with its permissions", 1, 1, auth_groups_delete },
+	{ "service-principals list", "", "all service principals", 0, 0, auth_principals_list },
+	{ "service-principals create", "DISPLAY_NAME", "make one; its application id is its login", 1, 1,
+	        auth_principals_create },
+	{ "service-principals set-admin", "ID", "make one an administrator (--off: no longer)", 1, 1,
+	        auth_principals_set_admin },
+	{ "service-principals delete", "ID", "remove one with its secrets, tokens, permissions", 1, 1,
+	        auth_principals_delete },
+	{ "secrets list", "ID", "secrets of a service principal", 1, 1, auth_secrets_list },
+	{ "secrets create", "ID", "make one; it is shown this once", 1, 1, auth_secrets_create },
+	{ "secrets delete", "ID SECRET_ID", "revoke one, with the tokens it was used for", 2, 2,
+	        auth_secrets_delete },
+	{ "tokens list", "", "your personal tokens (--all: everybody's)", 0, 0, auth_tokens_list },
+	{ "tokens create", "[--comment TEXT]", "make one; it is shown this once", 0, 0, auth_tokens_create },
+	{ "tokens revoke", "TOKEN_ID", "delete one (--all: whoever has it)", 1, 1, auth_tokens_revoke },
+};
+
+static void write_help(FILE *to)
+{
+	(void)fputs("Sign in, and manage who else may: users, service principals, groups, tokens, secrets.\n"
+	            "\nUsage:\n  tarn auth VERB [ARGUMENTS] [FLAGS]\n\nVerbs:\n",
+	        to);
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+		CLEANUP(free_text) char *left = xasprintf("%s %s", verbs[i].words, verbs[i].arguments);
+		(void)fprintf(to,
+		        strlen(left) <= 44 ? "  %-44s %s\n"
+		                           : "  %s\n                                               %s\n",
+		        left, verbs[i].what);
+	}
+	(void)fputs("\nID is the application id of a service principal, or its display name where that is "
+	            "unique.\n"
+	            "\nFlags:\n",
+	        to);
+	for (const struct option *option = options; option->name; option++) {
+		CLEANUP(free_text)
+		char *name = xasprintf("--%s%s%s", option->name, option->value ? " " : "",
+		        option->value ? option->value : "");
+		(void)fprintf(to, "  %-24s %s\n", name, option->summary);
+	}
+	(void)fputs("\nA new colleague:\n"
+	            "  tarn auth users create ann@example.com\n"
+	            "  tarn auth users sign-in-code ann@example.com      # give her the code; it works once\n"
+	            "  tarn auth login --host http://127.0.0.1:8080      # she types it into the page\n"
+	            "\nA program (M2M):\n"
+	            "  tarn auth service-principals create ci\n"
+	            "  tarn auth secrets create ci                       # DATABRICKS_CLIENT_ID, "
+	            "DATABRICKS_CLIENT_SECRET\n",
+	        to);
+}
+
+/* The verb that the first one or two words name. */
+static const struct auth_verb *find_verb(const struct options *given, size_t *ret_words)
+{
+	const char *first = given->positionals[0];
+	const char *second = given->positional_count > 1 ? given->positionals[1] : "";
+	CLEANUP(free_text) char *both = xasprintf("%s %s", first, second);
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+		*ret_words = strchr(verbs[i].words, ' ') ? 2 : 1;
+		if (strcmp(verbs[i].words, *ret_words == 2 ? both : first) == 0)
+			return &verbs[i];
+	}
+	return NULL;
+}
+
+static int run_verb(const struct options *given)
+{
+	struct error err;
+	size_t words = 0;
+	struct auth_call call = { .options = given };
+	if (output_form_parse(given, &call.form, &err) != STATUS_OK)
+		return print_usage_failure(&err, "auth");
+	if (given->positional_count == 0) {
+		write_help(stderr);
+		return EXIT_USAGE;
+	}
+	const struct auth_verb *verb = find_verb(given, &words);
+	if (!verb)
+		return usage_failure("auth", "tarn auth has no \"%s%s%s\"", given->positionals[0],
+		        given->positional_count > 1 ? " " : "",
+		        given->positional_count > 1 ? given->positionals[1] : "");
+	call.arguments = given->positionals + words;
+	call.argument_count = given->positional_count - words;
+	if (call.argument_count < verb->min || call.argument_count > verb->max)
+		return usage_failure("auth", "usage: tarn auth %s %s", verb->words, verb->arguments);
+	status st = verb->run(&call, &err);
+	rest_free(call.rest);
+	connection_done(&call.connection);
+	return st == STATUS_OK ? 0 : print_failure(&err);
+}
+
+static int run(const struct cli_services *services, int argc, char **argv)
+{
+	(void)services;
+	struct error err;
+	struct options given = { 0 };
+	if (options_parse(argc, argv, options, &given, &err) != STATUS_OK)
+		return print_usage_failure(&err, "auth");
+	int code = 0;
+	if (option_is_on(&given, "help"))
+		write_help(stdout);
+	else
+		code = run_verb(&given);
+	options_done(&given);
+	return code;
+}
+
+static const char *const words[] = { "login", "describe", "token", "users", "groups", "service-principals",
+	"secrets", "tokens", NULL };
+
+const struct command auth_command = {
+	.name = "auth",
+	.summary = "sign in; users, service principals, groups, tokens",
+	.run = run,
+	.options = options,
+	.words = words,
+};
+
+void auth_help(void)
+{
+	write_help(stdout);
+}
+
+/* ---- What the verbs share ---- */
+
+status auth_connect(struct auth_call *call, struct error *err)
+{
+	status st = connection_find(call->options, &call->connection, err);
+	return st == STATUS_OK
+	               ? rest_open(&call->connection, option_is_on(call->options, "debug"), &call->rest, err)
+	               : st;
+}
+
+status auth_print(const struct auth_call *call, yyjson_val *value, const char *text, struct error *err)
+{
+	if (call->form == OUTPUT_TEXT) {
+		if (text)
+			(void)puts(text);
+		return STATUS_OK;
+	}
+	char *json = yyjson_val_write(value, YYJSON_WRITE_PRETTY_TWO_SPACES, NULL);
+	if (!json)
+		return error_set(err, STATUS_INTERNAL, 0, "could not write the answer as JSON");
+	(void)puts(json);
+	free(json);
+	return STATUS_OK;
+}
+
+/* A cell: texts as they are, lists as the texts of what is in them. */
+static void append_cell(struct buffer *out, yyjson_val *value)
+{
+	if (yyjson_is_str(value))
+		buffer_append_text(out, yyjson_get_str(value));
+	else if (yyjson_is_bool(value))
+		buffer_append_text(out, yyjson_get_bool(value) ? "yes" : "no");
+	else if (yyjson_is_int(value))
+		buffer_printf(out, "%lld", (long long)yyjson_get_sint(value));
+	yyjson_val *one;
+	size_t i, count;
+	yyjson_arr_foreach(value, i, count, one)
+	{
+		const char *display = json_text(one, "display");
+		buffer_printf(out, "%s%s", i > 0 ? ", " : "", display);
+	}
+}
+
+status auth_print_list(const struct auth_call *call, yyjson_val *list, const struct auth_column *columns,
+        size_t count, struct error *err)
+{
+	if (call->form == OUTPUT_JSON)
+		return list ? auth_print(call, list, NULL, err) : ((void)puts("[]"), STATUS_OK);
+	CLEANUP(table_done) struct table table = { 0 };
+	CLEANUP(buffer_done) struct buffer out = { 0 };
+	yyjson_val *row;
+	size_t i, rows;
+	for (size_t k = 0; k < count; k++)
+		table_add_column(&table, columns[k].title);
+	yyjson_arr_foreach(list, i, rows, row)
+	{
+		for (size_t k = 0; k < count; k++) {
+			CLEANUP(buffer_done) struct buffer cell = { 0 };
+			append_cell(&cell, json_at(row, columns[k].member));
+			table_add_cell(&table, cell.data ? cell.data : "");
+		}
+	}
+	table_write(&table, &out);
+	(void)fputs(out.data ? out.data : "", stdout);
+	return STATUS_OK;
+}
+
+char *auth_body(const char *name, ...)
+{
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *root = yyjson_mut_obj(doc);
+	yyjson_mut_doc_set_root(doc, root);
+	va_list args;
+	va_start(args, name);
+	for (; name; name = va_arg(args, const char *)) {
+		const char *value = va_arg(args, const char *);
+		if (value)
+			yyjson_mut_obj_add_strcpy(doc, root, name, value);
+	}
+	va_end(args);
+	char *text = yyjson_mut_write(doc, YYJSON_WRITE_ALLOW_INVALID_UNICODE, NULL);
+	yyjson_mut_doc_free(doc);
+	return text ? text : xstrdup("{}");
+}
