@@ -216,7 +216,12 @@ status auth_print_list(const struct auth_call *call, yyjson_val *list, const str
         size_t count, struct error *err)
 {
 	if (call->form == OUTPUT_JSON)
-		return list ? auth_print(call, list, NULL, err) : ((void)puts("[]"), STATUS_OK);
+	if (call->form == OUTPUT_JSON && !list) {
+		(void)puts("[]");
+		return STATUS_OK;
+	}
+	if (call->form == OUTPUT_JSON)
+		return auth_print(call, list, NULL, err);
 	CLEANUP(table_done) struct table table = { 0 };
 	CLEANUP(buffer_done) struct buffer out = { 0 };
 	yyjson_val *row;
