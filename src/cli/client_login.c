@@ -57,26 +57,24 @@ static char *basic_authorization(const struct connection *connection)
 }
 
 static status refuse(
-        const struct connection *connection, const struct exchange_answer *answer, struct error *err)
+        const struct connection *connection, long http_status, yyjson_val *root, struct error *err)
 {
-	yyjson_val *root = yyjson_doc_get_root(answer->doc);
 	const char *said = json_text(root, "error_description");
 	if (*said == '\0')
 		said = *json_text(root, "message") ? json_text(root, "message") : json_text(root, "error");
-	status st = error_set(err, answer->http_status < 500 ? STATUS_DENIED : STATUS_INTERNAL, 0,
+	status st = error_set(err, http_status < 500 ? STATUS_DENIED : STATUS_INTERNAL, 0,
 	        "%s gave no token to client \"%s\": %s%s(HTTP status %ld)", connection->url,
-	        connection->client_id, said, *said ? " " : "", answer->http_status);
+	        connection->client_id, said, *said ? " " : "", http_status);
 	error_hint(err, "Used: %s.", connection->origin);
 	return st;
 }
 
-static status take_token(struct client_login *login, const struct connection *connection,
-        const struct exchange_answer *answer, struct error *err)
+static status take_token(struct client_login *login, const struct connection *connection, long http_status,
+        yyjson_val *root, struct error *err)
 {
-	yyjson_val *root = yyjson_doc_get_root(answer->doc);
 	const char *token = json_text(root, "access_token");
-	if (answer->http_status != 200 || *token == '\0')
-		return refuse(connection, answer, err);
+	if (http_status != 200 || *token == '\0')
+		return refuse(connection, http_status, root, err);
 	for (const char *c = token; *c; c++)
 		if ((unsigned char)*c <= 0x20 || (unsigned char)*c >= 0x7f)
 			return error_set(err, STATUS_INTERNAL, 0, "%s gave a token that cannot be one",
@@ -115,7 +113,7 @@ status client_login_token(struct client_login *login, const struct connection *c
 		if (st != STATUS_OK)
 			return st;
 		CLEANUP(json_free) yyjson_doc *doc = answer.doc;
-		st = take_token(login, connection, &answer, err);
+		st = take_token(login, connection, answer.http_status, yyjson_doc_get_root(doc), err);
 		if (st != STATUS_OK)
 			return st;
 	}

@@ -203,7 +203,8 @@ static status choose_method(const struct found_value *found, bool *ret_with_clie
 		status st = error_set(err, STATUS_UNSUPPORTED, 0,
 		        "auth_type \"%s\" (from %s) is not one that tarn knows", type,
 		        found[AUTH_TYPE].source);
-		error_hint(err, "It knows pat (a token) and oauth-m2m (client_id and client_secret).");
+		error_hint(err, "It knows pat (a token) and oauth-m2m (client_id and client_secret).%s",
+		        strcmp(type, "databricks-cli") == 0 ? " `tarn auth login` gets a token." : "");
 		return st;
 	}
 	if (!type && has_token && has_client) {

@@ -110,7 +110,7 @@ static status judge(yyjson_val *operation, struct error *err)
 	        json_text(failure, "error_code"), json_text(failure, "message"));
 }
 
-status operation_wait(struct rest *rest, yyjson_doc *operation, int64_t timeout_usec, const char *title,
+static status wait_for_end(struct rest *rest, yyjson_doc *operation, int64_t timeout_usec, const char *title,
         yyjson_doc **ret, struct error *err)
 {
 	CLEANUP(json_free) yyjson_doc *doc = operation;
@@ -119,7 +119,6 @@ status operation_wait(struct rest *rest, yyjson_doc *operation, int64_t timeout_
 	struct progress progress = {
 		.title = title, .is_terminal = isatty(STDERR_FILENO), .next_line_usec = LINE_EVERY_USEC
 	};
-	CLEANUP(release_interrupts) struct interrupt_guard guard = guard_interrupts();
 	const int64_t start = clock_monotonic_usec();
 	int64_t last_answer = start;
 
@@ -164,4 +163,13 @@ status operation_wait(struct rest *rest, yyjson_doc *operation, int64_t timeout_
 		return st;
 	*ret = TAKE_PTR(doc);
 	return STATUS_OK;
+}
+
+status operation_wait(struct rest *rest, yyjson_doc *operation, int64_t timeout_usec, const char *title,
+        yyjson_doc **ret, struct error *err)
+{
+	struct interrupt_guard guard = guard_interrupts();
+	status st = wait_for_end(rest, operation, timeout_usec, title, ret, err);
+	release_interrupts(&guard);
+	return st;
 }

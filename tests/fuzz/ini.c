@@ -44,6 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		expect(once.count == 0);
 		return 0;
 	}
+	buffer_append_text(&text, "\n"); /* a byte order mark is one in front of everything only */
 	for (size_t i = 0; i < once.count; i++) {
 		const struct ini_entry *entry = &once.entries[i];
 		check_entry(&once, entry);

@@ -167,6 +167,7 @@ static void mistakes_say_where_they_are(void **state)
 	(void)state;
 	refused("nope", "has no profile \"nope\" (from --profile)");
 	refused("__settings__", "is no profile");
+	refused("login", "auth_type \"databricks-cli\" (from profile \"login\"");
 	refused("empty", "profile \"empty\" (from --profile) of file");
 	refused("evil", "the host in profile \"evil\"");
 	refused("hostless", "no host: set DATABRICKS_HOST");
