@@ -49,9 +49,10 @@ static const char *member(yyjson_val *line, const char *name)
 	return text ? text : "";
 }
 
+/* The pages of OAuth answer in a form of their own, without our codes. */
 static bool is_refused(yyjson_val *line)
 {
-	return yyjson_obj_get(line, "error_code") != NULL;
+	return yyjson_obj_get(line, "error_code") || yyjson_get_int(yyjson_obj_get(line, "status")) >= 400;
 }
 
 static bool is_wanted(yyjson_val *line, const struct filter *filter)
@@ -79,20 +80,29 @@ static char *resource_text(yyjson_val *line)
 	return xstrdup(text.data);
 }
 
+static char *result_text(yyjson_val *line)
+{
+	const char *code = member(line, "error_code"), *result = member(line, "result");
+	if (strcmp(member(line, "event"), "lost") == 0)
+		return xasprintf(
+		        "%lld lines are lost", (long long)yyjson_get_sint(yyjson_obj_get(line, "lines")));
+	if (*code || *result)
+		return xstrdup(*code ? code : result);
+	return is_refused(line) ? xasprintf("HTTP %d", yyjson_get_int(yyjson_obj_get(line, "status")))
+	                        : xstrdup("ok");
+}
+
 static void add_row(struct table *table, yyjson_val *line)
 {
 	CLEANUP(free_text) char *resource = resource_text(line);
+	CLEANUP(free_text) char *result = result_text(line);
 	bool is_call = strcmp(member(line, "event"), "call") == 0;
-	yyjson_val *lost = yyjson_obj_get(line, "lines");
-	CLEANUP(free_text)
-	char *lines = lost ? xasprintf("%lld lines are lost", (long long)yyjson_get_sint(lost)) : NULL;
-	const char *result = is_refused(line) ? member(line, "error_code") : member(line, "result");
 	table_add_cell(table, member(line, "time"));
 	table_add_cell(table, member(line, "login"));
 	table_add_cell(table, member(line, "address"));
 	table_add_cell(table, is_call ? member(line, "method") : member(line, "kind"));
 	table_add_cell(table, resource);
-	table_add_cell(table, lines ? lines : *result ? result : "ok");
+	table_add_cell(table, result);
 }
 
 static void take_line(struct output *output, const struct filter *filter, const char *text, size_t len)

@@ -316,7 +316,7 @@ static void write_http(struct buffer *out, const struct services *services)
 		buffer_printf(
 		        out, "tarn_http_connections{state=\"%s\"} %zu\n", names[i], numbers.connections[i]);
 	gauge(out, "tarn_http_connections_max", "How many there may be.", HTTP_CONNECTIONS_MAX);
-	counter(out, "tarn_http_connections_total", "Connections that were accepted.",
+	counter(out, "tarn_http_connections_accepted_total", "Connections that were accepted.",
 	        (double)numbers.connections_made);
 	counter(out, "tarn_http_connections_given_up_total",
 	        "Connections that were closed to make room for another one.",

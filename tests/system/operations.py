@@ -41,6 +41,7 @@ def parse(text):
             samples[key] = float(value)
     for name, (kind, samples) in families.items():
         assert kind, name
+        assert name.removesuffix("_total") == name or name.removesuffix("_total") not in families, name
         assert kind != "counter" or name.endswith("_total") or not name.startswith("tarn_"), name
         if kind == "histogram":
             check_histogram(name, samples)
