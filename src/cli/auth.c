@@ -66,35 +66,42 @@ static const struct auth_verb {
 
 static void write_help(FILE *to)
 {
-	(void)fputs("Sign in, and manage who else may: users, service principals, groups, tokens, secrets.\n"
-	            "\nUsage:\n  tarn auth VERB [ARGUMENTS] [FLAGS]\n\nVerbs:\n",
-	        to);
+	static const char *const examples[] = {
+		"tarn auth describe",
+		"tarn auth users create ann@example.com",
+		"tarn auth users sign-in-code ann@example.com",
+		"tarn auth groups create analysts --member ann@example.com",
+		"tarn auth service-principals create ci",
+		"tarn auth secrets create ci",
+		"tarn auth tokens create --comment laptop --lifetime 24h",
+		NULL,
+	};
+	struct help_line lines[ARRAY_LEN(verbs) + 2] = { { "VERB ARGUMENT…",
+		"one of these. ID is the application id of a service principal, or its display name" } };
+	char *lefts[ARRAY_LEN(verbs)];
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-		CLEANUP(free_text) char *left = xasprintf("%s %s", verbs[i].words, verbs[i].arguments);
-		(void)fprintf(to,
-		        strlen(left) <= 44 ? "  %-44s %s\n"
-		                           : "  %s\n                                               %s\n",
-		        left, verbs[i].what);
+		lefts[i] = xasprintf(
+		        "%s%s%s", verbs[i].words, *verbs[i].arguments ? " " : "", verbs[i].arguments);
+		lines[i + 1] = (struct help_line){ lefts[i], verbs[i].what };
 	}
-	(void)fputs("\nID is the application id of a service principal, or its display name where that is "
-	            "unique.\n"
-	            "\nFlags:\n",
-	        to);
-	for (const struct option *option = options; option->name; option++) {
-		CLEANUP(free_text)
-		char *name = xasprintf("--%s%s%s", option->name, option->value ? " " : "",
-		        option->value ? option->value : "");
-		(void)fprintf(to, "  %-24s %s\n", name, option->summary);
-	}
-	(void)fputs("\nA new colleague:\n"
-	            "  tarn auth users create ann@example.com\n"
-	            "  tarn auth users sign-in-code ann@example.com      # give her the code; it works once\n"
-	            "  tarn auth login --host http://127.0.0.1:8080      # she types it into the page\n"
-	            "\nA program (M2M):\n"
-	            "  tarn auth service-principals create ci\n"
-	            "  tarn auth secrets create ci                       # DATABRICKS_CLIENT_ID, "
-	            "DATABRICKS_CLIENT_SECRET\n",
-	        to);
+	const struct help help = {
+		.what = "sign in, and manage who else may",
+		.details = "Users, service principals, groups, tokens, secrets. A new colleague gets a "
+		           "sign-in code from an "
+		           "administrator and types it into the page that login opens; a program gets a "
+		           "service principal and a "
+		           "secret (DATABRICKS_CLIENT_ID, DATABRICKS_CLIENT_SECRET).",
+		.usage = "tarn auth VERB [ARGUMENT…] [FLAGS]",
+		.arguments = lines,
+		.options = options,
+		.examples = examples,
+		.next = "tarn auth login --host http://127.0.0.1:8080",
+	};
+	CLEANUP(buffer_done) struct buffer out = { 0 };
+	help_write(&help, &out);
+	(void)fputs(out.data, to);
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+		free(lefts[i]);
 }
 
 /* The verb that the first one or two words name. */
@@ -215,7 +222,6 @@ static void append_cell(struct buffer *out, yyjson_val *value)
 status auth_print_list(const struct auth_call *call, yyjson_val *list, const struct auth_column *columns,
         size_t count, struct error *err)
 {
-	if (call->form == OUTPUT_JSON)
 	if (call->form == OUTPUT_JSON && !list) {
 		(void)puts("[]");
 		return STATUS_OK;

@@ -5,26 +5,10 @@
 
 #include "auth/api_token.h"
 #include "base/file.h"
-#include "base/number.h"
 #include "control_plane/scim_json.h"
 #include "metadata/token_row.h"
 
 #define BEARER_MAX 4096
-#define ID_BASE    4000 /* ids are opaque numbers to clients */
-
-void identity_id_make(int64_t row_id, char out[IDENTITY_ID_LEN + 1])
-{
-	(void)snprintf(out, IDENTITY_ID_LEN + 1, "%lld", (long long)(ID_BASE + row_id));
-}
-
-bool identity_id_parse(const char *text, int64_t *ret_row_id)
-{
-	int64_t id;
-	if (!number_parse(slice_from_text(text), ID_BASE + 1, INT64_MAX, &id))
-		return false;
-	*ret_row_id = id - ID_BASE;
-	return true;
-}
 
 /* Of a token that is known: 401 when it is not, or no longer. */
 static status find_caller(struct call *call, const char *hash, const char **ret_refusal, struct error *err)

@@ -2,12 +2,7 @@
 #pragma once
 
 #include "control_plane/call.h"
-
-#define IDENTITY_ID_LEN 20
-
-/* What clients know an identity by: a number, as text. */
-void identity_id_make(int64_t row_id, char out[IDENTITY_ID_LEN + 1]);
-bool identity_id_parse(const char *text, int64_t *ret_row_id);
+#include "control_plane/identity_name.h"
 
 /* Fills call->caller from the Authorization header. */
 bool identity_authenticate(struct call *call);

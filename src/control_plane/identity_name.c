@@ -1,8 +1,12 @@
 #include "control_plane/identity_name.h"
 
+#include <stdio.h>
 #include <strings.h>
 
+#include "base/number.h"
 #include "base/random.h"
+
+#define ID_BASE 4000 /* ids are opaque numbers to clients */
 
 static bool has_control_characters(const char *name)
 {
@@ -79,5 +83,19 @@ bool identity_display_name_check(const char *name, const char *field, struct api
 	if (len == 0 || len > LOGIN_MAX || has_control_characters(name))
 		return api_fail(error, API_INVALID_PARAMETER,
 		        "Field '%s' must have 1 to %d bytes and no control characters.", field, LOGIN_MAX);
+	return true;
+}
+
+void identity_id_make(int64_t row_id, char out[IDENTITY_ID_LEN + 1])
+{
+	(void)snprintf(out, IDENTITY_ID_LEN + 1, "%lld", (long long)(ID_BASE + row_id));
+}
+
+bool identity_id_parse(const char *text, int64_t *ret_row_id)
+{
+	int64_t id;
+	if (!number_parse(slice_from_text(text), ID_BASE + 1, INT64_MAX, &id))
+		return false;
+	*ret_row_id = id - ID_BASE;
 	return true;
 }

@@ -14,3 +14,9 @@ bool identity_name_check(
         enum identity_kind kind, const char *name, const char *field, struct api_error *error);
 /* For people: 1 to LOGIN_MAX bytes without control characters. */
 bool identity_display_name_check(const char *name, const char *field, struct api_error *error);
+
+#define IDENTITY_ID_LEN 20
+
+/* What clients know an identity by: a number, as text. */
+void identity_id_make(int64_t row_id, char out[IDENTITY_ID_LEN + 1]);
+bool identity_id_parse(const char *text, int64_t *ret_row_id);

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <strings.h>
 
-#include "control_plane/identity.h"
+#include "control_plane/identity_name.h"
 
 #define WORD_MAX 40
 
