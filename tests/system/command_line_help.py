@@ -137,7 +137,7 @@ class World:
         if verb == "create-endpoint":
             self.ask("DELETE", f"{DEV}/endpoints/reader")
         if verb in ("create-database", "delete-role"):  # what was made in an example before belongs to a role of another
-            self.sql("drop database if exists orders")
+            self.ask("DELETE", f"{DEV}/databases/orders")
         if verb == "create-role":
             self.sql("drop role if exists report")
         if verb == "restore-branch":
