@@ -455,7 +455,8 @@ def main():
     options = arguments()
     if not shutil.which("pgbench"):
         sys.exit("pgbench is missing: run tools/setup")
-    with Tarn(options.tarn, settings=["suspend_timeout_min_sec=1", "active_computes_per_project=1000", *options.set]) as tarn:
+    with Tarn(options.tarn, settings=["suspend_timeout_min_sec=1", "active_computes_per_project=1000",
+                                       "unarchived_branches_per_project=1000", *options.set]) as tarn:
         bench = Bench(options, tarn)
         bench.prepare()
         if set(options.sections) - {"size"}:

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "control_plane/branch_archive.h"
 #include "control_plane/endpoint.h"
 #include "control_plane/moment_fields.h"
 #include "control_plane/quota.h"
@@ -104,6 +105,7 @@ static bool apply_update(struct call *call, const struct project_row *project, s
 	        !check_state_rules(call, project, branch, &old))
 		return false;
 	branch->update_usec = call->now_usec;
+	branch_archive_end(branch, call->now_usec);
 	return commit_done(call, OPERATION_BRANCH_UPDATE, project, branch);
 }
 
@@ -113,7 +115,8 @@ bool branch_check_quota(struct call *call, const struct project_row *project)
 	int64_t count = 0;
 	if (branch_row_count(call->services->md, project->id, &count, &err) != STATUS_OK)
 		return call_fail(call, &err);
-	return quota_check(call, "branches_per_project", "the project", "branches", count);
+	return quota_check(call, "branches_per_project", "the project", "branches", count) &&
+	       branch_archive_check_quota(call, project);
 }
 
 /* A branch of a snapshot has no parent either. */
@@ -454,10 +457,11 @@ bool branch_undelete(struct call *call)
 	old.is_protected = false; /* not while it was deleted: another may have become it */
 	branch.delete_usec = branch.purge_usec = 0;
 	branch.update_usec = branch.state_change_usec = call->now_usec;
+	branch_archive_end(&branch, call->now_usec);
 	if (branch.expire_usec != 0 && branch.expire_usec <= call->now_usec)
 		branch.expire_usec = 0; /* or it would be gone again at once */
 	if (!check_parent(call, &branch) || !check_state_rules(call, &project, &branch, &old) ||
-	        !check_root_quota(call, &project, &branch))
+	        !check_root_quota(call, &project, &branch) || !branch_archive_check_quota(call, &project))
 		return false;
 	return commit_done(call, OPERATION_BRANCH_UNDELETE, &project, &branch);
 }

@@ -5,6 +5,7 @@
 
 #include "base/number.h"
 #include "control_plane/branch.h"
+#include "control_plane/branch_archive.h"
 #include "control_plane/lineage.h"
 #include "control_plane/moment_fields.h"
 #include "control_plane/origin.h"
@@ -29,6 +30,7 @@ static bool begin(struct call *call, enum operation_kind kind, struct project_ro
 	project->next_timeline += 2;
 	branch->next_volume++;
 	branch->is_resetting = true;
+	branch_archive_end(branch, call->now_usec);
 	branch->update_usec = branch->state_change_usec = call->now_usec;
 	CLEANUP(free_text) char *name = branch_name(project, branch);
 	CLEANUP(free_text) char *plan_text = clone_plan_format(plan);

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "control_plane/branch_archive.h"
 #include "control_plane/fields.h"
 #include "control_plane/quota.h"
 #include "control_plane/reconciler.h"
@@ -139,7 +140,10 @@ status compute_spec_write(const struct services *services, const char *uid, stru
 {
 	CLEANUP(spec_rows_done) struct spec_rows rows = { 0 };
 	CLEANUP(free_text) char *text = NULL;
+	reconciler_interrupt(services->reconciler, uid);
 	status st = load_rows(services, uid, &rows, err);
+	if (st == STATUS_OK)
+		st = branch_archive_leave(services->md, &rows.branch, clock_wall_usec(), err);
 	if (st == STATUS_OK)
 		st = make_text(services, &rows, &text, err);
 	if (st != STATUS_OK)

@@ -76,8 +76,10 @@ static void note_change(void *owner, const struct fleet_member *member)
 	if (control->is_exiting)
 		return;
 	housekeeper_note(control->services.housekeeper, member);
-	if (member->state == FLEET_ASLEEP) /* it has cut, and nothing changes any more */
+	if (member->state == FLEET_ASLEEP) { /* it has cut, and nothing changes any more */
 		housekeeper_look(control->services.housekeeper);
+		reaper_look(control->services.reaper); /* it may be archived, to make room */
+	}
 }
 
 static void note_start(void *owner, const struct fleet_member *member, bool has_failed)

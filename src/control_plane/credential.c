@@ -5,6 +5,7 @@
 #include "auth/token.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "control_plane/branch_archive.h"
 #include "control_plane/fields.h"
 #include "control_plane/resource_name.h"
 
@@ -37,6 +38,7 @@ static bool read_expiry(struct call *call, int64_t *ret_usec)
 
 static bool find_endpoint(struct call *call, const char *text, struct endpoint_row *ret)
 {
+	struct error err;
 	struct resource_name name;
 	CLEANUP(project_row_done) struct project_row project = { 0 };
 	struct branch_row branch;
@@ -47,7 +49,9 @@ static bool find_endpoint(struct call *call, const char *text, struct endpoint_r
 		        text);
 	return call_find_project(call, name.project_id, &project) &&
 	       call_find_branch(call, &project, name.branch_id, &branch) &&
-	       call_find_endpoint(call, &branch, name.leaf_id, ret);
+	       call_find_endpoint(call, &branch, name.leaf_id, ret) &&
+	       (branch_archive_leave(call->services->md, &branch, call->now_usec, &err) == STATUS_OK ||
+	               call_fail(call, &err));
 }
 
 /* The caller's own role, or that of a group the caller is a member of. */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "control_plane/branch_archive.h"
 #include "control_plane/endpoint_fields.h"
 #include "control_plane/resource_json.h"
 #include "control_plane/resource_name.h"
@@ -79,6 +80,7 @@ status endpoint_update_row(struct metadata *md, const struct project_row *projec
 	/* A revision of its own, so that the compute's answer to this spec cannot be mistaken for one to an older spec. */
 	struct branch_row revised = *branch;
 	revised.revision++;
+	branch_archive_end(&revised, now_usec);
 	status st = endpoint_row_update(md, endpoint, err);
 	if (st == STATUS_OK)
 		st = branch_row_update(md, &revised, err);

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <uv.h>
 
 #include "auth/scram_verifier.h"
@@ -41,6 +42,8 @@ struct job {
 	int attempts; /* of the current phase */
 	int tries;    /* of all of it, for kinds that begin again */
 	bool is_begun, is_in_worker, is_finished;
+	atomic_bool
+	        shall_stop; /* somebody waits for what it works on; of interest to long steps that can end early */
 	uv_work_t work;
 	uv_timer_t timer;
 	status (*work_fn)(struct job *job, struct error *err);
@@ -137,4 +140,5 @@ void job_create_step(struct job *job);   /* PROJECT_CREATE, BRANCH_CREATE */
 void job_delete_step(struct job *job);   /* …_DELETE, …_PURGE */
 void job_exchange_step(struct job *job); /* BRANCH_RESET, BRANCH_RESTORE */
 void job_snapshot_step(struct job *job); /* SNAPSHOT_CREATE, SNAPSHOT_DELETE */
+void job_archive_step(struct job *job);  /* BRANCH_ARCHIVE */
 void job_endpoint_step(struct job *job); /* ENDPOINT_UPDATE */

@@ -26,6 +26,7 @@ static const struct {
 	[OPERATION_BRANCH_UNDELETE] = { "BRANCH_UNDELETE", METADATA_TYPE "BranchOperationMetadata", false },
 	[OPERATION_BRANCH_RESET] = { "BRANCH_RESET", METADATA_TYPE "BranchOperationMetadata", false },
 	[OPERATION_BRANCH_RESTORE] = { "BRANCH_RESTORE", METADATA_TYPE "BranchOperationMetadata", false },
+	[OPERATION_BRANCH_ARCHIVE] = { "BRANCH_ARCHIVE", METADATA_TYPE "BranchOperationMetadata", false },
 	[OPERATION_SNAPSHOT_CREATE] = { "SNAPSHOT_CREATE", METADATA_TYPE "SnapshotOperationMetadata", false },
 	[OPERATION_SNAPSHOT_DELETE] = { "SNAPSHOT_DELETE", METADATA_TYPE "SnapshotOperationMetadata", false },
 	[OPERATION_SCHEDULE_UPDATE] = { "SCHEDULE_UPDATE", METADATA_TYPE "SnapshotScheduleOperationMetadata",

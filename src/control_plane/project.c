@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "control_plane/access.h"
 #include "control_plane/branch.h"
+#include "control_plane/branch_archive.h"
 #include "control_plane/endpoint.h"
 #include "control_plane/housekeeper.h"
 #include "control_plane/quota.h"
@@ -237,8 +238,11 @@ static bool update_default_branch(struct call *call, struct project_row *project
 	        strcmp(name.project_id, project->project_id) != 0)
 		return api_fail(&call->error, API_INVALID_PARAMETER,
 		        "Field 'spec.default_branch' must be the full name of a branch of this project.");
+	struct error err;
 	if (!call_find_branch(call, project, name.branch_id, &branch))
 		return false;
+	if (branch_archive_leave(call->services->md, &branch, call->now_usec, &err) != STATUS_OK)
+		return call_fail(call, &err);
 	if (branch.expire_usec != 0)
 		return api_fail(&call->error, API_BAD_REQUEST,
 		        "branch '%s' has an expiration, so it cannot be the default branch", name.branch_id);

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "control_plane/branch.h"
+#include "control_plane/branch_archive.h"
 #include "control_plane/operation.h"
 #include "control_plane/project.h"
 #include "control_plane/reconciler.h"
@@ -13,15 +14,16 @@
 #include "metadata/branch_row.h"
 #include "metadata/snapshot_row.h"
 
-#define SLEEP_MAX_MS    (3600ll * 1000)
-#define RETRY_MS        10000
-#define ACTOR           "system"
-#define FORGET_INTERVAL (24 * 3600 * USEC_PER_SEC)
+#define RETRY_MS           10000
+#define ACTOR              "system"
+#define ARCHIVE_PAUSE_USEC (60 * USEC_PER_SEC)
+#define FORGET_INTERVAL    (24 * 3600 * USEC_PER_SEC)
 
 struct reaper {
 	const struct services *services;
 	uv_timer_t timer;
-	int64_t forgot_usec; /* monotonic; when operations were last forgotten */
+	int64_t forgot_usec;  /* monotonic; when operations were last forgotten */
+	int64_t archive_usec; /* monotonic; when branches to be archived are looked for again */
 };
 
 typedef status (*branch_query)(struct metadata *, int64_t, struct statement *, struct error *);
@@ -143,18 +145,37 @@ static status reap(struct reaper *reaper, int64_t now_usec, struct error *err)
 	return st;
 }
 
+/* Goes over all branches, so not after every mutation. Returns when it is to be done again, in ms. */
+static int64_t archive(struct reaper *reaper, int64_t now_usec)
+{
+	struct error err;
+	bool has_more = false;
+	int64_t monotonic = clock_monotonic_usec();
+	int64_t pause = reaper->services->dd->settings.archive_idle_sec * USEC_PER_SEC / 4;
+	if (pause > ARCHIVE_PAUSE_USEC)
+		pause = ARCHIVE_PAUSE_USEC;
+	if (monotonic >= reaper->archive_usec) {
+		status st = branch_archive_due(reaper->services, now_usec, &has_more, &err);
+		if (st != STATUS_OK)
+			log_error("could not look for branches to archive: %s", err.message);
+		reaper->archive_usec = monotonic + (has_more ? USEC_PER_SEC : pause);
+	}
+	return (reaper->archive_usec - monotonic) / 1000 + 1;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
 	struct reaper *reaper = timer->data;
 	struct error err;
 	int64_t now = clock_wall_usec(), due = 0;
 	status st = reap(reaper, now, &err);
+	int64_t archive_ms = archive(reaper, now);
 	reconciler_kick(reaper->services->reconciler);
 	if (st == STATUS_OK)
 		st = metadata_next_due(reaper->services->md, &due, &err);
 	if (st != STATUS_OK)
 		log_error("could not look after expirations: %s", err.message);
-	int64_t delay_ms = st != STATUS_OK ? RETRY_MS : SLEEP_MAX_MS;
+	int64_t delay_ms = st != STATUS_OK ? RETRY_MS : archive_ms;
 	if (st == STATUS_OK && due != 0 && (due - now) / 1000 + 1 < delay_ms)
 		delay_ms = due > now ? (due - now) / 1000 + 1 : 1;
 	(void)uv_timer_start(timer, on_timer, (uint64_t)delay_ms, 0);

@@ -1,7 +1,7 @@
 /*
  * Reaper: what happens by itself when a time comes: expired branches are deleted (softly), soft-deleted branches and
- * projects are purged, expired snapshots deleted, scheduled ones made, old operations forgotten. It only records operations; the reconciler carries them out.
- * Threads: the loop's. It sleeps until the next due time, at most an hour.
+ * projects are purged, expired snapshots deleted, scheduled ones made, branches that nobody uses archived, old operations forgotten. It only records operations; the reconciler carries them out.
+ * Threads: the loop's. It sleeps until the next due time, at most a minute.
  */
 #pragma once
 

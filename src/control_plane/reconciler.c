@@ -61,6 +61,8 @@ static void (*step_for(enum operation_kind kind))(struct job *)
 	case OPERATION_BRANCH_RESET:
 	case OPERATION_BRANCH_RESTORE:
 		return job_exchange_step;
+	case OPERATION_BRANCH_ARCHIVE:
+		return job_archive_step;
 	case OPERATION_SNAPSHOT_CREATE:
 	case OPERATION_SNAPSHOT_DELETE:
 		return job_snapshot_step;
@@ -112,9 +114,11 @@ static status load_new_jobs(struct reconciler *r, struct error *err)
 
 static bool may_begin(const struct reconciler *r, const struct job *job)
 {
-	for (const struct job *earlier = r->jobs; earlier != job; earlier = earlier->next) {
-		if (operation_must_wait(&job->operation, &earlier->operation))
+	for (struct job *earlier = r->jobs; earlier != job; earlier = earlier->next) {
+		if (operation_must_wait(&job->operation, &earlier->operation)) {
+			atomic_store(&earlier->shall_stop, true);
 			return false;
+		}
 	}
 	return true;
 }
@@ -143,9 +147,18 @@ static void on_wakeup(uv_timer_t *timer)
 	}
 }
 
+void reconciler_interrupt(struct reconciler *r, const char *endpoint_uid)
+{
+	for (struct job *job = r->jobs; job; job = job->next)
+		if (strcmp(job->endpoint_uid, endpoint_uid) == 0)
+			atomic_store(&job->shall_stop, true);
+}
+
 void reconciler_stop(struct reconciler *r)
 {
 	r->is_stopping = true;
+	for (struct job *job = r->jobs; job; job = job->next)
+		atomic_store(&job->shall_stop, true);
 	(void)uv_timer_stop(&r->wakeup);
 }
 

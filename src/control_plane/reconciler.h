@@ -21,6 +21,8 @@ struct reconciler;
 struct reconciler *reconciler_create(struct services *services);
 /* After every commit that recorded operations, and once at the start: begins what can begin. From the loop's next turn. */
 void reconciler_kick(struct reconciler *reconciler);
+/* Somebody wants this compute: what is done to its branch only because nobody did ends as soon as it can. */
+void reconciler_interrupt(struct reconciler *reconciler, const char *endpoint_uid);
 /* No step begins any more. */
 void reconciler_stop(struct reconciler *reconciler);
 /* A step is still in a worker thread, which cannot be interrupted. */

@@ -190,6 +190,7 @@ yyjson_mut_val *branch_to_json(
 	        is_deleted             ? "DELETED"
 	        : !branch->is_ready    ? "INIT"
 	        : branch->is_resetting ? "RESETTING"
+	        : branch->archive_usec ? "ARCHIVED"
 	                               : "READY");
 	if (!is_deleted && (!branch->is_ready || branch->is_resetting))
 		yyjson_mut_obj_add_str(doc, status_json, "pending_state", "READY");

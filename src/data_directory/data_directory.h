@@ -24,7 +24,8 @@ struct settings {
 	int64_t suspend_timeout_min_sec, suspend_timeout_max_sec; /* 60, 604800 */
 	int64_t projects;                                         /* 1000 */
 	int64_t branches_per_project;                             /* 500 */
-	int64_t root_branches_per_project;              /* 3: the first one, and those made of snapshots */
+	int64_t unarchived_branches_per_project; /* 10: when there are more, the longest idle ones are archived */
+	int64_t root_branches_per_project;       /* 3: the first one, and those made of snapshots */
 	int64_t protected_branches_per_project;         /* 1 */
 	int64_t active_computes_per_project;            /* 20, that of the default branch not counted */
 	int64_t roles_per_branch, databases_per_branch; /* 500 */
@@ -32,6 +33,7 @@ struct settings {
 	int64_t branch_ttl_max_sec;                     /* 2592000: 30 days */
 	int64_t history_retention_min_sec, history_retention_max_sec; /* 172800, 3024000 */
 	int64_t cu_max, autoscale_cu_max, autoscale_cu_spread;        /* 112, 64, 16 */
+	int64_t archive_age_sec, archive_idle_sec; /* 1209600: a branch so old and so long idle is archived */
 	int64_t housekeeping_interval_sec; /* 300: how often restore points are thinned and space is measured */
 	int64_t polling_requests_per_sec; /* 2000: page_filesystem/idle_states.h */
 	int64_t audit_file_mb;            /* 64: a file of the audit trail ends when it is as large */

@@ -6,8 +6,8 @@
 	"expire_usec, is_ready, state_change_usec, source, source_branch_id, source_lsn, source_usec, "      \
 	"timeline, revision, logical_size, volume_id, next_volume, origin_volume, origin_lsn, "              \
 	"source_snapshot, "                                                                                  \
-	"is_resetting, own_bytes, shared_bytes, history_bytes"
-#define PARAMETERS "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+	"is_resetting, own_bytes, shared_bytes, history_bytes, archive_usec"
+#define PARAMETERS "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
 #define SELECT     "SELECT id, " COLUMNS " FROM branch "
 /* A branch of a deleted project is as deleted as the project. */
 /* Looked up for the few rows that are due, not listed for all projects. */
@@ -45,6 +45,7 @@ static void bind_columns(struct statement *st, const struct branch_row *row)
 	statement_bind_integer(st, row->own_bytes);
 	statement_bind_integer(st, row->shared_bytes);
 	statement_bind_integer(st, row->history_bytes);
+	statement_bind_optional(st, row->archive_usec);
 }
 
 status branch_row_next(struct statement *st, struct branch_row *ret, struct error *err)
@@ -81,6 +82,7 @@ status branch_row_next(struct statement *st, struct branch_row *ret, struct erro
 	row.own_bytes = statement_integer(st);
 	row.shared_bytes = statement_integer(st);
 	row.history_bytes = statement_integer(st);
+	row.archive_usec = statement_integer(st);
 	*ret = row;
 	return STATUS_OK;
 }
@@ -270,6 +272,52 @@ status branch_row_count_roots(struct metadata *md, int64_t project, int64_t *ret
 	        "SELECT count(*) FROM branch WHERE project = ? AND source IS NULL AND is_purged = 0"
 	        " AND delete_usec IS NULL",
 	        INTEGERS(project), ret, err);
+}
+
+#define UNARCHIVED                                                                                           \
+	"archive_usec IS NULL AND is_purged = 0 AND delete_usec IS NULL AND NOT EXISTS (SELECT 1 FROM "      \
+	"operation o WHERE o.finish_usec IS NULL AND o.branch = branch.id AND o.kind = 'BRANCH_ARCHIVE')"
+#define LAST_USE                                                                                             \
+	"max(state_change_usec, update_usec, coalesce((SELECT max(max(coalesce(last_active_usec, 0), "       \
+	"coalesce(suspended_usec, 0))) FROM endpoint e WHERE e.branch = branch.id), 0))"
+
+status branch_row_count_unarchived(struct metadata *md, int64_t project, int64_t *ret, struct error *err)
+{
+	return statement_ask(md, "SELECT count(*) FROM branch WHERE project = ? AND " UNARCHIVED,
+	        INTEGERS(project), ret, err);
+}
+
+status branch_row_find_crowded(struct metadata *md, int64_t limit, int64_t after_project,
+        int64_t *ret_project, int64_t *ret_excess, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open_for(md,
+	        "SELECT project, count(*) - ?1 FROM branch WHERE project > ?2 AND " UNARCHIVED
+	        " AND " IN_LIVE_PROJECT " GROUP BY project HAVING count(*) > ?1 ORDER BY project LIMIT 1",
+	        INTEGERS(limit, after_project), &st, err);
+	if (code == STATUS_OK)
+		code = statement_next(&st, err);
+	if (code != STATUS_OK)
+		return code;
+	*ret_project = statement_integer(&st);
+	*ret_excess = statement_integer(&st);
+	return STATUS_OK;
+}
+
+status branch_row_list_idle(
+        struct metadata *md, const struct branch_idle *idle, struct statement *ret, struct error *err)
+{
+	return statement_open_for(md,
+	        SELECT "WHERE archive_usec IS NULL AND is_ready = 1 AND is_resetting = 0 AND is_protected = 0"
+	               " AND delete_usec IS NULL AND is_purged = 0 AND create_usec <= ?3 AND (?1 = 0 OR "
+	               "project = ?1)"
+	               " AND state_change_usec <= ?2 AND " LAST_USE " <= ?2 AND " IN_LIVE_PROJECT
+	               " AND NOT EXISTS (SELECT 1 FROM project p WHERE p.id = branch.project"
+	               "  AND p.default_branch_uid = branch.uid)"
+	               " AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.finish_usec IS NULL AND"
+	               "  (o.branch = branch.id OR o.source_branch = branch.id))"
+	               " ORDER BY " LAST_USE,
+	        INTEGERS(idle->project, idle->used_before_usec, idle->created_before_usec), ret, err);
 }
 
 status branch_row_note_space(

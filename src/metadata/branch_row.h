@@ -33,6 +33,7 @@ struct branch_row {
 	char source_snapshot[RESOURCE_ID_MAX + 1]; /* snapshot id the branch was made from; empty: none */
 	bool is_resetting;                         /* a reset or restore is open */
 	int64_t own_bytes, shared_bytes, history_bytes; /* disk space, as last measured */
+	int64_t archive_usec;                           /* when it became ARCHIVED; 0: it is not */
 };
 
 /* Bytes on the disk, and of the files as Postgres sees them. */
@@ -86,6 +87,24 @@ MUST_CHECK status branch_row_count_protected(
 /* Live ones without a parent. */
 MUST_CHECK status branch_row_count_roots(
         struct metadata *md, int64_t project, int64_t *ret, struct error *err);
+
+/* Live ones that are not archived, nor about to be. */
+MUST_CHECK status branch_row_count_unarchived(
+        struct metadata *md, int64_t project, int64_t *ret, struct error *err);
+/* The first live project behind `after_project` that has more of those than `limit`, and how many more. STATUS_NOT_FOUND; err is then not filled. */
+MUST_CHECK status branch_row_find_crowded(struct metadata *md, int64_t limit, int64_t after_project,
+        int64_t *ret_project, int64_t *ret_excess, struct error *err);
+
+/*
+ * Branches that may be archived, longest idle first: live, ready, not protected, not their project's default, no operation open about them. Whether their
+ * compute sleeps the caller has to see. A change through the API is a use, too.
+ */
+struct branch_idle {
+	int64_t project; /* 0: all */
+	int64_t used_before_usec, created_before_usec;
+};
+MUST_CHECK status branch_row_list_idle(
+        struct metadata *md, const struct branch_idle *idle, struct statement *ret, struct error *err);
 
 /* Of a branch that may be gone. */
 MUST_CHECK status branch_row_note_space(

@@ -117,6 +117,17 @@ status operation_row_count_newer_settings(
 	        INTEGERS(row->endpoint, row->seq), ret, err);
 }
 
+status operation_row_count_open(struct metadata *md, const char *kind, int64_t *ret, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(
+	        md, "SELECT count(*) FROM operation WHERE finish_usec IS NULL AND kind = ?", &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_text(&st, kind);
+	return statement_next_integer(&st, ret, err);
+}
+
 status operation_row_is_open(
         struct metadata *md, const char *kind, int64_t endpoint, bool *ret, struct error *err)
 {

@@ -45,6 +45,9 @@ MUST_CHECK status operation_row_next(struct statement *st, struct operation_row 
 MUST_CHECK status operation_row_count_newer_settings(
         struct metadata *md, const struct operation_row *row, int64_t *ret, struct error *err);
 /* Is one of that kind open for the endpoint? */
+/* Of all resources. */
+MUST_CHECK status operation_row_count_open(
+        struct metadata *md, const char *kind, int64_t *ret, struct error *err);
 MUST_CHECK status operation_row_is_open(
         struct metadata *md, const char *kind, int64_t endpoint, bool *ret, struct error *err);
 /*

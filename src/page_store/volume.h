@@ -22,6 +22,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "base/base.h"
 #include "data_directory/data_directory.h"
 #include "page_store/restore_point.h"
@@ -111,6 +113,18 @@ MUST_CHECK status volume_set_applied_revision(struct volume *volume, int64_t rev
 
 /* A missing volume is fine. The name is gone durably first, then its points and its stack, then bytes that nobody else needs. */
 MUST_CHECK status volume_destroy(const struct data_directory *dd, const char *id, struct error *err);
+
+/*
+ * For a volume that sleeps and shall go on doing so: folds its layers as far as references allow and gives the space back, which its page file system
+ * does only while it is mounted. It stays a volume like any other and can be opened at any moment: whoever waits for its image (image.h I6) sets *shall_stop,
+ * which is looked at between steps of some megabytes. STATUS_CONFLICT: it is in use.
+ */
+struct volume_archived {
+	size_t steps;  /* of folding */
+	bool is_whole; /* there was nothing left to fold; false: stopped */
+};
+MUST_CHECK status volume_archive(const struct data_directory *dd, const char *id,
+        const atomic_bool *shall_stop, struct volume_archived *ret, struct error *err);
 
 /*
  * Disk space, exact to what du says of the layers and of the WAL: own + history + wal over all volumes, plus what several share (`shared`, told

@@ -51,7 +51,7 @@ def free_port():
 
 
 # Limits of a project that are no story's topic but their own.
-NO_LIMITS = {"root_branches_per_project": 1000, "active_computes_per_project": 1000}
+NO_LIMITS = {"root_branches_per_project": 1000, "active_computes_per_project": 1000, "unarchived_branches_per_project": 1000}
 
 
 class Platform:

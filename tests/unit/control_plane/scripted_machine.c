@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -252,6 +253,20 @@ status retention_apply(const struct data_directory *dd, const char *volume_id,
 	m.machine.window_usec = retention->window_usec;
 	*ret = (struct retention_result){ .points_kept = 1 };
 	return STATUS_OK;
+}
+
+status volume_archive(const struct data_directory *dd, const char *id, const atomic_bool *shall_stop,
+        struct volume_archived *ret, struct error *err)
+{
+	(void)dd;
+	*ret = (struct volume_archived){ .is_whole = true };
+	if (!machine_has_volume(id))
+		return error_set(err, STATUS_NOT_FOUND, 0, "there is no volume \"%s\"", id);
+	status st = machine_note(STEP_ARCHIVE, err);
+	/* Until somebody wants it. */
+	while (st == STATUS_OK && m.machine.is_archiving_for_ever && !atomic_load(shall_stop))
+		sched_yield();
+	return st;
 }
 
 status volume_usage(

@@ -23,6 +23,7 @@ enum machine_step {
 	STEP_DESTROY,
 	STEP_DESTROY_STORE,
 	STEP_RETENTION,
+	STEP_ARCHIVE,
 	STEP_REGISTER,
 	STEP_OPEN,
 	STEP_SUSPEND,
@@ -42,6 +43,7 @@ struct machine {
 	/* Opens, suspensions and applies are answered only when machine_release() is called. */
 	bool is_holding;
 	bool is_shutting_down;
+	volatile bool is_archiving_for_ever; /* folding ends only when it is told to */
 	bool is_unclean; /* volumes that sleep did not go to sleep cleanly: only a start tells where they end */
 	uint64_t cloned_lsn;            /* what the last clone or snapshot was asked for: its moment's LSN */
 	int64_t window_usec;            /* of the last retention */
