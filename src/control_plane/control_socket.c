@@ -174,6 +174,8 @@ static void send_route(struct client *client, uint64_t id, const struct control_
 		yyjson_mut_val *value = yyjson_mut_obj_add_obj(doc, root, "login");
 		(void)yyjson_mut_obj_add_str(doc, value, "method", is_token ? "token" : "password");
 		(void)yyjson_mut_obj_add_bool(doc, value, "enabled", login->is_enabled);
+		if (is_token && login->is_revoked)
+			(void)yyjson_mut_obj_add_bool(doc, value, "revoked", true);
 		if (!is_token && login->is_enabled) {
 			(void)yyjson_mut_obj_add_bool(doc, value, "permitted", login->is_permitted);
 			(void)yyjson_mut_obj_add_bool(doc, value, "fresh", login->is_fresh);

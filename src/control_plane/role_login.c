@@ -11,6 +11,7 @@
 #include "control_plane/resource_name.h"
 #include "metadata/branch_row.h"
 #include "metadata/endpoint_row.h"
+#include "metadata/identity_row.h"
 #include "metadata/project_row.h"
 #include "metadata/role_row.h"
 
@@ -98,6 +99,16 @@ static const char *refusal_reason(const struct login_rows *rows)
 	return reason;
 }
 
+/* Tokens are minted for active identities only; one that was, and is no longer, has some that have not expired. */
+static bool is_revoked(const struct login_question *question)
+{
+	struct identity_row identity;
+	struct error err;
+	return identity_row_find_exactly(question->services->md, question->role, &identity, &err) !=
+	               STATUS_OK ||
+	       !identity.is_active;
+}
+
 static void decide(const struct login_question *question, const struct login_rows *rows, bool is_fresh,
         struct control_login *ret)
 {
@@ -106,6 +117,7 @@ static void decide(const struct login_question *question, const struct login_row
 	bool wants_password = rows->has_role ? is_about_password(&rows->role) : !is_identity;
 	*ret = (struct control_login){ .is_enabled = is_enabled, .is_fresh = is_fresh, .is_permitted = true };
 	ret->method = wants_password && (is_enabled || !is_identity) ? LOGIN_PASSWORD : LOGIN_TOKEN;
+	ret->is_revoked = ret->method == LOGIN_TOKEN && is_revoked(question);
 	if (ret->method == LOGIN_TOKEN || !is_enabled)
 		return;
 	const char *reason = refusal_reason(rows);

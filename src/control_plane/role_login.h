@@ -9,6 +9,7 @@
  *       project that allows native login.
  *   W3  is_fresh: not older than the question (branch_inventory.h). Where native login is off, no verifier is told, and
  *       Postgres is not asked about identities.
+ *   W4  a token of a name that no active identity has is refused, however long it would be good: deactivating takes effect with the next login.
  * What an outsider can still tell: whether native login is on; and that a name that does not look like an identity's is one (a group's).
  * Threads: the loop's.
  */

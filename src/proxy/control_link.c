@@ -113,6 +113,7 @@ static bool take_login(yyjson_val *login, struct control_answer *ret)
 	if (!method || (strcmp(method, "token") != 0 && strcmp(method, "password") != 0))
 		return false;
 	ret->endpoint.allows_passwords = yyjson_get_bool(yyjson_obj_get(login, "enabled"));
+	ret->endpoint.refuses_tokens = yyjson_get_bool(yyjson_obj_get(login, "revoked"));
 	ret->login.has_password = strcmp(method, "password") == 0;
 	if (!ret->login.has_password || !ret->endpoint.allows_passwords)
 		return true;

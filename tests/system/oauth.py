@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import threading
 import urllib.parse
 from html.parser import HTMLParser
@@ -40,6 +41,15 @@ def send_form(platform, path, fields, headers=None):
     result = (answer.status, answer.headers, answer.read())
     connection.close()
     return result
+
+
+def port_is_free(port):
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 class FormFields(HTMLParser):
@@ -224,6 +234,7 @@ def test_sdk_signs_a_user_in_with_a_browser(platform, people, monkeypatch, tmp_p
         return True
 
     monkeypatch.setattr("webbrowser.open_new", open_browser)
+    wait_until(lambda: port_is_free(8020), "the SDK's port is free", 120)  # it has only this one
     client = WorkspaceClient(host=platform.host, auth_type="external-browser")
     assert client.current_user.me().user_name == user["userName"]
 
@@ -272,6 +283,33 @@ def test_revocation_and_deactivation_take_effect_at_once(platform, people):
     assert rest.user() == user["userName"]
     assert send_form(platform, "/oidc/v1/revoke", {"token": token["refresh_token"]})[0] == 200
     assert rest.ask("GET", SCIM + "Me").status == 401
+
+
+def test_database_tokens_end_with_their_identity(platform, people, project, primary):
+    """The next login is refused, however fresh the token; a session that is open goes on, as it does when its token expires."""
+    principal, robot = people.robot()
+    people.grant(project, "CAN_USE", principal)
+    login = principal["applicationId"]
+    platform.sql(primary, f'create role "{login}" login')
+    token = robot.database_token(primary["name"])
+
+    def connect():
+        return psycopg.connect(host=primary["status"]["hosts"]["host"], port=platform.pg_port, user=login, password=token,
+                               dbname="databricks_postgres", sslmode="verify-full", sslrootcert=platform.ca, autocommit=True)  # fmt: skip
+
+    with connect() as session:
+        for active in (False, True):
+            people.admin.call("PATCH", f"{SCIM}ServicePrincipals/{principal['id']}",
+                              {"Operations": [{"op": "replace", "path": "active", "value": active}]})  # fmt: skip
+            if active:
+                connect().close()
+            else:
+                with pytest.raises(psycopg.OperationalError, match="deactivated or deleted"):
+                    connect()
+            assert session.execute("select 1").fetchone() == (1,)
+        people.admin.call("DELETE", f"{SCIM}ServicePrincipals/{principal['id']}")
+        with pytest.raises(psycopg.OperationalError, match="deactivated or deleted"):
+            connect()
 
 
 def test_sessions_and_tokens_outlive_restarts_and_kills(own_platform):
