@@ -118,6 +118,8 @@ static void what_each_kind_of_role_is_asked_for(void **state)
 		struct control_login login = ask(f, with_token[i]);
 		assert_int_equal(login.method, LOGIN_TOKEN);
 		assert_string_equal(login.verifier, "");
+		/* Only she is an identity; who has been one may still have tokens. */
+		assert_int_equal(login.is_revoked, i > 0);
 	}
 	static const char *const mocked[][2] = { { "nobody", "the role does not exist" },
 		{ "", "the role does not exist" }, { "cloud_admin", "the role does not exist" },

@@ -80,6 +80,21 @@ static void test_good_token(void **state)
 	assert_true(accepts(*state, buffer_slice(&several), LOGIN, &refusal));
 }
 
+/* However good it is: nobody is left whom it could be for. */
+static void test_token_of_nobody(void **state)
+{
+	const struct keys *keys = *state;
+	CLEANUP(buffer_done) struct buffer token = { 0 };
+	struct refusal refusal;
+	struct endpoint other = endpoint;
+	other.refuses_tokens = true;
+	mint(keys->key, LOGIN, UID, NOW + 60 * USEC_PER_SEC, &token);
+	assert_false(authentication_accepts_token(
+	        keys->key, buffer_slice(&token), NOW, slice_from_text(LOGIN), &other, &refusal));
+	assert_string_equal(refusal.sqlstate, "28P01");
+	assert_non_null(strstr(refusal.detail, "deactivated or deleted"));
+}
+
 static void check_refused(const struct keys *keys, struct slice token, const char *user, const char *detail)
 {
 	struct refusal refusal;
@@ -159,6 +174,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good_token),
+		cmocka_unit_test(test_token_of_nobody),
 		cmocka_unit_test(test_bad_tokens),
 		cmocka_unit_test(test_every_tampered_byte),
 		cmocka_unit_test(test_users),
