@@ -117,23 +117,73 @@ static status take_databases(PGconn *connection, struct inventory *ret, struct e
 	return STATUS_OK;
 }
 
-status inventory_take(const char *socket_folder, struct inventory *ret, struct error *err)
+static status take_on(PGconn *connection, struct inventory *ret, struct error *err)
 {
-	CLEANUP(admin_disconnect) PGconn *connection = NULL;
 	CLEANUP(inventory_done) struct inventory taken = { 0 };
-	status st = admin_connect(socket_folder, "postgres", ADMIN_APPLICATION, &connection, err);
 	/* Both lists of one snapshot: an owner that is not among the roles would be a lie. */
-	if (st == STATUS_OK)
-		st = admin_query(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", NULL, err);
+	status st = admin_query(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", NULL, err);
 	if (st == STATUS_OK)
 		st = take_roles(connection, &taken, err);
 	if (st == STATUS_OK)
 		st = take_databases(connection, &taken, err);
+	if (st == STATUS_OK)
+		st = admin_query(connection, "COMMIT", NULL, err);
 	if (st != STATUS_OK)
-		return error_prefix(err, "could not read the roles and databases");
+		return st;
 	*ret = taken;
 	taken = (struct inventory){ 0 };
 	return STATUS_OK;
+}
+
+struct inventory_session {
+	char *socket_folder;
+	PGconn *connection; /* NULL: none yet, or it failed */
+};
+
+struct inventory_session *inventory_session_create(const char *socket_folder)
+{
+	struct inventory_session *session = xcalloc(1, sizeof *session);
+	session->socket_folder = xstrdup(socket_folder);
+	return session;
+}
+
+struct inventory_session *inventory_session_free(struct inventory_session *session)
+{
+	if (!session)
+		return NULL;
+	admin_disconnect(&session->connection);
+	free(session->socket_folder);
+	free(session);
+	return NULL;
+}
+
+status inventory_session_take(struct inventory_session *session, struct inventory *ret, struct error *err)
+{
+	status st = STATUS_UNAVAILABLE;
+	if (session->connection)
+		st = take_on(session->connection, ret, err);
+	if (st != STATUS_OK) { /* of a Postgres that is gone, maybe */
+		admin_disconnect(&session->connection);
+		st = admin_connect(
+		        session->socket_folder, "postgres", ADMIN_APPLICATION, &session->connection, err);
+		if (st == STATUS_OK)
+			st = take_on(session->connection, ret, err);
+	}
+	if (st == STATUS_OK)
+		return STATUS_OK;
+	admin_disconnect(&session->connection);
+	return error_prefix(err, "could not read the roles and databases");
+}
+
+static void session_freep(struct inventory_session **session)
+{
+	*session = inventory_session_free(*session);
+}
+
+status inventory_take(const char *socket_folder, struct inventory *ret, struct error *err)
+{
+	CLEANUP(session_freep) struct inventory_session *session = inventory_session_create(socket_folder);
+	return inventory_session_take(session, ret, err);
 }
 
 /* ---- the file ---- */

@@ -47,6 +47,17 @@ void inventory_done(struct inventory *inventory); /* for CLEANUP */
 
 MUST_CHECK status inventory_take(const char *socket_folder, struct inventory *ret, struct error *err);
 
+/*
+ * A connection that is kept to take one inventory after another: connecting costs some twenty times as much as asking. One thread at a time. It
+ * connects when it has to, again when Postgres has been restarted; between inventories it holds no snapshot.
+ */
+struct inventory_session;
+struct inventory_session *inventory_session_create(const char *socket_folder);
+struct inventory_session *inventory_session_free(
+        struct inventory_session *session); /* NULL is fine; always NULL */
+MUST_CHECK status inventory_session_take(
+        struct inventory_session *session, struct inventory *ret, struct error *err);
+
 /* Is it a name that tenants cannot have? */
 static inline bool inventory_role_is_reserved(const char *name)
 {

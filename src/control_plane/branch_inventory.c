@@ -12,6 +12,8 @@
 #include "metadata/role_row.h"
 
 #define INVENTORY_PAUSE_MS    10
+#define KEPT_MAX              32 /* connections; each is one of Postgres' few for superusers */
+#define KEPT_IDLE_MS          3000
 #define INVENTORY_PATIENCE_MS 15000 /* for a compute that is neither asleep nor to be asked */
 
 /* Who waits for an inventory: a request that is held, or a caller with a callback. */
@@ -37,18 +39,30 @@ struct refresh {
 	bool is_taking;       /* a worker thread has it; what is below is set then */
 	uint64_t ticket;
 	bool is_overtaken; /* a newer one is in the rows already */
-	char *socket_dir;
+	struct kept *kept;
 	uv_work_t work;
 	struct inventory inventory;
 	struct error error; /* code STATUS_OK: it was taken */
 };
 
+/* A connection that is kept for the next inventory of that compute. In the list while no worker thread has it. */
+struct kept {
+	TAILQ_ENTRY(kept) link;
+	char *socket_dir;
+	struct inventory_session *session;
+	int64_t used_usec; /* monotonic */
+};
+
 struct branch_inventory {
 	struct services *services;
+	TAILQ_HEAD(kept_list, kept) kept; /* the one used last at the end */
+	size_t kept_count;
+	uv_timer_t idle; /* runs while there are some */
+	int open_timers;
 	TAILQ_HEAD(refresh_list, refresh) refreshes;
 	uv_timer_t timer; /* runs while a refresh waits for its compute */
 	_Atomic uint64_t tickets;
-	bool is_closed, timer_is_closed;
+	bool is_closed;
 };
 
 struct branch_inventory *branch_inventory_create(struct services *services)
@@ -56,15 +70,18 @@ struct branch_inventory *branch_inventory_create(struct services *services)
 	struct branch_inventory *inventory = xcalloc(1, sizeof *inventory);
 	inventory->services = services;
 	TAILQ_INIT(&inventory->refreshes);
+	TAILQ_INIT(&inventory->kept);
 	(void)uv_timer_init(services->loop, &inventory->timer);
-	inventory->timer.data = inventory;
+	(void)uv_timer_init(services->loop, &inventory->idle);
+	inventory->timer.data = inventory->idle.data = inventory;
+	inventory->open_timers = 2;
 	services->inventory = inventory;
 	return inventory;
 }
 
 static void free_when_unused(struct branch_inventory *inventory)
 {
-	if (inventory->timer_is_closed && TAILQ_EMPTY(&inventory->refreshes))
+	if (inventory->open_timers == 0 && TAILQ_EMPTY(&inventory->refreshes))
 		free(inventory);
 }
 
@@ -389,13 +406,68 @@ status branch_inventory_absorb(const struct services *services, int64_t branch, 
 	return st;
 }
 
+/* ---- connections ---- */
+
+static void kept_free(struct kept *kept)
+{
+	inventory_session_free(kept->session);
+	free(kept->socket_dir);
+	free(kept);
+}
+
+static void kept_end(struct branch_inventory *owner, struct kept *kept)
+{
+	TAILQ_REMOVE(&owner->kept, kept, link);
+	owner->kept_count--;
+	kept_free(kept);
+}
+
+static void end_idle_ones(uv_timer_t *timer)
+{
+	struct branch_inventory *owner = timer->data;
+	int64_t limit = clock_monotonic_usec() - KEPT_IDLE_MS * 1000;
+	while (!TAILQ_EMPTY(&owner->kept) && TAILQ_FIRST(&owner->kept)->used_usec <= limit)
+		kept_end(owner, TAILQ_FIRST(&owner->kept));
+	if (TAILQ_EMPTY(&owner->kept))
+		(void)uv_timer_stop(timer);
+}
+
+/* Takes socket_dir. */
+static struct kept *kept_take(struct branch_inventory *owner, char *socket_dir)
+{
+	struct kept *kept;
+	TAILQ_FOREACH (kept, &owner->kept, link) {
+		if (strcmp(kept->socket_dir, socket_dir) == 0) {
+			TAILQ_REMOVE(&owner->kept, kept, link);
+			owner->kept_count--;
+			free(socket_dir);
+			return kept;
+		}
+	}
+	kept = xcalloc(1, sizeof *kept);
+	kept->socket_dir = socket_dir;
+	kept->session = inventory_session_create(socket_dir);
+	return kept;
+}
+
+static void kept_give(struct branch_inventory *owner, struct kept *kept)
+{
+	while (owner->kept_count >= KEPT_MAX)
+		kept_end(owner, TAILQ_FIRST(&owner->kept));
+	kept->used_usec = clock_monotonic_usec();
+	TAILQ_INSERT_TAIL(&owner->kept, kept, link);
+	owner->kept_count++;
+	if (!uv_is_active((uv_handle_t *)&owner->idle))
+		(void)uv_timer_start(&owner->idle, end_idle_ones, KEPT_IDLE_MS, KEPT_IDLE_MS / 3);
+}
+
 /* ---- asking ---- */
 
 static void ask(uv_work_t *work)
 {
 	struct refresh *refresh = work->data;
 	struct error err = { 0 };
-	if (inventory_take(refresh->socket_dir, &refresh->inventory, &err) != STATUS_OK)
+	if (inventory_session_take(refresh->kept->session, &refresh->inventory, &err) != STATUS_OK)
 		refresh->error = err;
 }
 
@@ -481,7 +553,11 @@ static void asked(uv_work_t *work, int code)
 	else if (was_taken && !owner->is_closed && absorb_refresh(refresh, &is_fresh, &err) != STATUS_OK)
 		log_error("could not note the roles and databases of a branch: %s", err.message);
 	inventory_done(&refresh->inventory);
-	free_text(&refresh->socket_dir);
+	if (was_taken && !owner->is_closed)
+		kept_give(owner, refresh->kept);
+	else
+		kept_free(refresh->kept);
+	refresh->kept = NULL;
 	refresh->is_taking = false;
 	if (was_taken || owner->is_closed) {
 		refresh_end(refresh, is_fresh);
@@ -508,7 +584,7 @@ static void take(struct refresh *refresh, const char *uid)
 	refresh->is_taking = true;
 	refresh->ticket = branch_inventory_ticket(refresh->owner);
 	refresh->is_overtaken = false;
-	refresh->socket_dir = fleet_socket_dir(services->fleet, uid);
+	refresh->kept = kept_take(refresh->owner, fleet_socket_dir(services->fleet, uid));
 	refresh->work.data = refresh;
 	(void)uv_queue_work(services->loop, &refresh->work, ask, asked);
 }
@@ -654,7 +730,7 @@ void branch_inventory_ask(
 static void timer_closed(uv_handle_t *handle)
 {
 	struct branch_inventory *inventory = handle->data;
-	inventory->timer_is_closed = true;
+	inventory->open_timers--;
 	free_when_unused(inventory);
 }
 
@@ -666,5 +742,8 @@ void branch_inventory_close(struct branch_inventory *inventory)
 		if (!refresh->is_taking)
 			refresh_end(refresh, false);
 	}
+	while (!TAILQ_EMPTY(&inventory->kept))
+		kept_end(inventory, TAILQ_FIRST(&inventory->kept));
 	uv_close((uv_handle_t *)&inventory->timer, timer_closed);
+	uv_close((uv_handle_t *)&inventory->idle, timer_closed);
 }

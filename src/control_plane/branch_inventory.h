@@ -3,7 +3,8 @@
  *
  * Postgres is the truth about them; somebody may have changed it by SQL a moment ago. While the compute runs it is asked, in a worker thread, for
  * every call that shows or checks them: the request is held and asked again when the answer is in the rows. While it sleeps nothing changes,
- * and the supervisor left a file when it suspended. Questions that come together are answered from one inventory.
+ * and the supervisor left a file when it suspended. Questions that come together are answered from one
+ * inventory, and the connection for it is kept for some seconds.
  *
  * Invariants
  *   I1  what a call shows is not older than its beginning: an inventory that was begun before one that is in the rows already is not taken.
