@@ -29,6 +29,7 @@ struct login_rows {
 	struct endpoint_row endpoint;
 	struct role_row role;
 	bool has_role;
+	bool is_identity; /* the name is one's, or looks like it */
 };
 
 static void login_rows_done(struct login_rows *rows)
@@ -36,6 +37,11 @@ static void login_rows_done(struct login_rows *rows)
 	project_row_done(&rows->project);
 	endpoint_row_done(&rows->endpoint);
 	OPENSSL_cleanse(rows->role.verifier, sizeof rows->role.verifier);
+}
+
+static bool looks_like_identity(const char *name)
+{
+	return strchr(name, '@') || uuid_is_valid(name);
 }
 
 static status load(const struct login_question *question, struct login_rows *ret, struct error *err)
@@ -50,6 +56,11 @@ static status load(const struct login_question *question, struct login_rows *ret
 		return st;
 	st = role_row_find_name(md, ret->branch.id, question->role, &ret->role, err);
 	ret->has_role = st == STATUS_OK;
+	if (st != STATUS_OK && st != STATUS_NOT_FOUND)
+		return st;
+	struct identity_row identity;
+	st = identity_row_find_exactly(md, question->role, &identity, err);
+	ret->is_identity = st == STATUS_OK || looks_like_identity(question->role);
 	return st == STATUS_NOT_FOUND ? STATUS_OK : st;
 }
 
@@ -61,16 +72,11 @@ static bool is_about_password(const struct role_row *role)
 	               strcmp(role->identity_type, "IDENTITY_TYPE_UNSPECIFIED") == 0);
 }
 
-static bool looks_like_identity(const char *name)
-{
-	return strchr(name, '@') || uuid_is_valid(name);
-}
-
 /* Is what the rows say of the name enough, whatever has happened in Postgres since? */
-static bool is_clear(const struct login_rows *rows, const char *name)
+static bool is_clear(const struct login_rows *rows)
 {
 	return !rows->project.enable_pg_native_login &&
-	       (looks_like_identity(name) || (rows->has_role && !is_about_password(&rows->role)));
+	       (rows->is_identity || (rows->has_role && !is_about_password(&rows->role)));
 }
 
 static void mock(
@@ -112,11 +118,10 @@ static bool is_revoked(const struct login_question *question)
 static void decide(const struct login_question *question, const struct login_rows *rows, bool is_fresh,
         struct control_login *ret)
 {
-	bool is_enabled = rows->project.enable_pg_native_login,
-	     is_identity = looks_like_identity(question->role);
-	bool wants_password = rows->has_role ? is_about_password(&rows->role) : !is_identity;
+	bool is_enabled = rows->project.enable_pg_native_login;
+	bool wants_password = rows->has_role ? is_about_password(&rows->role) : !rows->is_identity;
 	*ret = (struct control_login){ .is_enabled = is_enabled, .is_fresh = is_fresh, .is_permitted = true };
-	ret->method = wants_password && (is_enabled || !is_identity) ? LOGIN_PASSWORD : LOGIN_TOKEN;
+	ret->method = wants_password && (is_enabled || !rows->is_identity) ? LOGIN_PASSWORD : LOGIN_TOKEN;
 	ret->is_revoked = ret->method == LOGIN_TOKEN && is_revoked(question);
 	if (ret->method == LOGIN_TOKEN || !is_enabled)
 		return;
@@ -161,7 +166,7 @@ void role_login_ask(
 	(void)snprintf(question->uid, sizeof question->uid, "%s", uid);
 	/* A longer name is no role's: the proxy refuses it before. */
 	(void)snprintf(question->role, sizeof question->role, "%s", role);
-	if (load(question, &rows, &err) != STATUS_OK || is_clear(&rows, question->role))
+	if (load(question, &rows, &err) != STATUS_OK || is_clear(&rows))
 		answer(question, false);
 	else
 		branch_inventory_ask(services->inventory, rows.branch.id, asked, question);

@@ -5,7 +5,7 @@
  * Invariants
  *   W1  a name that no role has is answered like a role with a password, with a verifier that looks like one and that no password fits; always
  *       the same one in a project, since its branches inherit roles. So are roles without a password, or with one that cannot be used.
- *   W2  a name that looks like that of an identity (an e-mail, an application id) is asked for a token, unless it is a role with a password in a
+ *   W2  a name that is an identity's, or looks like it (an e-mail, an application id), is asked for a token, unless it is a role with a password in a
  *       project that allows native login.
  *   W3  is_fresh: not older than the question (branch_inventory.h). Where native login is off, no verifier is told, and
  *       Postgres is not asked about identities.
