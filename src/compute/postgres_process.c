@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/buffer.h"
+#include "compute/confinement.h"
 
 static const char *const environment[] = { "PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C.UTF-8", "TZ=UTC",
 	NULL };
@@ -25,8 +26,8 @@ bool postgres_process_free_locked_memory(void)
 }
 
 /* In the child, after fork: only async-signal-safe calls. Tells the errno of a failure through `report`. */
-__attribute__((noreturn)) static void run_child(
-        const struct postgres_command *command, pid_t parent, int log_fd, int report, char *const *argv)
+__attribute__((noreturn)) static void run_child(const struct postgres_command *command, pid_t parent,
+        int log_fd, int report, int confinement, char *const *argv)
 {
 	int null_fd = open("/dev/null", O_RDONLY);
 	struct rlimit no_core = { 0, 0 };
@@ -38,9 +39,11 @@ __attribute__((noreturn)) static void run_child(
 	(void)umask(0077);
 	bool is_ready = null_fd >= 0 && dup2(null_fd, 0) >= 0 && dup2(log_fd, 1) >= 0 &&
 	                dup2(log_fd, 2) >= 0 && dup2(report, 3) >= 0 && fcntl(3, F_SETFD, FD_CLOEXEC) == 0 &&
-	                close_range(4, ~0u, 0) == 0 && setsid() > 0 &&
+	                (confinement < 0 || dup2(confinement, 4) == 4) &&
+	                close_range(confinement < 0 ? 4 : 5, ~0u, 0) == 0 && setsid() > 0 &&
 	                setrlimit(RLIMIT_CORE, &no_core) == 0 && chdir("/") == 0 &&
-	                system_user_become(&command->user) &&
+	                system_user_become(&command->user) && confinement_enter(confinement < 0 ? -1 : 4) &&
+	                (confinement < 0 || close(4) == 0) &&
 	                /* After the change of user, which clears it. */
 	                prctl(PR_SET_PDEATHSIG, SIGQUIT) == 0 && sigprocmask(SIG_SETMASK, &none, NULL) == 0;
 	/* If the parent died before prctl, the signal will never come. */
@@ -68,9 +71,23 @@ static char *quote_folder(const char *path)
 	return xstrndup(quoted.data, quoted.len);
 }
 
+/* Not the mount itself, where even this could hang: a rule for the folder that it is in holds below the mount, too. */
+static status prepare_confinement(const struct postgres_command *command, int *ret_fd, struct error *err)
+{
+	CLEANUP(free_text)
+	char *volume =
+	        xstrndup(command->data_path, (size_t)(strrchr(command->data_path, '/') - command->data_path));
+	const char *const paths[] = { volume, command->socket_folder, "/dev/shm", "/dev/null" };
+	return confinement_prepare(paths, ARRAY_LEN(paths), ret_fd, err);
+}
+
 static status fork_postgres(const struct postgres_command *command, int log_fd, char *const *argv,
         pid_t *ret_pid, struct error *err)
 {
+	CLEANUP(close_fd) int confinement = -1;
+	status st = prepare_confinement(command, &confinement, err);
+	if (st != STATUS_OK)
+		return st;
 	int ends[2];
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return error_set(err, STATUS_IO, errno, "could not create a pipe");
@@ -81,7 +98,7 @@ static status fork_postgres(const struct postgres_command *command, int log_fd, 
 	if (child < 0)
 		return error_set(err, STATUS_IO, errno, "could not start Postgres");
 	if (child == 0)
-		run_child(command, parent, log_fd, writer, argv);
+		run_child(command, parent, log_fd, writer, confinement, argv);
 	close_fd(&writer);
 	/* The pipe closes when the program has been executed; only a failure is written into it. */
 	int problem = 0;

@@ -169,6 +169,9 @@ def main():
             endpoint = rest.endpoint("suites", "dev")
             platform.wake(endpoint)
             socket = platform.socket_directory(endpoint)
+            # Postgres can write in its own folders only, so its suite is in one of those.
+            inside = platform.volume(endpoint) / "suites"
+            inside.mkdir(mode=0o755)
             user = pwd.getpwuid((platform.volume(endpoint) / "wal").stat().st_uid)
             if os.geteuid() == 0:  # Tarn lets in nobody but the user it runs as
                 with open(socket.parent / "ident.conf", "a") as ident:
@@ -196,7 +199,7 @@ def main():
                     with psycopg.connect(host=str(host), user="cloud_admin", dbname="postgres", autocommit=True) as admin:
                         admin.execute(QUIET_IDENTIFIERS)
                 for suite in options.suites or ["regress", "isolation"]:
-                    ours_folder = prepare(source, suite, place / "ours", user)
+                    ours_folder = prepare(source, suite, inside, user)
                     theirs_folder = prepare(source, suite, place / "stock", user)
                     theirs, their_seconds = run_suite(theirs_folder, suite, stock.folder, options.quick, user)
                     stop.clear()

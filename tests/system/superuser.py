@@ -1,7 +1,7 @@
 """Every road from a tenant's role to superuser, tried as the owner of a project (a member of databricks_superuser with all that the API gives)
 and as a role without any rights. Each attempt must end with an ordinary refusal, and leave the system's roles and databases as they were."""
 
-import os
+import ctypes
 
 import psycopg
 import psycopg.errors
@@ -286,3 +286,20 @@ def test_replication_is_reading(platform, endpoint, unchanged):
         assert "permission denied" in says("copy (select 1) to program 'id'")
         assert "permission denied" in says("alter role current_user superuser")
 
+
+def test_postgres_writes_in_its_own_folders_only(platform, endpoint, project, tmp_path):
+    """Whoever got so far that Postgres writes files for him gets no further: not even the superuser writes anywhere else."""
+    if ctypes.CDLL(None).syscall(444, None, 0, 1) < 2:  # landlock_create_ruleset, asked for its version
+        pytest.skip("this kernel has no Landlock (or an early one), so Postgres is not confined")
+    other = platform.rest.endpoint(project)
+    platform.wake(other)
+    tmp_path.chmod(0o777)
+    with platform.direct(endpoint) as connection, platform.direct(other) as neighbour:
+        own, theirs = (one.execute("show data_directory").fetchone()[0] for one in (connection, neighbour))
+        for folder in ("/tmp", "/var/tmp", str(tmp_path), theirs, f"{theirs}/../wal", str(platform.socket_directory(other))):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="Permission denied"):
+                connection.execute(f"copy (select 1) to '{folder}/tarn-evil'")
+        connection.execute(f"copy (select 1) to '{own}/tarn-own'")
+        with pytest.raises(psycopg.Error, match="exited with exit code"):
+            connection.execute("copy (select 1) to program 'cat >/tmp/tarn-evil'")
+        connection.execute("copy (select 1) to program 'rm tarn-own'")
