@@ -45,7 +45,7 @@ def show(value, wait):
         return {"operation": value.name(), "done": value.done(), "metadata": metadata and metadata.as_dict()}
     if hasattr(value, "as_dict"):
         return value.as_dict()
-    if hasattr(value, "__next__"):
+    if isinstance(value, list) or hasattr(value, "__next__"):
         return [show(one, wait) for one in value]
     return value
 

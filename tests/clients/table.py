@@ -30,25 +30,48 @@ OTHERS = {
         "client_python_sdk": '"current_user.me"', "client_cli": '"current-user", "me"',
         "client_terraform": 'data "databricks_current_user"', "client_node": "getUsernameWithApiLookup",
     },
+    **{f"permissions.{verb}": {
+        "client_python_sdk": f'"permissions.{verb}"', "client_cli": f'"permissions", "{verb}"',
+        "client_terraform": 'resource "databricks_permissions"',
+    } for verb in ("get", "set", "update")},
+    "permissions.get_permission_levels": {
+        "client_python_sdk": '"permissions.get_permission_levels"', "client_cli": '"permissions", "get-permission-levels"',
+    },
+    **{f"{noun}.{verb}": {"client_python_sdk": f'"{noun}.{verb}"', "client_cli": f'"{noun.replace("_", "-")}", "{verb}"'}
+       for noun in ("users", "service_principals", "groups") for verb in ("create", "get", "list", "delete")},
+    **{f"tokens.{verb}": {"client_python_sdk": f'"tokens.{verb}"', "client_cli": f'"tokens", "{verb}"'}
+       for verb in ("create", "list", "delete")},
+    "token_management.create_obo_token": {
+        "client_python_sdk": '"token_management.create_obo_token"', "client_cli": '"token-management", "create-obo-token"',
+    },
+    "service_principal_secrets_proxy.create": {
+        "client_python_sdk": '"service_principal_secrets_proxy.create"', "client_cli": '"service-principal-secrets-proxy", "create"',
+    },
+    "OAuth with an id and a secret (M2M)": {
+        one: "DATABRICKS_CLIENT_SECRET" for one in ("client_python_sdk", "client_cli", "client_terraform", "client_node")
+    },
+    "sign-in in a browser (auth login)": {"client_cli": '"auth", "login"'},
+    "profiles of ~/.databrickscfg": {"client_cli": "write_profiles"},
+    "psql": {"client_cli": '"psql"'},
+    "experimental postgres query": {"client_cli": '"experimental", "postgres", "query"'},
 }  # fmt: skip
 
 # Methods that wait for their part of the server: the page says so, and nothing tests them.
-NOT_YET = {
-    *(f"{verb}_{noun}" for verb in ("create", "get", "update", "delete") for noun in ("database", "role")),
-    "list_databases", "list_roles", "reveal_role_password", "get_snapshot_schedule", "update_snapshot_schedule",
-    "get_compute_instance", "list_compute_instances",
-}  # fmt: skip
+NOT_YET = set()
 
 # How many stories the page names for a method and a client.
 SHOWN = 2
 
 
 class Stories:
-    """The test functions of one file, each with the text of everything of its module that it uses."""
+    """The test functions of one client's files, each with the text of everything of its module that it uses."""
 
     def __init__(self, name):
-        self.name = name
-        text = (TESTS / "system" / f"{name}.py").read_text()
+        self.name, self.tests, self.refusals = name, {}, ""
+        for path in sorted((TESTS / "system").glob(f"{name}*.py")):
+            self._read(path.read_text())
+
+    def _read(self, text):
         tree = ast.parse(text)
         parts = {}
         for node in tree.body:
@@ -56,7 +79,6 @@ class Stories:
             names += [node.name] if isinstance(node, ast.FunctionDef) else []
             for one in names:
                 parts[one] = (ast.get_source_segment(text, node), {n.id for n in ast.walk(node) if isinstance(n, ast.Name)})
-        self.tests = {}
         for test in (one for one in parts if one.startswith("test_")):
             used, waiting = set(), {test}
             while waiting:
@@ -67,7 +89,7 @@ class Stories:
             for program in ("queries.mjs",):
                 if program in self.tests[test]:
                     self.tests[test] += (installed.HERE / "node" / program).read_text()
-        self.refusals = parts.get("NOT_SERVED", ("", set()))[0]
+        self.refusals += parts.get("NOT_SERVED", ("", set()))[0]
 
     def calling(self, mark):
         """The stories that have a mark, or all of several, in their text."""
@@ -94,7 +116,7 @@ def marks(method):
         return OTHERS[method]
     verb, noun = noun_of(method)
     found = {"client_python_sdk": f'"{method}"', "client_cli": f'"{method.replace("_", "-")}"'}
-    doing = {"create": ".apply(", "get": ".plan() == {}", "update": '["update"]', "delete": ".destroy(", "list": ".apply("}
+    doing = {"create": ".apply(", "get": ".plan() == {}", "update": '"update"', "delete": ".destroy(", "list": ".apply("}
     if verb in doing:
         kind = "data" if verb == "list" else "resource"
         found["client_terraform"] = (f'{kind} "databricks_postgres_{noun}"', doing[verb])
@@ -127,14 +149,15 @@ def rows():
     for method in sorted(set().union(*sdks.values()) | commands, key=order) + list(OTHERS):
         found = marks(method)
         out, tests = [], []
+        has_other = method in OTHERS and "client_python_sdk" in found
         for methods in sdks.values():
-            state, shown = cell(every["client_python_sdk"], method in methods or method in OTHERS, found["client_python_sdk"])
+            state, shown = cell(every["client_python_sdk"], method in methods or has_other, found.get("client_python_sdk"))
             out.append(state)
             tests = [f"client_python_sdk: {', '.join(shown[:SHOWN])}"] if shown else tests
         for name in ("client_cli", "client_terraform", "client_node"):
             has = name in found
             if name == "client_cli":
-                has = method in commands or method in OTHERS
+                has = method in commands or (method in OTHERS and has)
             elif name == "client_terraform" and has:  # the provider has resources that nothing here is about
                 has = bool(every[name].calling(found[name]))
             state, shown = cell(every[name], has, found.get(name))

@@ -51,11 +51,16 @@ class Terraform:
         return result
 
     def plan(self):
-        """What an apply would do: {address: ["create"], ["update"], ["delete", "create"], …}; {} if nothing."""
-        self.run("plan", "-input=false", "-no-color", "-out=plan")
-        shown = json.loads(self.run("show", "-json", "plan").stdout)
-        actions = {one["address"]: one["change"]["actions"] for one in shown.get("resource_changes", [])}
-        return {address: done for address, done in actions.items() if done not in (["no-op"], ["read"])}
+        """What an apply would do: {address: "create", "update", "delete", "replace", "import" or "import, update"}."""
+        out, imported = {}, set()
+        for line in self.run("plan", "-input=false", "-json").stdout.splitlines():
+            event = json.loads(line)
+            if event["type"] == "planned_change":
+                address = event["change"]["resource"]["addr"]
+                out[address] = event["change"]["action"]
+                if "importing" in event["change"]:
+                    imported.add(address)
+        return {address: f"import, {done}" if address in imported and done != "import" else done for address, done in out.items()}
 
     def apply(self):
         self.run("apply", "-input=false", "-auto-approve", "-no-color")
@@ -64,16 +69,16 @@ class Terraform:
     def destroy(self):
         self.run("destroy", "-input=false", "-auto-approve", "-no-color")
 
-    def import_(self, address, name):
-        self.run("import", "-input=false", "-no-color", address, name)
-
     def forget(self, *addresses):
         self.run("state", "rm", "-no-color", *addresses)
 
+    def _read_state(self):
+        return json.loads((self.folder / "main" / "terraform.tfstate").read_text())
+
     def outputs(self):
-        return {name: one["value"] for name, one in json.loads(self.run("output", "-json").stdout).items()}
+        return {name: one["value"] for name, one in self._read_state()["outputs"].items()}
 
     def state(self):
-        """{address: attributes} of everything in the state."""
-        root = json.loads(self.run("show", "-json").stdout).get("values", {}).get("root_module", {})
-        return {one["address"]: one["values"] for one in root.get("resources", [])}
+        """{address: attributes} of the resources in the state."""
+        managed = [one for one in self._read_state()["resources"] if one["mode"] == "managed"]
+        return {f"{one['type']}.{one['name']}": one["instances"][0]["attributes"] for one in managed}

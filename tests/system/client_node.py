@@ -3,6 +3,7 @@
 import pytest
 
 from clients import node_programs
+from harness.people import People
 
 
 @pytest.fixture
@@ -29,6 +30,21 @@ def test_a_pool_queries_and_drizzle(platform, primary, environment):
     assert "endpoint id not found" in seen["refused"]["message"]
     # What it wrote is in Postgres.
     assert platform.sql(primary, "select name from fruit order by id") == [("pear",), ("plum",)]
+
+
+def test_oauth_with_an_id_and_a_secret(platform, project, primary, environment):
+    """M2M: its id is its login name, and nothing has to be looked up."""
+    people = People(platform)
+    principal, _ = people.robot("node")
+    login = principal["applicationId"]
+    people.grant(project, "CAN_USE", principal)
+    platform.rest.run("POST", f"projects/{project}/branches/production/roles", {"spec": {
+        "postgres_role": login, "identity_type": "SERVICE_PRINCIPAL", "membership_roles": ["DATABRICKS_SUPERUSER"]}})  # fmt: skip
+    platform.sql(primary, f'grant create on schema public to "{login}"')
+    del environment["DATABRICKS_TOKEN"]
+    environment |= {"DATABRICKS_CLIENT_ID": login, "DATABRICKS_CLIENT_SECRET": people.secret_of(principal)["secret"]}
+    seen = node_programs.run("queries.mjs", environment)
+    assert seen["user"] == login and seen["session"]["name"] == login and seen["sum"] == "1.70"
 
 
 def test_an_endpoint_that_sleeps_is_woken(platform, project, environment):
