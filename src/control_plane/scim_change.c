@@ -17,7 +17,7 @@ void scim_change_done(struct scim_change *change)
 	change->members = NULL;
 }
 
-static void note_member(struct scim_change *change, int what, int64_t member)
+static void note_member(struct scim_change *change, enum member_verb what, int64_t member)
 {
 	/* Grows by doubling: at every power of two. */
 	if ((change->member_count & (change->member_count - 1)) == 0)
@@ -28,8 +28,8 @@ static void note_member(struct scim_change *change, int what, int64_t member)
 
 /* ---- Members of a group ---- */
 
-static bool note_member_id(
-        struct call *call, const char *path, const char *id, int what, struct scim_change *change)
+static bool note_member_id(struct call *call, const char *path, const char *id, enum member_verb what,
+        struct scim_change *change)
 {
 	struct error err;
 	struct identity_row member = { 0 };
@@ -58,8 +58,8 @@ static bool note_member_id(
 }
 
 /* A list of {"value":"4002"}, or one such object. */
-static bool read_members(
-        struct call *call, const char *path, yyjson_val *value, int what, struct scim_change *change)
+static bool read_members(struct call *call, const char *path, yyjson_val *value, enum member_verb what,
+        struct scim_change *change)
 {
 	struct text_field id;
 	if (yyjson_is_obj(value)) {

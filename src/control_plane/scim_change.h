@@ -8,8 +8,10 @@
 #include "control_plane/call.h"
 #include "control_plane/fields.h"
 
+enum member_verb { MEMBERS_ADD, MEMBERS_REMOVE, MEMBERS_REMOVE_ALL };
+
 struct member_change {
-	enum { MEMBERS_ADD, MEMBERS_REMOVE, MEMBERS_REMOVE_ALL } what;
+	enum member_verb what;
 	int64_t member; /* row id */
 };
 

@@ -80,7 +80,7 @@ static bool find_comparison(const char *word, struct identity_filter *filter)
 		[FILTER_STARTS] = "sw" };
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
 		if (strcasecmp(word, words[i]) == 0) {
-			filter->comparison = i;
+			filter->comparison = (enum filter_comparison)i;
 			return true;
 		}
 	}

@@ -45,9 +45,12 @@ MUST_CHECK status identity_row_get(
 MUST_CHECK status identity_row_find_exactly(
         struct metadata *md, const char *login, struct identity_row *ret, struct error *err);
 /* Texts are compared without case. */
+enum filter_attribute { FILTER_ALL, FILTER_ID, FILTER_LOGIN, FILTER_DISPLAY_NAME, FILTER_EXTERNAL_ID };
+enum filter_comparison { FILTER_EQUALS, FILTER_DIFFERS, FILTER_CONTAINS, FILTER_STARTS };
+
 struct identity_filter {
-	enum { FILTER_ALL, FILTER_ID, FILTER_LOGIN, FILTER_DISPLAY_NAME, FILTER_EXTERNAL_ID } attribute;
-	enum { FILTER_EQUALS, FILTER_DIFFERS, FILTER_CONTAINS, FILTER_STARTS } comparison;
+	enum filter_attribute attribute;
+	enum filter_comparison comparison;
 	const char *value;
 };
 /* In creation order, `offset` rows skipped; then identity_row_next() until STATUS_NOT_FOUND. */

@@ -178,7 +178,7 @@ static void service_principals_get_tokens_for_secrets(void **state)
 	call_token(f, wrong, NULL);
 	expect_oauth_error(f, 401, "invalid_client");
 	static const char *const refused[] = {
-		"grant_type=client_credentials&client_id=alice%40example.com&client_secret=" ADMIN_TOKEN,
+		("grant_type=client_credentials&client_id=alice%40example.com&client_secret=" ADMIN_TOKEN),
 		"grant_type=client_credentials&client_id=nobody&client_secret=x",
 		"grant_type=client_credentials&client_id=nobody",
 		"grant_type=client_credentials",
