@@ -30,6 +30,7 @@ struct item {
 	int64_t changed_nsec;
 	int64_t retained_usec; /* monotonic; the last retention */
 	bool has_grown;        /* since the round before, its compute says */
+	bool is_archived;      /* nobody else folds its layers */
 	/* Results. */
 	bool is_measured;
 	bool is_kept; /* in the metadata */
@@ -61,6 +62,7 @@ struct housekeeper {
 	int64_t whole_usec; /* monotonic; when the next whole round is due; 0: when it is asked for */
 	bool is_working, is_asked, is_timer_closed;
 	atomic_bool is_closing;
+	atomic_bool shall_stop_folding; /* a compute starts: it may be the one whose image is being folded */
 };
 
 static void on_timer(uv_timer_t *timer);
@@ -143,6 +145,8 @@ void housekeeper_note(struct housekeeper *h, const struct fleet_member *member)
 {
 	if (!h)
 		return;
+	if (member->state == FLEET_STARTING)
+		atomic_store(&h->shall_stop_folding, true);
 	if (member->state != FLEET_RUNNING) {
 		forget_live(h, member->uid);
 		return;
@@ -222,6 +226,7 @@ static status list_items(struct housekeeper *h, struct error *err)
 		*item = (struct item){ .branch = branch.branch,
 			.project = branch.project,
 			.window_usec = branch.window_usec,
+			.is_archived = branch.is_archived,
 			.project_bytes = -1 };
 		memcpy(item->store, branch.store, sizeof item->store);
 		memcpy(item->volume, branch.volume, sizeof item->volume);
@@ -304,7 +309,8 @@ static bool is_as_before(struct housekeeper *h, const struct data_directory *dd,
 	return is_same;
 }
 
-static void apply_retention(const struct data_directory *dd, const struct item *item)
+/* True: restore points have gone. */
+static bool apply_retention(const struct data_directory *dd, const struct item *item)
 {
 	struct retention retention = { .now_usec = clock_wall_usec(), .window_usec = item->window_usec };
 	struct retention_result result;
@@ -317,6 +323,18 @@ static void apply_retention(const struct data_directory *dd, const struct item *
 		         "%lld bytes of layers given back",
 		        item->volume, result.points_removed, result.wal_removed, result.points_kept,
 		        (long long)result.bytes);
+	return st == STATUS_OK && result.points_removed > 0;
+}
+
+/* A branch was archived before all points went that its window is over for: without them more can be folded. */
+static void fold_again(struct housekeeper *h, struct item *item)
+{
+	struct volume_archived done;
+	struct error err;
+	atomic_store(&h->shall_stop_folding, false);
+	status st = volume_archive(h->services->dd, item->volume, &h->shall_stop_folding, &done, &err);
+	if (st != STATUS_OK && st != STATUS_CONFLICT && st != STATUS_NOT_FOUND) /* in use; destroyed */
+		log_warning("could not fold the layers of volume \"%s\": %s", item->volume, err.message);
 }
 
 static void measure(const struct data_directory *dd, struct item *item)
@@ -341,7 +359,8 @@ static void look_after(struct housekeeper *h, size_t begin, size_t end)
 	const struct data_directory *dd = h->services->dd;
 	CLEANUP(disk_space_freep) struct disk_space *space = disk_space_new();
 	for (size_t i = begin; i < end && !h->is_closing; i++) {
-		apply_retention(dd, &h->items[i]);
+		if (apply_retention(dd, &h->items[i]) && h->items[i].is_archived)
+			fold_again(h, &h->items[i]);
 		h->items[i].retained_usec = clock_monotonic_usec();
 	}
 	for (size_t i = begin; i < end && !h->is_closing; i++) {
@@ -492,6 +511,7 @@ void housekeeper_close(struct housekeeper *h)
 	if (!h)
 		return;
 	h->is_closing = true;
+	atomic_store(&h->shall_stop_folding, true);
 	(void)uv_timer_stop(&h->timer);
 	uv_close((uv_handle_t *)&h->timer, on_closed);
 }

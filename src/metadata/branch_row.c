@@ -210,7 +210,8 @@ status branch_row_list_everywhere(struct metadata *md, struct statement *ret, st
 status branch_row_list_upkeep(struct metadata *md, struct statement *ret, struct error *err)
 {
 	return statement_open(md,
-	        "SELECT b.id, p.id, p.uid, b.volume_id, p.history_retention_usec FROM project p"
+	        "SELECT b.id, p.id, p.uid, b.volume_id, p.history_retention_usec, b.archive_usec IS NOT NULL "
+	        "FROM project p"
 	        " CROSS JOIN branch b ON b.project = p.id"
 	        " WHERE p.is_purged = 0 AND b.is_purged = 0 AND b.is_ready = 1 ORDER BY p.id, b.id",
 	        ret, err);
@@ -226,6 +227,7 @@ status branch_upkeep_next(struct statement *st, struct branch_upkeep *ret, struc
 	statement_text(st, ret->store, sizeof ret->store);
 	statement_text(st, ret->volume, sizeof ret->volume);
 	ret->window_usec = statement_integer(st);
+	ret->is_archived = statement_integer(st) != 0;
 	return STATUS_OK;
 }
 

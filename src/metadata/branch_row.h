@@ -115,6 +115,7 @@ struct branch_upkeep {
 	int64_t branch, project;
 	char store[RESOURCE_ID_MAX + 1], volume[RESOURCE_ID_MAX + 1];
 	int64_t window_usec; /* how much of its past is kept */
+	bool is_archived;
 };
 MUST_CHECK status branch_row_list_upkeep(struct metadata *md, struct statement *ret, struct error *err);
 MUST_CHECK status branch_upkeep_next(struct statement *st, struct branch_upkeep *ret, struct error *err);

@@ -5,8 +5,7 @@ import pytest
 from harness.platform import NO_LIMITS
 from harness.waiting import wait_until
 
-# Long enough that restore points are thinned before: layers between which there is one are not folded.
-SETTINGS = {"suspend_timeout_min_sec": 1, "housekeeping_interval_sec": 1, **NO_LIMITS, "archive_idle_sec": 20, "archive_age_sec": 1}
+SETTINGS = {"suspend_timeout_min_sec": 1, "housekeeping_interval_sec": 1, **NO_LIMITS, "archive_idle_sec": 1, "archive_age_sec": 1}
 
 
 def state(platform, branch, project="p"):
@@ -51,7 +50,8 @@ def test_it_gives_space_back_and_comes_back_whole(archiving):
     platform.sleep("p", "dev")
     before, depth = bytes_on_disk(platform, uid), len(list(platform.directory.glob(f"stores/*/layers/{uid}.*")))
     wait_archived(platform, "dev")
-    wait_until(lambda: len(list(platform.directory.glob(f"stores/*/layers/{uid}.*"))) < depth, "layers are folded")
+    # Restore points may be thinned before it is archived or behind: either way their layers become one.
+    wait_until(lambda: len(list(platform.directory.glob(f"stores/*/layers/{uid}.*"))) < depth, "layers are folded", 90)
     assert bytes_on_disk(platform, uid) < before
     assert platform.supervisor_pid(dev) is None
     assert platform.rest.endpoint("p", "dev")["status"]["current_state"] == "IDLE"
@@ -80,8 +80,8 @@ def test_children_and_snapshots_of_an_archived_branch(archiving):
     assert platform.sql(rest.endpoint("p", "child"), "select v from t") == [(7,)]
     rest.create_branch("p", "again", source_snapshot="projects/p/snapshots/kept")
     assert platform.sql(rest.endpoint("p", "again"), "select v from t") == [(7,)]
+    rest.delete_branch("p", "child")
     rest.reset_branch("p", "dev")
-    assert state(platform, "dev") in ("READY", "ARCHIVED")
     assert platform.sql(dev, "select to_regclass('t')") == [(None,)]
 
 
