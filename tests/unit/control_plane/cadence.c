@@ -128,8 +128,8 @@ static void what_is_accepted_is_shown_again(void **state)
 	static const char *const lists[] = {
 		"[]",
 		"[{\"retention\":\"3600s\",\"daily_schedule\":{\"hour\":0}}]",
-		"[{\"retention\":\"604800s\",\"weekly_schedule\":{\"day_of_week\":\"SUNDAY\",\"hour\":23}},"
-		"{\"retention\":\"315360000s\",\"monthly_schedule\":{\"day\":31,\"hour\":12}}]",
+		("[{\"retention\":\"604800s\",\"weekly_schedule\":{\"day_of_week\":\"SUNDAY\",\"hour\":23}},"
+		 "{\"retention\":\"315360000s\",\"monthly_schedule\":{\"day\":31,\"hour\":12}}]"),
 	};
 	for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
 		struct cadence_list list;
