@@ -1,6 +1,6 @@
 """The conformance checklist of the wire contract (rest-api.md, section 11): the test of line N is test_N_….
 
-Lines that need a client of their own are told by it: 26 (OAuth) by permissions.py and client_python_sdk.py, 29 (psql of the CLI) by client_cli.py,
+Lines that need a client of their own are told by it: 26 (OAuth) by oauth.py and client_*.py, 29 (psql of the CLI) by client_cli.py,
 36 (every method of the Python SDK) by client_python_sdk.py, the JavaScript half of 25 by client_node.py.
 """
 
