@@ -61,7 +61,6 @@ struct branch_inventory {
 	int open_timers;
 	TAILQ_HEAD(refresh_list, refresh) refreshes;
 	uv_timer_t timer; /* runs while a refresh waits for its compute */
-	_Atomic uint64_t tickets;
 	bool is_closed;
 };
 
@@ -85,9 +84,11 @@ static void free_when_unused(struct branch_inventory *inventory)
 		free(inventory);
 }
 
-uint64_t branch_inventory_ticket(struct branch_inventory *inventory)
+uint64_t branch_inventory_ticket(void)
 {
-	return atomic_fetch_add(&inventory->tickets, 1) + 1;
+	/* Of the process: a step in a worker thread may outlive everything else of control at its exit. */
+	static _Atomic uint64_t tickets;
+	return atomic_fetch_add(&tickets, 1) + 1;
 }
 
 /* ---- what Postgres says becomes rows ---- */
@@ -582,7 +583,7 @@ static void take(struct refresh *refresh, const char *uid)
 {
 	struct services *services = refresh->owner->services;
 	refresh->is_taking = true;
-	refresh->ticket = branch_inventory_ticket(refresh->owner);
+	refresh->ticket = branch_inventory_ticket();
 	refresh->is_overtaken = false;
 	refresh->kept = kept_take(refresh->owner, fleet_socket_dir(services->fleet, uid));
 	refresh->work.data = refresh;
@@ -606,9 +607,8 @@ static status take_over_file(
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	st = transaction_begin(services->md, &tx, err);
 	if (st == STATUS_OK)
-		st = branch_inventory_absorb(services, branch->id,
-		        branch_inventory_ticket(services->inventory), &file.inventory, clock_wall_usec(),
-		        err);
+		st = branch_inventory_absorb(services, branch->id, branch_inventory_ticket(), &file.inventory,
+		        clock_wall_usec(), err);
 	if (st == STATUS_OK)
 		st = branch_row_note_inventory(services->md, branch->id, file.stamp, err);
 	return st == STATUS_OK ? transaction_commit(&tx, err) : st;

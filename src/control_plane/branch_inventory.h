@@ -40,7 +40,7 @@ void branch_inventory_ask(
         struct branch_inventory *inventory, int64_t branch, branch_inventory_fn done, void *arg);
 
 /* Order of inventories: taken before one is begun, in any thread. */
-uint64_t branch_inventory_ticket(struct branch_inventory *inventory);
+uint64_t branch_inventory_ticket(void);
 /* Inside the caller's transaction: the rows become what the inventory says. Older ones that are under way are not taken any more. */
 MUST_CHECK status branch_inventory_absorb(const struct services *services, int64_t branch, uint64_t ticket,
         const struct inventory *inventory, int64_t now_usec, struct error *err);

@@ -19,7 +19,7 @@ status job_look(struct job *job, struct error *err)
 	CLEANUP(free_text) char *socket_dir = fleet_socket_dir(job->services->fleet, job->endpoint_uid);
 	inventory_done(&job->inventory);
 	job->has_inventory = false;
-	job->inventory_ticket = branch_inventory_ticket(job->services->inventory);
+	job->inventory_ticket = branch_inventory_ticket();
 	status st = inventory_take(socket_dir, &job->inventory, err);
 	job->has_inventory = st == STATUS_OK;
 	return st;

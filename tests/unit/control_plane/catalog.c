@@ -140,8 +140,8 @@ static void absorb(struct control_fixture *f, struct inventory_role *roles, size
 	const struct inventory inventory = { roles, role_count, databases, database_count };
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	assert_int_equal(transaction_begin(f->services.md, &tx, &err), STATUS_OK);
-	assert_int_equal(branch_inventory_absorb(&f->services, production(f),
-	                         branch_inventory_ticket(f->services.inventory), &inventory, 7, &err),
+	assert_int_equal(branch_inventory_absorb(
+	                         &f->services, production(f), branch_inventory_ticket(), &inventory, 7, &err),
 	        STATUS_OK);
 	assert_int_equal(transaction_commit(&tx, &err), STATUS_OK);
 }
