@@ -15,6 +15,8 @@
 #include "metadata/project_row.h"
 #include "metadata/role_row.h"
 
+#define PLAIN "IDENTITY_TYPE_UNSPECIFIED"
+
 struct login_question {
 	const struct services *services;
 	char uid[RESOURCE_ID_MAX + 1];
@@ -30,6 +32,8 @@ struct login_rows {
 	struct role_row role;
 	bool has_role;
 	bool is_identity; /* the name is one's, or looks like it */
+	bool is_active;   /* of an identity that has it and may act */
+	bool is_owned; /* the role is an identity's: by its name, or Postgres says that it stands for one */
 };
 
 static void login_rows_done(struct login_rows *rows)
@@ -61,6 +65,8 @@ static status load(const struct login_question *question, struct login_rows *ret
 	struct identity_row identity;
 	st = identity_row_find_exactly(md, question->role, &identity, err);
 	ret->is_identity = st == STATUS_OK || looks_like_identity(question->role);
+	ret->is_active = st == STATUS_OK && identity.is_active;
+	ret->is_owned = st == STATUS_OK || (ret->has_role && strcmp(ret->role.identity_type, PLAIN) != 0);
 	return st == STATUS_NOT_FOUND ? STATUS_OK : st;
 }
 
@@ -68,8 +74,7 @@ static bool is_about_password(const struct role_row *role)
 {
 	/* A role that may not log in shows that it knows how first, as with Postgres. */
 	return strcmp(role->auth_method, "PG_PASSWORD_SCRAM_SHA_256") == 0 ||
-	       (strcmp(role->auth_method, "NO_LOGIN") == 0 &&
-	               strcmp(role->identity_type, "IDENTITY_TYPE_UNSPECIFIED") == 0);
+	       (strcmp(role->auth_method, "NO_LOGIN") == 0 && strcmp(role->identity_type, PLAIN) == 0);
 }
 
 /* Is what the rows say of the name enough, whatever has happened in Postgres since? */
@@ -94,7 +99,9 @@ static const char *refusal_reason(const struct login_rows *rows)
 {
 	struct scram_verifier verifier;
 	const struct role_row *role = &rows->role;
-	const char *reason = !rows->has_role      ? "the role does not exist"
+	const char *reason = !rows->has_role ? "the role does not exist"
+	                     : rows->is_owned && !rows->is_active
+	                             ? "the identity has been deactivated or deleted"
 	                     : !role->verifier[0] ? "the role has no password"
 	                     : !scram_verifier_parse(role->verifier, &verifier)
 	                             ? "the role's password is not kept as a SCRAM verifier"
@@ -105,16 +112,6 @@ static const char *refusal_reason(const struct login_rows *rows)
 	return reason;
 }
 
-/* Tokens are minted for active identities only; one that was, and is no longer, has some that have not expired. */
-static bool is_revoked(const struct login_question *question)
-{
-	struct identity_row identity;
-	struct error err;
-	return identity_row_find_exactly(question->services->md, question->role, &identity, &err) !=
-	               STATUS_OK ||
-	       !identity.is_active;
-}
-
 static void decide(const struct login_question *question, const struct login_rows *rows, bool is_fresh,
         struct control_login *ret)
 {
@@ -122,7 +119,8 @@ static void decide(const struct login_question *question, const struct login_row
 	bool wants_password = rows->has_role ? is_about_password(&rows->role) : !rows->is_identity;
 	*ret = (struct control_login){ .is_enabled = is_enabled, .is_fresh = is_fresh, .is_permitted = true };
 	ret->method = wants_password && (is_enabled || !rows->is_identity) ? LOGIN_PASSWORD : LOGIN_TOKEN;
-	ret->is_revoked = ret->method == LOGIN_TOKEN && is_revoked(question);
+	/* Tokens are minted for active identities only; one that was, and is no longer, has some that have not expired. */
+	ret->is_revoked = ret->method == LOGIN_TOKEN && !rows->is_active;
 	if (ret->method == LOGIN_TOKEN || !is_enabled)
 		return;
 	const char *reason = refusal_reason(rows);

@@ -10,6 +10,7 @@
  *   W3  is_fresh: not older than the question (branch_inventory.h). Where native login is off, no verifier is told, and
  *       Postgres is not asked about identities.
  *   W4  a token of a name that no active identity has is refused, however long it would be good: deactivating takes effect with the next login.
+ *       So is the password of an identity's role, which whoever logs in as it can set: it is answered like W1.
  * What an outsider can still tell: whether native login is on; and that a name that does not look like an identity's is one (a group's).
  * Threads: the loop's.
  */

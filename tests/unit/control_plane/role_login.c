@@ -13,6 +13,7 @@
 #include "auth/scram_verifier.h"
 #include "base/clock.h"
 #include "control_plane/role_login.h"
+#include "metadata/identity_row.h"
 
 #define APP                                                                                                  \
 	"SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:"          \
@@ -103,7 +104,7 @@ static void what_each_kind_of_role_is_asked_for(void **state)
 	add("team", true, "")->identity = INVENTORY_GROUP;
 	add("gone", false, "")->identity = INVENTORY_USER;
 	add("both", true, APP)->identity = INVENTORY_USER;
-	static const char *const with_password[] = { "app", "app@example.com", "lasting", "both", "locked" };
+	static const char *const with_password[] = { "app", "app@example.com", "lasting", "locked" };
 	for (size_t i = 0; i < ARRAY_LEN(with_password); i++) {
 		struct control_login login = ask(f, with_password[i]);
 		assert_int_equal(login.method, LOGIN_PASSWORD);
@@ -125,7 +126,8 @@ static void what_each_kind_of_role_is_asked_for(void **state)
 		{ "", "the role does not exist" }, { "cloud_admin", "the role does not exist" },
 		{ "databricks_superuser", "the role does not exist" }, { "bare", "the role has no password" },
 		{ "old", "the role's password is not kept as a SCRAM verifier" },
-		{ "expired", "the role's password has expired" } };
+		{ "expired", "the role's password has expired" },
+		{ "both", "the identity has been deactivated or deleted" } };
 	for (size_t i = 0; i < ARRAY_LEN(mocked); i++) {
 		struct control_login login = ask(f, mocked[i][0]), again = ask(f, mocked[i][0]);
 		expect_mock(&login, mocked[i][1]);
@@ -134,6 +136,44 @@ static void what_each_kind_of_role_is_asked_for(void **state)
 		for (size_t j = 0; j < i; j++) {
 			struct control_login other = ask(f, mocked[j][0]);
 			assert_string_not_equal(login.verifier, other.verifier);
+		}
+	}
+}
+
+static status put_identity(struct control_fixture *f, struct identity_row *row, struct error *err)
+{
+	struct metadata *md = f->services.md;
+	CLEANUP(transaction_end) struct transaction tx = { 0 };
+	status st = transaction_begin(md, &tx, err);
+	if (st == STATUS_OK)
+		st = row->id == 0 ? identity_row_insert(md, row, err) : identity_row_update(md, row, err);
+	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
+}
+
+/* Whoever is logged in can set a password for himself; it must not outlive what he may do. */
+static void an_identitys_password_ends_with_it(void **state)
+{
+	struct control_fixture *f = *state;
+	struct error err;
+	struct identity_row carol = { .kind = IDENTITY_USER,
+		.login = "carol@example.com",
+		.display_name = "Carol",
+		.is_active = true,
+		.create_usec = 1 };
+	begin(f, true);
+	struct inventory_role *role = add(carol.login, true, APP);
+	for (int i = 0; i < 2; i++) {
+		role->identity = i == 0 ? INVENTORY_USER : INVENTORY_PLAIN;
+		for (carol.is_active = true;; carol.is_active = false) {
+			assert_int_equal(put_identity(f, &carol, &err), STATUS_OK);
+			struct control_login login = ask(f, carol.login);
+			if (!carol.is_active) {
+				expect_mock(&login, "the identity has been deactivated or deleted");
+				assert_string_not_equal(login.verifier, APP);
+				break;
+			}
+			assert_int_equal(login.method, LOGIN_PASSWORD);
+			assert_string_equal(login.verifier, APP);
 		}
 	}
 }
@@ -296,6 +336,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(what_each_kind_of_role_is_asked_for),
+		TEST(an_identitys_password_ends_with_it),
 		TEST(nothing_is_told_where_it_is_off),
 		TEST(an_answer_is_not_older_than_its_question),
 		TEST(a_storm_of_questions_is_few_inventories),
