@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "control_plane/resource_name.h"
 #include "http/server.h"
 #include "metadata/database_row.h"
@@ -15,6 +16,8 @@
 #define KEPT_MAX              32 /* connections; each is one of Postgres' few for superusers */
 #define KEPT_IDLE_MS          3000
 #define INVENTORY_PATIENCE_MS 15000 /* for a compute that is neither asleep nor to be asked */
+#define NUMBERS_IN_ORDER      9     /* of ids that are tried */
+#define NUMBER_MAX            1000000000
 
 /* Who waits for an inventory: a request that is held, or a caller with a callback. */
 struct question {
@@ -172,6 +175,16 @@ static struct role_row *find_role(
 	return NULL;
 }
 
+/*
+ * Which id of a name is tried next. By SQL thousands of names can be made that all have the same id, or each other's: to go through them in
+ * order would take the time of all of them cubed.
+ */
+static int number_of(int attempt)
+{
+	return attempt <= NUMBERS_IN_ORDER ? attempt
+	                                   : NUMBERS_IN_ORDER + 1 + (int)(random_u64() % NUMBER_MAX);
+}
+
 /* One of its own, derived from the name. */
 static void give_role_id(
         const struct picture *picture, const struct inventory_role *role, struct role_row *row)
@@ -182,8 +195,8 @@ static void give_role_id(
 		resource_role_id(role->name, role->identity == INVENTORY_SERVICE_PRINCIPAL, base);
 	else
 		resource_id_from_name(role->name, "role", base);
-	for (int number = 1;; number++) {
-		resource_id_numbered(base, number, row->role_id);
+	for (int attempt = 1;; attempt++) {
+		resource_id_numbered(base, number_of(attempt), row->role_id);
 		size_t i = 0;
 		while (i < picture->role_count &&
 		        (&picture->roles[i] == row || strcmp(picture->roles[i].role_id, row->role_id) != 0))
@@ -198,8 +211,8 @@ static void give_database_id(
 {
 	char base[RESOURCE_ID_MAX + 1];
 	resource_id_from_name(database->name, "database", base);
-	for (int number = 1;; number++) {
-		resource_id_numbered(base, number, row->database_id);
+	for (int attempt = 1;; attempt++) {
+		resource_id_numbered(base, number_of(attempt), row->database_id);
 		size_t i = 0;
 		while (i < picture->database_count &&
 		        (&picture->databases[i] == row ||

@@ -7,6 +7,7 @@
 
 #include "control_fixture.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "control_plane/branch_inventory.h"
@@ -16,6 +17,7 @@
 #define BRANCH   "/projects/p/branches/production"
 #define ROLES    BRANCH "/roles"
 #define DBS      BRANCH "/databases"
+#define ALIKE    100 /* what a page has */
 #define IS_PLAIN "{\"spec\":{\"postgres_role\":\"app\"}}"
 #define OF_ALICE                                                                                             \
 	"{\"spec\":{\"postgres_database\":\"shop\",\"role\":\"projects/p/branches/production/roles/"         \
@@ -220,6 +222,34 @@ static void a_password_of_sql_is_not_ours(void **state)
 	expect_error(f, 400, "INVALID_PARAMETER_VALUE", "the password of role 'app' is not known here");
 }
 
+/* They are looked for at random soon: one after another, thousands of names of one id would take their number cubed. */
+static void names_of_one_id_are_not_counted_through(void **state)
+{
+	struct control_fixture *f = *state;
+	struct inventory_role *roles = xcalloc(ALIKE, sizeof *roles);
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	for (int i = 0; i < ALIKE; i++) {
+		roles[i] = (struct inventory_role){ .oid = 500 + i, .login = true };
+		for (int bit = 0; bit < 10; bit++)
+			roles[i].name[bit] = i >> bit & 1 ? '!' : '?';
+	}
+	absorb(f, roles, ALIKE, NULL, 0);
+	free(roles);
+	call_api(f, "GET", ROLES, NULL);
+	yyjson_val *list = yyjson_obj_get(f->json, "roles"), *item;
+	size_t i, max;
+	int in_order = 0;
+	assert_int_equal(yyjson_arr_size(list), ALIKE);
+	yyjson_arr_foreach(list, i, max, item)
+	{
+		char expected[24] = "role";
+		if (i > 0)
+			(void)snprintf(expected, sizeof expected, "role-%zu", i + 1);
+		in_order += yyjson_equals_str(yyjson_obj_get(item, "role_id"), expected);
+	}
+	assert_in_range(in_order, 9, ALIKE / 2);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, control_fixture_set_up, control_fixture_tear_down)
@@ -230,6 +260,7 @@ int main(void)
 		TEST(ids_follow_the_roles),
 		TEST(databases_follow_their_owners),
 		TEST(a_password_of_sql_is_not_ours),
+		TEST(names_of_one_id_are_not_counted_through),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
