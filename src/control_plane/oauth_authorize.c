@@ -243,7 +243,7 @@ static bool give_code(
 	(void)snprintf(row.client, sizeof row.client, "%s", wish->client_id);
 	(void)snprintf(row.redirect_uri, sizeof row.redirect_uri, "%s", wish->redirect_uri);
 	(void)snprintf(row.challenge, sizeof row.challenge, "%s", wish->challenge);
-	if (token.kind == TOKEN_PERSONAL)
+	if (token.kind != TOKEN_SIGN_IN)
 		(void)snprintf(row.sign_in_token, sizeof row.sign_in_token, "%s", token.id);
 	if (oauth_rows_remove_expired(md, call->now_usec, &err) != STATUS_OK ||
 	        authorization_code_row_insert(md, &row, &err) != STATUS_OK ||

@@ -209,7 +209,7 @@ static bool by_sign_in(struct call *call, const struct oauth_client *client, con
 		.create_usec = call->now_usec,
 		.expire_usec = call->now_usec + ACCESS_LIFE_SEC * USEC_PER_SEC };
 	(void)snprintf(session.client, sizeof session.client, "%s", client->id);
-	if (token.kind == TOKEN_PERSONAL)
+	if (token.kind != TOKEN_SIGN_IN)
 		(void)snprintf(session.sign_in_token, sizeof session.sign_in_token, "%s", token.id);
 	if (oauth_session_row_insert(md, &session, &err) != STATUS_OK ||
 	        give_access(call, token.identity, session.id, NULL, &grant, &err) != STATUS_OK ||

@@ -457,6 +457,43 @@ static void revoking_ends_what_it_names(void **state)
 	assert_false(is_accepted(f, its_access));
 }
 
+static status replace_admin_token(struct control_fixture *f, const char *token, struct error *err)
+{
+	char hash[API_TOKEN_HASH_LEN + 1];
+	struct identity_row admin;
+	struct metadata *md = f->services.md;
+	CLEANUP(transaction_end) struct transaction tx = { 0 };
+	api_token_hash(slice_from_text(token), hash);
+	status st = transaction_begin(md, &tx, err);
+	if (st == STATUS_OK)
+		st = identity_row_find(md, IDENTITY_USER, f->dd.settings.admin_login, &admin, err);
+	if (st == STATUS_OK)
+		st = token_row_set_admin_file(md, admin.id, hash, 1, err);
+	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
+}
+
+/* Who has seen admin.token has nothing left once it is another one. */
+static void a_new_admin_token_ends_what_the_old_one_began(void **state)
+{
+	struct control_fixture *f = *state;
+	struct error err;
+	CLEANUP(free_text) char *code = sign_in(f, ADMIN_TOKEN);
+	exchange(f, code);
+	CLEANUP(free_text) char *access = xstrdup(text_at(f, "/access_token"));
+	CLEANUP(free_text) char *token = xstrdup(text_at(f, "/refresh_token"));
+	call_token(
+	        f, "grant_type=" OAUTH_SIGN_IN_GRANT "&client_id=databricks-cli&secret=" ADMIN_TOKEN, NULL);
+	CLEANUP(free_text) char *direct = xstrdup(text_at(f, "/access_token"));
+	assert_true(is_accepted(f, access) && is_accepted(f, direct));
+	assert_int_equal(replace_admin_token(f, ADMIN_TOKEN, &err), STATUS_OK);
+	assert_true(is_accepted(f, access) && is_accepted(f, direct)); /* it is the same */
+	assert_int_equal(replace_admin_token(f, "another", &err), STATUS_OK);
+	assert_false(is_accepted(f, ADMIN_TOKEN));
+	assert_false(is_accepted(f, access) || is_accepted(f, direct));
+	refresh(f, token);
+	expect_oauth_error(f, 400, "invalid_grant");
+}
+
 /* A token for one thing is not one for another. */
 static void database_tokens_and_api_tokens_do_not_mix(void **state)
 {
@@ -539,6 +576,7 @@ int main(void)
 		STORY(a_user_signs_in_and_stays_signed_in),
 		STORY(codes_are_used_once_by_who_asked_for_them),
 		STORY(sign_in_codes_work_once),
+		STORY(a_new_admin_token_ends_what_the_old_one_began),
 		STORY(revoking_ends_what_it_names),
 		STORY(database_tokens_and_api_tokens_do_not_mix),
 		STORY(discovery_names_every_endpoint),
