@@ -59,6 +59,11 @@ status profile_save(
 		if ((unsigned char)*c < 0x20 || *c == ']' || *c == '[' || *c == '#' || *c == ';')
 			return error_set(
 			        err, STATUS_INVALID, 0, "\"%s\" cannot be the name of a profile", profile);
+	/* It comes from a server, which must not write lines into the profiles of others. */
+	for (const char *c = token; *c; c++)
+		if ((unsigned char)*c <= 0x20 || (unsigned char)*c >= 0x7f || *c == '#' || *c == ';')
+			return error_set(err, STATUS_INVALID, 0,
+			        "the server gave a token that cannot be kept in a profile");
 	CLEANUP(free_text) char *path = find_path();
 	CLEANUP(buffer_done) struct buffer text = { 0 }, out = { 0 };
 	status st = file_exists(path) ? file_read(path, INI_TEXT_MAX, &text, err) : STATUS_OK;

@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "cli/connection.h"
+#include "cli/profile_file.h"
 
 static const struct option known[] = { CONNECTION_OPTIONS, { 0 } };
 
@@ -194,6 +195,22 @@ static void mistakes_say_where_they_are(void **state)
 	refused(NULL, "is not a data directory of Tarn");
 }
 
+/* Else one server could send the token of another to itself. */
+static void a_server_writes_no_lines_into_the_file(void **state)
+{
+	(void)state;
+	struct error err;
+	CLEANUP(free_text) char *path = NULL;
+	static const char *const tokens[] = { "t\n[work]\nhost = http://evil", "t\r", "t #", "t;" };
+	for (size_t i = 0; i < ARRAY_LEN(tokens); i++) {
+		assert_int_equal(profile_save("new", "http://new", tokens[i], &path, &err), STATUS_INVALID);
+		found("work", "https://work.example", "w", "", "profile \"work\"");
+	}
+	assert_int_equal(profile_save("new", "http://new", "dapi0123", &path, &err), STATUS_OK);
+	found("new", "http://new", "dapi0123", "", "profile \"new\"");
+	found("work", "https://work.example", "w", "", "profile \"work\"");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -202,6 +219,7 @@ int main(void)
 		        the_environment_goes_before_a_profile_it_names_and_behind_the_flag, forget),
 		cmocka_unit_test_setup(two_ways_to_log_in_need_a_choice, forget),
 		cmocka_unit_test_setup(mistakes_say_where_they_are, forget),
+		cmocka_unit_test_setup(a_server_writes_no_lines_into_the_file, forget),
 	};
 	return cmocka_run_group_tests(tests, set_up, take_down);
 }
