@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/number.h"
+#include "base/utf8.h"
 #include "compute/admin_connection.h"
 #include "page_store/store_record.h"
 
@@ -188,6 +189,12 @@ status inventory_take(const char *socket_folder, struct inventory *ret, struct e
 
 /* ---- the file ---- */
 
+/* One from a database of another encoding need not be: it cannot be written as JSON. */
+static bool is_text(const char *name)
+{
+	return utf8_valid_prefix(slice_from_text(name)) == strlen(name);
+}
+
 void inventory_format(const struct inventory_file *file, struct buffer *out)
 {
 	CLEANUP(store_record_writer_done) struct store_record_writer writer;
@@ -197,6 +204,8 @@ void inventory_format(const struct inventory_file *file, struct buffer *out)
 	yyjson_mut_val *roles = yyjson_mut_obj_add_arr(writer.doc, writer.value, "roles");
 	for (size_t i = 0; i < file->inventory.role_count; i++) {
 		const struct inventory_role *role = &file->inventory.roles[i];
+		if (!is_text(role->name))
+			continue;
 		yyjson_mut_val *item = yyjson_mut_arr_add_obj(writer.doc, roles);
 		yyjson_mut_obj_add_sint(writer.doc, item, "oid", role->oid);
 		yyjson_mut_obj_add_str(writer.doc, item, "name", role->name);
@@ -213,10 +222,13 @@ void inventory_format(const struct inventory_file *file, struct buffer *out)
 	yyjson_mut_val *databases = yyjson_mut_obj_add_arr(writer.doc, writer.value, "databases");
 	for (size_t i = 0; i < file->inventory.database_count; i++) {
 		const struct inventory_database *database = &file->inventory.databases[i];
+		if (!is_text(database->name))
+			continue;
 		yyjson_mut_val *item = yyjson_mut_arr_add_obj(writer.doc, databases);
 		yyjson_mut_obj_add_sint(writer.doc, item, "oid", database->oid);
 		yyjson_mut_obj_add_str(writer.doc, item, "name", database->name);
-		yyjson_mut_obj_add_str(writer.doc, item, "owner", database->owner);
+		yyjson_mut_obj_add_str(
+		        writer.doc, item, "owner", is_text(database->owner) ? database->owner : "");
 	}
 	store_record_format(&writer, KIND, INVENTORY_VERSION, out);
 }
