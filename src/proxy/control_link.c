@@ -150,7 +150,8 @@ static void link_on_line(void *owner, struct line_channel *channel, struct slice
 	struct control_link *link = owner;
 	if (link->is_closing || channel != link->channel)
 		return;
-	yyjson_doc *doc = yyjson_read((const char *)line.data, line.len, 0);
+	/* A reason quotes what Postgres said, which need not be UTF-8: others' questions must not be lost over it. */
+	yyjson_doc *doc = yyjson_read((const char *)line.data, line.len, YYJSON_READ_ALLOW_INVALID_UNICODE);
 	yyjson_val *root = yyjson_doc_get_root(doc), *id = yyjson_obj_get(root, "id");
 	if (!yyjson_is_obj(root) || !yyjson_is_int(id)) {
 		log_warning("control sent a line that is not an answer; connecting again");

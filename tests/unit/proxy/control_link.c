@@ -236,6 +236,8 @@ static void test_failures(void **unused)
 	check_answer("\"error\":{\"code\":\"DISABLED\",\"message\":\"m\"}", CONTROL_DISABLED, "m");
 	check_answer("\"error\":{\"code\":\"START_FAILED\",\"message\":\"m\",\"hint\":\"h\"}",
 	        CONTROL_START_FAILED, "m");
+	check_answer("\"error\":{\"code\":\"START_FAILED\",\"message\":\"\xe9 m\"}", CONTROL_START_FAILED,
+	        "\xe9 m");
 	check_answer("\"error\":{\"code\":\"SHUTTING_DOWN\",\"message\":\"m\"}", CONTROL_SHUTTING_DOWN, "m");
 	check_answer("\"error\":{\"code\":\"NEW_ONE\",\"message\":\"m\"}", CONTROL_FAILED, "m");
 	check_answer("\"error\":{\"code\":7,\"message\":{}}", CONTROL_FAILED, "");
