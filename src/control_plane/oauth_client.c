@@ -65,7 +65,7 @@ static bool prove(struct call *call, const char *secret, struct oauth_client *cl
 {
 	struct error err;
 	struct client_secret_row row;
-	*ret_is_answered = request_limit_admit_login(call, client->id);
+	*ret_is_answered = request_limit_admit_login(call);
 	if (!*ret_is_answered)
 		return false;
 	status st = identity_row_find(
@@ -76,7 +76,7 @@ static bool prove(struct call *call, const char *secret, struct oauth_client *cl
 		return !oauth_answer_failure(call, &err);
 	/* Said in the same way for all: nobody learns which ids exist. */
 	if (st == STATUS_NOT_FOUND || strcmp(client->principal.login, client->id) != 0) {
-		request_limit_note_bad_login(call, client->id);
+		request_limit_note_bad_login(call);
 		return !oauth_answer_error(
 		        call, 401, "invalid_client", "the client id or the secret is not valid");
 	}

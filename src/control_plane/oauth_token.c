@@ -164,6 +164,7 @@ static bool by_code(struct call *call, const struct oauth_client *client, const 
 	api_token_hash(slice_from_text(text), hash);
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	if (transaction_begin(md, &tx, &err) != STATUS_OK ||
+	        token_row_remove_expired(md, call->now_usec, &err) != STATUS_OK ||
 	        oauth_rows_remove_expired(md, call->now_usec, &err) != STATUS_OK)
 		return oauth_answer_failure(call, &err);
 	status st = authorization_code_row_find(md, hash, &code, &err);
@@ -248,6 +249,7 @@ static bool by_refresh_token(
 	api_token_hash(slice_from_text(text), hash);
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	if (transaction_begin(md, &tx, &err) != STATUS_OK ||
+	        token_row_remove_expired(md, call->now_usec, &err) != STATUS_OK ||
 	        oauth_rows_remove_expired(md, call->now_usec, &err) != STATUS_OK)
 		return oauth_answer_failure(call, &err);
 	status st = refresh_token_row_find(md, hash, &row, &err);

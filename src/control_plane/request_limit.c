@@ -53,11 +53,6 @@ static void address_key(const char *peer, char key[KEY_SIZE])
 	}
 }
 
-static void login_key(const char *name, char key[KEY_SIZE])
-{
-	(void)snprintf(key, KEY_SIZE, "login %s", name);
-}
-
 static bool refuse(struct call *call, struct request_limits *limits, int64_t wait_usec, bool is_news,
         const char *what, int64_t limit, const char *unit)
 {
@@ -108,7 +103,7 @@ bool request_limit_note_bad_token(struct call *call)
 	return wait == 0 ? false : refuse_failures(call, key, wait);
 }
 
-bool request_limit_admit_login(struct call *call, const char *name)
+bool request_limit_admit_login(struct call *call)
 {
 	struct request_limits *limits = call->services->limits;
 	char key[KEY_SIZE];
@@ -117,14 +112,10 @@ bool request_limit_admit_login(struct call *call, const char *name)
 	int64_t now = clock_monotonic_usec();
 	address_key(call->request->peer, key);
 	int64_t wait = rate_limit_look(limits->failures, key, now);
-	if (wait == 0) {
-		login_key(name, key);
-		wait = rate_limit_look(limits->failures, key, now);
-	}
 	return wait == 0 || refuse_failures(call, key, wait);
 }
 
-void request_limit_note_bad_login(struct call *call, const char *name)
+void request_limit_note_bad_login(struct call *call)
 {
 	struct request_limits *limits = call->services->limits;
 	char key[KEY_SIZE];
@@ -132,8 +123,6 @@ void request_limit_note_bad_login(struct call *call, const char *name)
 		return;
 	int64_t now = clock_monotonic_usec();
 	address_key(call->request->peer, key);
-	(void)rate_limit_take(limits->failures, key, now);
-	login_key(name, key);
 	(void)rate_limit_take(limits->failures, key, now);
 }
 

@@ -28,10 +28,13 @@ bool request_limit_admit(struct call *call);
  * were too many.
  */
 bool request_limit_note_bad_token(struct call *call);
-/* For logins: may `name` be tried by this client? Before the secret is looked at. */
-bool request_limit_admit_login(struct call *call, const char *name);
-/* It was tried with a wrong secret, or does not exist. */
-void request_limit_note_bad_login(struct call *call, const char *name);
+/*
+ * For logins: may this address try? Before the secret is looked at. Names are not counted: they are no secrets, so whoever knows one could lock
+ * its owner out, and a secret of 128 random bits is not found by trying.
+ */
+bool request_limit_admit_login(struct call *call);
+/* It was tried with a wrong secret, or an unknown name. */
+void request_limit_note_bad_login(struct call *call);
 
 /* Calls that were refused so far. */
 uint64_t request_limits_refused(const struct request_limits *limits);
