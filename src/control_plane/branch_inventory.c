@@ -342,17 +342,38 @@ static void take_database(
 	picture->is_changed |= is_new || is_changed;
 }
 
+/* Not in Postgres any more; or it was about to be made, and somebody else was faster with its name: its operation will say so. */
+static bool role_is_lost(const struct picture *picture, size_t index)
+{
+	const struct role_row *row = &picture->roles[index];
+	bool is_lost = !picture->role_is_there[index] && !row->is_pending;
+	for (size_t i = 0; i < picture->role_count && !picture->role_is_there[index] && !is_lost; i++)
+		is_lost = picture->role_is_there[i] &&
+		          strcmp(picture->roles[i].postgres_role, row->postgres_role) == 0;
+	return is_lost;
+}
+
+static bool database_is_lost(const struct picture *picture, size_t index)
+{
+	const struct database_row *row = &picture->databases[index];
+	bool is_lost = !picture->database_is_there[index] && !row->is_pending;
+	for (size_t i = 0; i < picture->database_count && !picture->database_is_there[index] && !is_lost; i++)
+		is_lost = picture->database_is_there[i] &&
+		          strcmp(picture->databases[i].postgres_database, row->postgres_database) == 0;
+	return is_lost;
+}
+
 static status write_roles(struct metadata *md, struct picture *picture, int64_t branch, struct error *err)
 {
 	status st = role_row_loosen_names(md, branch, err);
 	for (size_t i = 0; i < picture->role_count && st == STATUS_OK; i++) {
 		struct role_row *row = &picture->roles[i];
-		if (!picture->role_is_there[i] && !row->is_pending)
+		if (role_is_lost(picture, i))
 			st = role_row_remove(md, row->id, err);
 	}
 	for (size_t i = 0; i < picture->role_count && st == STATUS_OK; i++) {
 		struct role_row *row = &picture->roles[i];
-		if (!picture->role_is_there[i] && !row->is_pending)
+		if (role_is_lost(picture, i))
 			continue;
 		st = row->id == 0 ? role_row_insert(md, row, err) : role_row_update(md, row, err);
 	}
@@ -364,12 +385,12 @@ static status write_databases(struct metadata *md, struct picture *picture, int6
 	status st = database_row_loosen_names(md, branch, err);
 	for (size_t i = 0; i < picture->database_count && st == STATUS_OK; i++) {
 		struct database_row *row = &picture->databases[i];
-		if (!picture->database_is_there[i] && !row->is_pending)
+		if (database_is_lost(picture, i))
 			st = database_row_remove(md, row->id, err);
 	}
 	for (size_t i = 0; i < picture->database_count && st == STATUS_OK; i++) {
 		struct database_row *row = &picture->databases[i];
-		if (!picture->database_is_there[i] && !row->is_pending)
+		if (database_is_lost(picture, i))
 			continue;
 		st = row->id == 0 ? database_row_insert(md, row, err) : database_row_update(md, row, err);
 	}
@@ -379,11 +400,11 @@ static status write_databases(struct metadata *md, struct picture *picture, int6
 static bool has_losses(const struct picture *picture)
 {
 	for (size_t i = 0; i < picture->role_count; i++) {
-		if (!picture->role_is_there[i] && !picture->roles[i].is_pending)
+		if (role_is_lost(picture, i))
 			return true;
 	}
 	for (size_t i = 0; i < picture->database_count; i++) {
-		if (!picture->database_is_there[i] && !picture->databases[i].is_pending)
+		if (database_is_lost(picture, i))
 			return true;
 	}
 	return false;

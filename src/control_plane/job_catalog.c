@@ -85,6 +85,8 @@ static status load_role(struct job *job, struct catalog_work *work, struct error
 	struct metadata *md = job->services->md;
 	const struct catalog_plan *plan = &work->plan;
 	status st = role_row_find(md, job->operation.branch, plan->id, &role, err);
+	if (st == STATUS_NOT_FOUND && work->kind == OPERATION_ROLE_CREATE) /* branch_inventory.h I3 */
+		return error_set(err, STATUS_EXISTS, 0, "role with that name already exists");
 	if (st == STATUS_OK && plan->owner[0])
 		st = role_row_find(md, job->operation.branch, plan->owner, &heir, err);
 	if (st != STATUS_OK)
@@ -124,6 +126,8 @@ static status load_database(struct job *job, struct catalog_work *work, struct e
 	struct role_row owner;
 	struct metadata *md = job->services->md;
 	status st = database_row_find(md, job->operation.branch, work->plan.id, &database, err);
+	if (st == STATUS_NOT_FOUND && work->kind == OPERATION_DATABASE_CREATE) /* branch_inventory.h I3 */
+		return error_set(err, STATUS_EXISTS, 0, "database with that name already exists");
 	if (st != STATUS_OK)
 		return st;
 	copy_name(work->name, database.postgres_database);

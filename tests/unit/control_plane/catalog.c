@@ -207,6 +207,29 @@ static void databases_follow_their_owners(void **state)
 	assert_string_equal(text_at(f, "/status/role"), "projects/p/branches/production/roles/b");
 }
 
+/* By a renaming with SQL, while the operation waits for its turn: no inventory may fail for that, since operations end with one. */
+static void a_name_that_was_taken_meanwhile_is_told(void **state)
+{
+	struct control_fixture *f = *state;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	struct inventory_role roles[] = { plain(100, "a"), plain(101, "other") };
+	struct inventory_database databases[] = { { .oid = 200, .name = "other", .owner = "a" } };
+	absorb(f, roles, 2, databases, 1);
+	CLEANUP(free_text) char *role = begin_operation(f, "POST", ROLES "?role_id=mine", IS_PLAIN);
+	CLEANUP(free_text)
+	char *database = begin_operation(f, "POST", DBS "?database_id=mine",
+	        "{\"spec\":{\"postgres_database\":\"shop\",\"role\":\"projects/p/branches/production/roles/"
+	        "a\"}}");
+	(void)snprintf(roles[1].name, sizeof roles[1].name, "app");
+	(void)snprintf(databases[0].name, sizeof databases[0].name, "shop");
+	absorb(f, roles, 2, databases, 1);
+	assert_string_equal(id_of(f, "app"), "other");
+	finish_operation(f, role);
+	assert_string_equal(text_at(f, "/error/error_code"), "ALREADY_EXISTS");
+	finish_operation(f, database);
+	assert_string_equal(text_at(f, "/error/error_code"), "ALREADY_EXISTS");
+}
+
 static void a_password_of_sql_is_not_ours(void **state)
 {
 	struct control_fixture *f = *state;
@@ -259,6 +282,7 @@ int main(void)
 		TEST(what_is_there_is_not_taken_for_ones_own),
 		TEST(ids_follow_the_roles),
 		TEST(databases_follow_their_owners),
+		TEST(a_name_that_was_taken_meanwhile_is_told),
 		TEST(a_password_of_sql_is_not_ours),
 		TEST(names_of_one_id_are_not_counted_through),
 	};
