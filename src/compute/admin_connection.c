@@ -6,12 +6,14 @@
 
 /*
  * The owner of a database may have set for it whose rights its sessions begin with. transaction_timeout is new in 17: only what this
- * server knows is set.
+ * server knows is set. Nobody's transaction holds up an operation, a look or a suspension for ever: a tenant's ALTER ROLE that is not
+ * committed locks that role, and pg_maintain lets tenants lock whole system tables.
  */
 static const char freedom[] =
         "SET SESSION AUTHORIZATION DEFAULT; SET ROLE NONE;"
         "SELECT pg_catalog.set_config(name, CASE name WHEN 'default_transaction_read_only' THEN 'off'"
-        " WHEN 'synchronous_commit' THEN 'on' WHEN 'client_min_messages' THEN 'warning' ELSE '0' END, false)"
+        " WHEN 'synchronous_commit' THEN 'on' WHEN 'client_min_messages' THEN 'warning' WHEN 'lock_timeout' THEN '10s'"
+        " ELSE '0' END, false)"
         " FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', "
         "'transaction_timeout',"
         " 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'default_transaction_read_only',"

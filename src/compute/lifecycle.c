@@ -20,6 +20,7 @@
 
 #define SHUTDOWN_PATIENCE_MS 60000              /* then SIGQUIT */
 #define QUIT_PATIENCE_MS     10000              /* then SIGKILL */
+#define NOTE_PATIENCE_MS     10000              /* then without the inventory */
 #define ACTIVE_NEWS_USEC     (5 * USEC_PER_SEC) /* last_active_time is told no more often */
 
 bool lifecycle_is_over(const struct lifecycle *lc)
@@ -238,9 +239,18 @@ static void noted(void *owner, void *input, const struct error *err)
 	}
 }
 
+/* The job's connection breaks when Postgres ends: a Postgres that answers nothing is ended all the same. */
+static void note_deadline(uv_timer_t *timer)
+{
+	struct lifecycle *lc = lifecycle_of(timer->data);
+	if (lc->watch && lc->shutdown_signals == 0)
+		shut_down_postgres(lc);
+}
+
 static void note_and_shut_down(struct lifecycle *lc)
 {
 	lifecycle_run_job(lc, work_note, noted);
+	(void)uv_timer_start(&lc->deadline, note_deadline, NOTE_PATIENCE_MS, 0);
 }
 
 static void suspend(struct lifecycle *lc, const char *reason)
@@ -255,9 +265,10 @@ static void suspend(struct lifecycle *lc, const char *reason)
 	if (lc->watch && lc->shutdown_signals == 0) {
 		if (was_ready && !lc->is_job_running)
 			note_and_shut_down(lc);
-		else if (!was_ready ||
-		         !lc->is_looking) /* a look takes a moment, and lifecycle_job_ended() goes on */
+		else if (!was_ready || !lc->is_looking)
 			shut_down_postgres(lc);
+		else /* a look takes a moment, and lifecycle_job_ended() goes on */
+			(void)uv_timer_start(&lc->deadline, note_deadline, NOTE_PATIENCE_MS, 0);
 	} else if (!lc->watch && !lc->is_job_running && !lc->is_settling)
 		lifecycle_conclude(lc, COMPUTE_STOPPED, reason);
 }
