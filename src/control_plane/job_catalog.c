@@ -1,10 +1,11 @@
 /*
  * A change of a role or database (ROLE_…, DATABASE_…): done in Postgres, then in the rows.
  *
- *   LOAD ─▶ WAKE ─▶ CHANGE (in a worker: the change, then an inventory) ─▶ (settle) ─▶ FINISH
+ *   LOAD ─▶ WAKE ─▶ LOOK ─▶ IDENTIFY ─▶ CHANGE (in a worker: the change, then an inventory) ─▶ (settle) ─▶ FINISH
  *     a failure ─▶ (settle) ─▶ FINISH_FAILED: what a create has recorded goes away again
  *
- * Durable step: "begun" (LOAD), before Postgres is asked for the first time: an attempt behind it takes what is there already for its own.
+ * Durable step: "begun" (IDENTIFY), before anything is changed: an attempt behind it takes what is there already for its own. With it goes the
+ * oid of what is to be changed: a name may be another's by the time that a crash is over, and what was dropped may have been made anew.
  * A sleeping compute is woken, also that of a disabled endpoint, which sleeps again afterwards (job_source.c).
  */
 #include <stdio.h>
@@ -12,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/number.h"
 #include "compute/catalog_change.h"
 #include "control_plane/branch_inventory.h"
 #include "control_plane/catalog_plan.h"
@@ -22,11 +24,13 @@
 #define FINISH_RETRY_MS 2000
 #define CHANGE_RETRY_MS 200
 #define CHANGE_ATTEMPTS 5
-#define STEP_BEGUN      "begun"
+#define STEP_BEGUN      "begun " /* and the oid; 0: of something to be created */
 
 enum catalog_phase {
 	LOAD = JOB_PHASE_FIRST,
 	WAKE,
+	LOOK,
+	IDENTIFY,
 	CHANGE,
 	CHANGE_FAILED,
 	SETTLE,
@@ -39,6 +43,7 @@ enum catalog_phase {
 struct catalog_work {
 	enum operation_kind kind;
 	bool is_repeated;
+	int64_t oid; /* of what is changed or dropped, as far as known */
 	struct catalog_plan plan;
 	char *socket_dir;
 	char name[POSTGRES_NAME_MAX + 1];      /* of the role or database */
@@ -92,6 +97,7 @@ static status load_role(struct job *job, struct catalog_work *work, struct error
 	if (st != STATUS_OK)
 		return st;
 	copy_name(work->name, role.postgres_role);
+	work->oid = role.oid;
 	if (plan->owner[0])
 		copy_name(work->owner, heir.postgres_role);
 	bool is_create = work->kind == OPERATION_ROLE_CREATE;
@@ -131,6 +137,7 @@ static status load_database(struct job *job, struct catalog_work *work, struct e
 	if (st != STATUS_OK)
 		return st;
 	copy_name(work->name, database.postgres_database);
+	work->oid = database.oid;
 	const char *owner_id = work->kind == OPERATION_DATABASE_CREATE ? database.role_id : work->plan.owner;
 	if (!owner_id[0])
 		return STATUS_OK;
@@ -152,7 +159,8 @@ static status note_begun(struct job *job, struct error *err)
 {
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	status st = transaction_begin(job->services->md, &tx, err);
-	(void)snprintf(job->operation.step, sizeof job->operation.step, STEP_BEGUN);
+	(void)snprintf(job->operation.step, sizeof job->operation.step, STEP_BEGUN "%lld",
+	        (long long)job->catalog->oid);
 	if (st == STATUS_OK)
 		st = operation_row_update(job->services->md, &job->operation, err);
 	if (st == STATUS_OK)
@@ -160,6 +168,18 @@ static status note_begun(struct job *job, struct error *err)
 	if (st != STATUS_OK)
 		job->operation.step[0] = '\0';
 	return st;
+}
+
+static bool has_begun(const struct job *job)
+{
+	return strncmp(job->operation.step, STEP_BEGUN, strlen(STEP_BEGUN)) == 0;
+}
+
+static int64_t begun_oid(const struct job *job)
+{
+	int64_t oid = 0;
+	(void)!number_parse(slice_from_text(job->operation.step + strlen(STEP_BEGUN)), 0, UINT32_MAX, &oid);
+	return oid;
 }
 
 static status fill(struct job *job, struct catalog_work *work, struct error *err)
@@ -178,8 +198,11 @@ static status fill(struct job *job, struct catalog_work *work, struct error *err
 	memcpy(job->source_endpoint_uid, rows.endpoint.uid, sizeof job->source_endpoint_uid);
 	job->needed_uid = job->source_endpoint_uid;
 	work->socket_dir = fleet_socket_dir(job->services->fleet, rows.endpoint.uid);
-	work->is_repeated = strcmp(job->operation.step, STEP_BEGUN) == 0;
-	return is_about_role(work) ? load_role(job, work, err) : load_database(job, work, err);
+	work->is_repeated = has_begun(job);
+	st = is_about_role(work) ? load_role(job, work, err) : load_database(job, work, err);
+	if (work->is_repeated)
+		work->oid = begun_oid(job);
+	return st;
 }
 
 static void load(struct job *job)
@@ -195,12 +218,75 @@ static void load(struct job *job)
 		job_go(job, SETTLE); /* a look in between has seen already that it is gone */
 		return;
 	}
-	if (st == STATUS_OK && !job->catalog->is_repeated)
-		st = note_begun(job, &err);
 	if (st != STATUS_OK)
 		job_fail(job, &err);
 	else
 		job_go(job, WAKE);
+}
+
+struct named {
+	int64_t oid;
+	const char *name;
+};
+
+static struct named at(const struct job *job, size_t index)
+{
+	if (is_about_role(job->catalog))
+		return (struct named){ job->inventory.roles[index].oid, job->inventory.roles[index].name };
+	return (struct named){ job->inventory.databases[index].oid, job->inventory.databases[index].name };
+}
+
+/* By the oid if it is not 0, else by the name. oid 0: not there. */
+static struct named find(const struct job *job, int64_t oid, const char *name)
+{
+	size_t count = is_about_role(job->catalog) ? job->inventory.role_count : job->inventory.database_count;
+	for (size_t i = 0; i < count; i++) {
+		struct named item = at(job, i);
+		if (oid != 0 ? item.oid == oid : strcmp(item.name, name) == 0)
+			return item;
+	}
+	return (struct named){ 0 };
+}
+
+/* Under whatever name it has now. In a first attempt what has its name counts, too: dropped and made anew is the same to a client. */
+static struct named find_target(const struct job *job)
+{
+	const struct catalog_work *work = job->catalog;
+	struct named found = { 0 };
+	if (work->oid != 0)
+		found = find(job, work->oid, NULL);
+	return found.oid != 0 || work->is_repeated ? found : find(job, 0, work->name);
+}
+
+/* What is changed, by what Postgres has just said; the name in the rows may be older. */
+static void identify(struct job *job)
+{
+	struct error err;
+	struct catalog_work *work = job->catalog;
+	bool is_create = work->kind == OPERATION_ROLE_CREATE || work->kind == OPERATION_DATABASE_CREATE;
+	bool is_delete = work->kind == OPERATION_ROLE_DELETE || work->kind == OPERATION_DATABASE_DELETE;
+	struct named found = is_create ? (struct named){ 0 } : find_target(job);
+	if (is_delete && found.oid == 0 && find(job, 0, work->name).oid != 0) {
+		job_go(job, SETTLE); /* it is gone, and another has its name */
+		return;
+	}
+	if (!is_create && !is_delete && found.oid == 0) {
+		error_fill(&err, STATUS_NOT_FOUND, 0, "\"%s\" does not exist any more", work->name);
+		job->failed_phase = SETTLE_FAILED;
+		job_fail(job, &err);
+		return;
+	}
+	if (found.oid != 0)
+		copy_name(work->name, found.name);
+	work->oid = found.oid;
+	if (strcmp(work->plan.new_name, work->name) == 0)
+		work->plan.new_name[0] = '\0'; /* renamed already */
+	if (!has_begun(job) && note_begun(job, &err) != STATUS_OK) {
+		job->failed_phase = SETTLE_FAILED;
+		job_fail(job, &err);
+		return;
+	}
+	job_go(job, CHANGE);
 }
 
 static status change(const struct catalog_work *work, struct error *err)
@@ -239,7 +325,7 @@ static void change_again(struct job *job)
 	bool is_passing = job->work_error.code == STATUS_UNAVAILABLE;
 	if (is_passing && ++job->tries < CHANGE_ATTEMPTS) {
 		job->failure = (struct error){ 0 };
-		job->catalog->is_repeated = true;
+		job->catalog->is_repeated = has_begun(job);
 		job_retry(job, WAKE, CHANGE_RETRY_MS);
 		return;
 	}
@@ -361,7 +447,14 @@ void job_catalog_step(struct job *job)
 		break;
 	case WAKE:
 		job->failed_phase = SETTLE_FAILED;
-		job_open(job, job->endpoint_uid, CHANGE);
+		job_open(job, job->endpoint_uid, LOOK);
+		break;
+	case LOOK:
+		job->failed_phase = CHANGE_FAILED;
+		job_work(job, job_look, IDENTIFY);
+		break;
+	case IDENTIFY:
+		identify(job);
 		break;
 	case CHANGE:
 		job->failed_phase = CHANGE_FAILED;

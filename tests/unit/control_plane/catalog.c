@@ -230,6 +230,46 @@ static void a_name_that_was_taken_meanwhile_is_told(void **state)
 	assert_string_equal(text_at(f, "/error/error_code"), "ALREADY_EXISTS");
 }
 
+/* 0: there is none. */
+static int64_t oid_in_postgres(const char *database)
+{
+	CLEANUP(inventory_done) struct inventory inventory = { 0 };
+	struct error err;
+	assert_int_equal(inventory_take("", &inventory, &err), STATUS_OK);
+	for (size_t i = 0; i < inventory.database_count; i++) {
+		if (strcmp(inventory.databases[i].name, database) == 0)
+			return inventory.databases[i].oid;
+	}
+	return 0;
+}
+
+/* Control dies when the database is dropped and nothing is recorded; somebody makes another one under its name by SQL. */
+static void a_deletion_is_not_done_twice(void **state)
+{
+	struct control_fixture *f = *state;
+	size_t made_anew = 0;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	for (int turns = 0; turns < 12; turns++) {
+		perform(f, "POST", DBS "?database_id=shop", OF_ALICE);
+		CLEANUP(free_text) char *name = begin_operation(f, "DELETE", DBS "/shop", NULL);
+		run_some(f, turns);
+		control_fixture_crash(f);
+		int64_t oid = 0;
+		if (oid_in_postgres("shop") == 0) {
+			oid = machine_add_database("shop", "alice@example.com")->oid;
+			made_anew++;
+		}
+		finish_operation(f, name);
+		assert_true(has(f, "/response"));
+		if (oid != 0) {
+			assert_int_equal(oid_in_postgres("shop"), oid);
+			perform(f, "DELETE", DBS "/shop", NULL);
+			assert_int_equal(oid_in_postgres("shop"), 0);
+		}
+	}
+	assert_true(made_anew > 0);
+}
+
 static void a_password_of_sql_is_not_ours(void **state)
 {
 	struct control_fixture *f = *state;
@@ -283,6 +323,7 @@ int main(void)
 		TEST(ids_follow_the_roles),
 		TEST(databases_follow_their_owners),
 		TEST(a_name_that_was_taken_meanwhile_is_told),
+		TEST(a_deletion_is_not_done_twice),
 		TEST(a_password_of_sql_is_not_ours),
 		TEST(names_of_one_id_are_not_counted_through),
 	};
