@@ -12,7 +12,8 @@
 static const char freedom[] =
         "SET SESSION AUTHORIZATION DEFAULT; SET ROLE NONE;"
         "SELECT pg_catalog.set_config(name, CASE name WHEN 'default_transaction_read_only' THEN 'off'"
-        " WHEN 'synchronous_commit' THEN 'on' WHEN 'client_min_messages' THEN 'warning' WHEN 'lock_timeout' THEN '10s'"
+        " WHEN 'synchronous_commit' THEN 'on' WHEN 'client_min_messages' THEN 'warning' WHEN 'lock_timeout' "
+        "THEN '10s'"
         " ELSE '0' END, false)"
         " FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout', 'lock_timeout', "
         "'transaction_timeout',"

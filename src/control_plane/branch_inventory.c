@@ -56,8 +56,16 @@ struct kept {
 	int64_t used_usec; /* monotonic */
 };
 
+/* What is in the rows of a branch. */
+struct newest {
+	int64_t branch;
+	uint64_t ticket;
+};
+
 struct branch_inventory {
 	struct services *services;
+	struct newest *newest;
+	size_t newest_count;
 	TAILQ_HEAD(kept_list, kept) kept; /* the one used last at the end */
 	size_t kept_count;
 	uv_timer_t idle; /* runs while there are some */
@@ -83,15 +91,33 @@ struct branch_inventory *branch_inventory_create(struct services *services)
 
 static void free_when_unused(struct branch_inventory *inventory)
 {
-	if (inventory->open_timers == 0 && TAILQ_EMPTY(&inventory->refreshes))
-		free(inventory);
+	if (inventory->open_timers > 0 || !TAILQ_EMPTY(&inventory->refreshes))
+		return;
+	free(inventory->newest);
+	free(inventory);
 }
 
 uint64_t branch_inventory_ticket(void)
 {
 	/* Of the process: a step in a worker thread may outlive everything else of control at its exit. */
 	static _Atomic uint64_t tickets;
-	return atomic_fetch_add(&tickets, 1) + 1;
+	uint64_t last = atomic_load(&tickets), next;
+	do {
+		int64_t now = clock_wall_usec();
+		next = now > 0 && (uint64_t)now > last ? (uint64_t)now : last + 1;
+	} while (!atomic_compare_exchange_weak(&tickets, &last, next));
+	return next;
+}
+
+static struct newest *find_newest(struct branch_inventory *owner, int64_t branch)
+{
+	for (size_t i = 0; i < owner->newest_count; i++) {
+		if (owner->newest[i].branch == branch)
+			return &owner->newest[i];
+	}
+	owner->newest = xrealloc(owner->newest, (owner->newest_count + 1) * sizeof *owner->newest);
+	owner->newest[owner->newest_count] = (struct newest){ .branch = branch };
+	return &owner->newest[owner->newest_count++];
 }
 
 /* ---- what Postgres says becomes rows ---- */
@@ -424,6 +450,9 @@ status branch_inventory_absorb(const struct services *services, int64_t branch, 
 {
 	struct metadata *md = services->md;
 	CLEANUP(picture_done) struct picture picture = { 0 };
+	struct newest *newest = find_newest(services->inventory, branch);
+	if (ticket < newest->ticket)
+		return STATUS_OK; /* I1 */
 	status st = load(md, branch, inventory, &picture, err);
 	if (st != STATUS_OK)
 		return st;
@@ -436,9 +465,11 @@ status branch_inventory_absorb(const struct services *services, int64_t branch, 
 		if (st == STATUS_OK)
 			st = write_databases(md, &picture, branch, err);
 	}
-	if (st == STATUS_OK)
-		overtake(services->inventory, branch, ticket);
-	return st;
+	if (st != STATUS_OK)
+		return st;
+	newest->ticket = ticket;
+	overtake(services->inventory, branch, ticket);
+	return STATUS_OK;
 }
 
 /* ---- connections ---- */
@@ -641,8 +672,8 @@ static status take_over_file(
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	st = transaction_begin(services->md, &tx, err);
 	if (st == STATUS_OK)
-		st = branch_inventory_absorb(services, branch->id, branch_inventory_ticket(), &file.inventory,
-		        clock_wall_usec(), err);
+		st = branch_inventory_absorb(
+		        services, branch->id, (uint64_t)file.stamp, &file.inventory, clock_wall_usec(), err);
 	if (st == STATUS_OK)
 		st = branch_row_note_inventory(services->md, branch->id, file.stamp, err);
 	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
@@ -660,9 +691,12 @@ static status look_at_compute(const struct services *services, int64_t branch, s
 	return st;
 }
 
-static void take_over(const struct services *services, const struct branch_row *branch, const char *uid)
+void branch_inventory_take_over(
+        const struct services *services, const struct branch_row *branch, const char *uid)
 {
 	struct error err;
+	if (!branch->is_ready || branch->is_resetting)
+		return;
 	if (take_over_file(services, branch, uid, &err) != STATUS_OK)
 		log_error("%s", err.message); /* what was last known is better than nothing */
 }
@@ -686,8 +720,7 @@ static void refresh_go_on(struct refresh *refresh)
 	} else if (state == FLEET_RUNNING) {
 		take(refresh, endpoint.uid);
 	} else if (state == FLEET_ASLEEP) {
-		if (branch.is_ready && !branch.is_resetting)
-			take_over(services, &branch, endpoint.uid);
+		branch_inventory_take_over(services, &branch, endpoint.uid);
 		refresh_end(refresh, false);
 	} else {
 		wait_a_little(owner);
@@ -741,7 +774,8 @@ bool branch_inventory_refresh(struct call *call, const struct branch_row *branch
 		return true;
 	if (look_at_compute(services, branch->id, &endpoint, &state, &err) != STATUS_OK)
 		return call_fail(call, &err);
-	if (state == FLEET_RUNNING) {
+	/* One that is stopping leaves a file in a moment; what one that is starting has was taken over when it began to (compute_spec.c). */
+	if (state == FLEET_RUNNING || state == FLEET_STOPPING) {
 		struct question *question = xcalloc(1, sizeof *question);
 		question->hold = http_hold(call->request);
 		call->is_held = true;
@@ -749,7 +783,7 @@ bool branch_inventory_refresh(struct call *call, const struct branch_row *branch
 		return false;
 	}
 	if (state == FLEET_ASLEEP)
-		take_over(services, branch, endpoint.uid);
+		branch_inventory_take_over(services, branch, endpoint.uid);
 	return true;
 }
 

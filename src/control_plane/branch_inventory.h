@@ -40,8 +40,12 @@ typedef void (*branch_inventory_fn)(void *arg, bool is_fresh);
 void branch_inventory_ask(
         struct branch_inventory *inventory, int64_t branch, branch_inventory_fn done, void *arg);
 
-/* Order of inventories: taken before one is begun, in any thread. */
+/* What the supervisor of a compute that sleeps left, if the rows do not have it yet: before it starts, which removes the file. */
+void branch_inventory_take_over(
+        const struct services *services, const struct branch_row *branch, const char *uid);
+
+/* Order of inventories: taken before one is begun, in any thread. Wall clock in microseconds, as the stamp of a supervisor's file, but never the same twice. */
 uint64_t branch_inventory_ticket(void);
-/* Inside the caller's transaction: the rows become what the inventory says. Older ones that are under way are not taken any more. */
+/* Inside the caller's transaction: the rows become what the inventory says, unless a newer one is in them. Older ones that are under way are not taken any more. */
 MUST_CHECK status branch_inventory_absorb(const struct services *services, int64_t branch, uint64_t ticket,
         const struct inventory *inventory, int64_t now_usec, struct error *err);

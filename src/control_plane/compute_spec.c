@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "control_plane/branch_archive.h"
+#include "control_plane/branch_inventory.h"
 #include "control_plane/fields.h"
 #include "control_plane/quota.h"
 #include "control_plane/reconciler.h"
@@ -142,6 +143,8 @@ status compute_spec_write(const struct services *services, const char *uid, stru
 	CLEANUP(free_text) char *text = NULL;
 	reconciler_interrupt(services->reconciler, uid);
 	status st = load_rows(services, uid, &rows, err);
+	if (st == STATUS_OK)
+		branch_inventory_take_over(services, &rows.branch, uid);
 	if (st == STATUS_OK)
 		st = branch_archive_leave(services->md, &rows.branch, clock_wall_usec(), err);
 	if (st == STATUS_OK)

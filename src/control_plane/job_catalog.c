@@ -239,7 +239,8 @@ static struct named at(const struct job *job, size_t index)
 /* By the oid if it is not 0, else by the name. oid 0: not there. */
 static struct named find(const struct job *job, int64_t oid, const char *name)
 {
-	size_t count = is_about_role(job->catalog) ? job->inventory.role_count : job->inventory.database_count;
+	size_t count =
+	        is_about_role(job->catalog) ? job->inventory.role_count : job->inventory.database_count;
 	for (size_t i = 0; i < count; i++) {
 		struct named item = at(job, i);
 		if (oid != 0 ? item.oid == oid : strcmp(item.name, name) == 0)
