@@ -40,10 +40,11 @@ const char *fleet_state_name(enum fleet_state state); /* "asleep", … */
 struct fleet_member {
 	const char *uid; /* endpoint uid; valid while the member is registered */
 	enum fleet_state state;
-	int64_t since_usec;           /* wall clock of the last state change */
-	int64_t last_active_usec;     /* 0: unknown */
-	pid_t pid, postgres_pid;      /* 0: none */
-	struct fleet_timing timing;   /* of the last start; all 0 when not known */
+	int64_t since_usec;         /* wall clock of the last state change */
+	bool has_changed;           /* its state, since it was registered; else since_usec is when that was */
+	int64_t last_active_usec;   /* 0: unknown */
+	pid_t pid, postgres_pid;    /* 0: none */
+	struct fleet_timing timing; /* of the last start; all 0 when not known */
 	struct fleet_storage storage; /* as last told; stays when it sleeps */
 };
 

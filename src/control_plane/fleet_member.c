@@ -69,6 +69,7 @@ static void member_set_state(struct member *m, enum fleet_state state)
 		return;
 	m->seen.state = state;
 	m->seen.since_usec = clock_wall_usec();
+	m->seen.has_changed = true;
 	m->fleet->events->on_change(m->fleet->owner, &m->seen);
 }
 

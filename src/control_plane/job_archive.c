@@ -18,14 +18,23 @@
 
 enum archive_phase { LOAD = JOB_PHASE_FIRST, FOLD, FINISH, FINISH_FAILED };
 
+/* Registered asleep when this process began, it has not run since; when it last did only the row knows. */
+static int64_t asleep_since(const struct fleet_member *member, const struct endpoint_row *row)
+{
+	if (member->has_changed)
+		return member->since_usec;
+	return row->started_usec > row->suspended_usec ? row->started_usec : row->suspended_usec;
+}
+
 /* Nobody uses it, and it is none of those that stay. */
 static bool may_be_archived(const struct job *job, const struct job_rows *rows)
 {
 	const struct branch_row *branch = &rows->branch;
 	const struct fleet_member *member = fleet_look(job->services->fleet, rows->endpoint.uid);
-	return member && member->state == FLEET_ASLEEP && member->since_usec <= job->operation.create_usec &&
-	       branch->is_ready && !branch->is_resetting && !branch->is_protected &&
-	       branch->delete_usec == 0 && !branch->is_purged && rows->project.delete_usec == 0 &&
+	return member && member->state == FLEET_ASLEEP &&
+	       asleep_since(member, &rows->endpoint) <= job->operation.create_usec && branch->is_ready &&
+	       !branch->is_resetting && !branch->is_protected && branch->delete_usec == 0 &&
+	       !branch->is_purged && rows->project.delete_usec == 0 &&
 	       branch->update_usec <= job->operation.create_usec &&
 	       strcmp(branch->uid, rows->project.default_branch_uid) != 0;
 }

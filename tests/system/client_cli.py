@@ -11,6 +11,7 @@ from clients.databricks_cli import DatabricksCli
 from clients.installed import HERE
 from harness.people import SCIM, People
 from harness.platform import clean_environment
+from harness.ports import sign_in_port
 from harness.rest import Rest
 
 PORT_OF_PSQL = 5432
@@ -276,7 +277,8 @@ def test_a_person_signs_in_with_a_browser(cli, platform, parent, new_name):
     people.grant(parent.split("/")[1], "CAN_USE", user)
     with DatabricksCli({}) as theirs:
         browser = {"BROWSER": str(HERE / "browser"), "SIGN_IN_CODE": code}
-        theirs.run("auth", "login", "--host", platform.host, "--profile", "carol", **browser)
+        with sign_in_port():
+            theirs.run("auth", "login", "--host", platform.host, "--profile", "carol", **browser)
         assert theirs.json("current-user", "me", "--profile", "carol")["userName"] == user["userName"]
         assert theirs.postgres("get-project", parent, "--profile", "carol")["name"] == parent
         token = theirs.json("auth", "token", "--profile", "carol")["access_token"]

@@ -12,6 +12,7 @@ import pytest
 
 from harness.people import People
 from harness.platform import BINARY, clean_environment
+from harness.ports import sign_in_port
 from harness.rest import Rest
 from system.oauth import Browser
 
@@ -109,7 +110,13 @@ def test_login_with_a_code(platform, people, new_name, tmp_path):
     assert login("").returncode == 1
 
 
-def test_login_with_a_browser(platform, people, new_name, tmp_path):
+@pytest.fixture
+def own_port():
+    with sign_in_port():
+        yield
+
+
+def test_login_with_a_browser(platform, people, new_name, tmp_path, own_port):
     user = people.make("Users", userName=f"{new_name()}@example.com")
     code = platform.tarn("auth", "users", "sign-in-code", user["userName"]).stdout.split()[0]
     profiles = tmp_path / "profiles"

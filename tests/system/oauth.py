@@ -21,6 +21,7 @@ from databricks.sdk.service import iam
 
 from harness import processes
 from harness.people import SCIM, People
+from harness.ports import sign_in_port
 from harness.rest import Rest
 from harness.waiting import wait_until
 
@@ -41,6 +42,14 @@ def send_form(platform, path, fields, headers=None):
     result = (answer.status, answer.headers, answer.read())
     connection.close()
     return result
+
+
+def connects(connection):
+    try:
+        connection.connect()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def port_is_free(port):
@@ -225,7 +234,8 @@ def test_sdk_signs_a_user_in_with_a_browser(platform, people, monkeypatch, tmp_p
         parts = urllib.parse.urlsplit(location)
 
         def follow():
-            connection = http.client.HTTPConnection("localhost", parts.port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", parts.port, timeout=30)
+            wait_until(lambda: connects(connection), "the SDK listens: after it has opened the browser", 30)
             connection.request("GET", f"/?{parts.query}")
             connection.getresponse().read()
             connection.close()
@@ -234,8 +244,9 @@ def test_sdk_signs_a_user_in_with_a_browser(platform, people, monkeypatch, tmp_p
         return True
 
     monkeypatch.setattr("webbrowser.open_new", open_browser)
-    wait_until(lambda: port_is_free(8020), "the SDK's port is free", 120)  # it has only this one
-    client = WorkspaceClient(host=platform.host, auth_type="external-browser")
+    with sign_in_port():
+        wait_until(lambda: port_is_free(8020), "the SDK's port is free", 120)  # it has only this one
+        client = WorkspaceClient(host=platform.host, auth_type="external-browser")
     assert client.current_user.me().user_name == user["userName"]
 
 
