@@ -108,6 +108,8 @@ void job_fail(struct job *job, const struct error *err);
  */
 MUST_CHECK bool job_record_end(
         struct job *job, status (*record)(struct job *job, struct error *err), int64_t retry_ms);
+/* For job_record_end(), when a failure leaves nothing to take back. */
+MUST_CHECK status job_record_failure(struct job *job, struct error *err);
 /* The operation's end is committed: the job goes away. */
 void job_finish(struct job *job);
 

@@ -91,16 +91,6 @@ static status finish(struct job *job, struct error *err)
 	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
 }
 
-static status finish_failed(struct job *job, struct error *err)
-{
-	struct metadata *md = job->services->md;
-	CLEANUP(transaction_end) struct transaction tx = { 0 };
-	status st = transaction_begin(md, &tx, err);
-	if (st == STATUS_OK)
-		st = operation_fail(md, &job->operation, &job->failure, clock_wall_usec(), err);
-	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
-}
-
 static void end(struct job *job, status (*record)(struct job *job, struct error *err))
 {
 	if (!job_record_end(job, record, RETRY_MS))
@@ -123,7 +113,7 @@ void job_archive_step(struct job *job)
 		end(job, finish);
 		break;
 	case FINISH_FAILED:
-		end(job, finish_failed);
+		end(job, job_record_failure);
 		break;
 	}
 }

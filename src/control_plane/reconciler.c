@@ -419,6 +419,16 @@ bool job_record_end(struct job *job, status (*record)(struct job *job, struct er
 	return false;
 }
 
+status job_record_failure(struct job *job, struct error *err)
+{
+	struct metadata *md = job->services->md;
+	CLEANUP(transaction_end) struct transaction tx = { 0 };
+	status st = transaction_begin(md, &tx, err);
+	if (st == STATUS_OK)
+		st = operation_fail(md, &job->operation, &job->failure, clock_wall_usec(), err);
+	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
+}
+
 void job_finish(struct job *job)
 {
 	struct reconciler *r = job->reconciler;

@@ -234,6 +234,8 @@ yyjson_val *perform(struct control_fixture *f, const char *method, const char *p
 void settle(struct control_fixture *f)
 {
 	int64_t deadline = clock_monotonic_usec() + PATIENCE_USEC;
+	(void)uv_run(&f->loop, UV_RUN_NOWAIT); /* after a start the jobs are not loaded yet */
+	(void)uv_run(&f->loop, UV_RUN_NOWAIT);
 	while (reconciler_open_jobs(f->services.reconciler) > 0 && clock_monotonic_usec() < deadline)
 		(void)uv_run(&f->loop, UV_RUN_ONCE);
 	for (int i = 0; i < 5; i++)
