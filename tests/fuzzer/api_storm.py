@@ -34,17 +34,6 @@ class Client(threading.Thread):
         self.storm, self.dice = storm, random.Random(storm.options.seed * 1000 + number)
         self.rest = Rest(storm.platform.host, storm.platform.rest.token)
 
-    def rage_and_check(self):
-        self.rage()
-        if self.failures:
-            raise AssertionError("\n".join(self.failures))
-        self.settle()
-        self.check_leftovers()
-        opened = self.check_branches()
-        self.clean()
-        self.check_leftovers()
-        return opened
-
     def run(self):
         try:
             while not self.storm.is_over:
