@@ -301,6 +301,10 @@ static void a_service_principal_owns_what_it_makes(void **state)
 	CLEANUP(free_text) char *bearer = xasprintf("Bearer %s", text_at(f, "/token_value"));
 	call_raw(f, "GET", SCIM "/Me", NULL, bearer);
 	assert_string_equal(text_at(f, "/userName"), application);
+	machine_forget_roles(); /* the scripted cluster is alice's */
+	struct inventory_role *owner = machine_add_role(application);
+	owner->identity = INVENTORY_SERVICE_PRINCIPAL;
+	owner->login = owner->is_superuser_member = true;
 	call_raw(f, "POST", "/api/2.0/postgres/projects?project_id=its", "{}", bearer);
 	expect_ok(f);
 	settle(f);
