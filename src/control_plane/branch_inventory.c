@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/queue.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -57,9 +58,17 @@ struct kept {
 };
 
 /* What is in the rows of a branch. */
+/* Which file it was: supervisors replace it, they never write into it. */
+struct file_identity {
+	uint64_t inode;
+	int64_t size, changed_sec, changed_nsec;
+};
+
 struct newest {
 	int64_t branch;
 	uint64_t ticket;
+	struct file_identity file; /* that was taken over last, for the volume the branch then had */
+	char volume_id[RESOURCE_ID_MAX + 1];
 };
 
 struct branch_inventory {
@@ -655,11 +664,18 @@ static void take(struct refresh *refresh, const char *uid)
 	(void)uv_queue_work(services->loop, &refresh->work, ask, asked);
 }
 
-/* Of a compute that sleeps: what its supervisor left, unless it is in the rows already. */
-static status take_over_file(
-        const struct services *services, const struct branch_row *branch, const char *uid, struct error *err)
+static bool find_file(const char *path, struct file_identity *ret)
 {
-	CLEANUP(free_text) char *path = data_directory_path(services->dd, "computes/%s/inventory.json", uid);
+	struct stat st;
+	if (stat(path, &st) < 0)
+		return false;
+	*ret = (struct file_identity){ st.st_ino, st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec };
+	return true;
+}
+
+static status absorb_file(
+        const struct services *services, const struct branch_row *branch, const char *path, struct error *err)
+{
 	CLEANUP(inventory_file_done) struct inventory_file file = { 0 };
 	int64_t stamp = 0;
 	status st = inventory_read(path, &file, err);
@@ -677,6 +693,28 @@ static status take_over_file(
 	if (st == STATUS_OK)
 		st = branch_row_note_inventory(services->md, branch->id, file.stamp, err);
 	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
+}
+
+/*
+ * Of a compute that sleeps: what its supervisor left, unless it is in the rows already. Logins at a sleeping branch come here too, from
+ * whoever can reach the port, so a file of megabytes is read once and then only looked at from outside.
+ */
+static status take_over_file(
+        const struct services *services, const struct branch_row *branch, const char *uid, struct error *err)
+{
+	CLEANUP(free_text) char *path = data_directory_path(services->dd, "computes/%s/inventory.json", uid);
+	struct newest *known = find_newest(services->inventory, branch->id);
+	struct file_identity file;
+	if (!find_file(path, &file) || (memcmp(&file, &known->file, sizeof file) == 0 &&
+	                                       strcmp(known->volume_id, branch->volume_id) == 0))
+		return STATUS_OK;
+	status st = absorb_file(services, branch, path, err);
+	if (st == STATUS_OK) {
+		known = find_newest(services->inventory, branch->id);
+		known->file = file;
+		memcpy(known->volume_id, branch->volume_id, sizeof known->volume_id);
+	}
+	return st;
 }
 
 /* The state of the compute that writes to the branch; *ret_uid is its endpoint. */

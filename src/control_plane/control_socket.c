@@ -394,7 +394,11 @@ static bool take_request(struct client *client, struct slice line)
 	                  read_text(root, "role", &role);
 	if (is_request) {
 		uint64_t id = yyjson_get_uint(id_value);
-		if (strcmp(op, "route") == 0)
+		if (client->pending >= CONTROL_PENDING_MAX)
+			send_error(client, id, "BUSY", "53300",
+			        "too many logins and starts are waiting for an answer already",
+			        "Try again in a moment.");
+		else if (strcmp(op, "route") == 0)
 			take_route(client, id, uid, address, role);
 		else if (strcmp(op, "open") == 0)
 			take_open(client, id, uid);
@@ -414,11 +418,7 @@ static void take_line(void *owner, struct line_channel *channel, struct slice li
 	struct client *client = client_of(owner);
 	if (client->socket->is_closed)
 		return;
-	if (client->pending >= CONTROL_PENDING_MAX) {
-		log_warning("a client of the control socket has more than %d requests waiting",
-		        CONTROL_PENDING_MAX);
-		line_channel_close(channel);
-	} else if (!take_request(client, line)) {
+	if (!take_request(client, line)) {
 		log_warning("a client of the control socket sent a malformed line");
 		line_channel_close(channel);
 	}

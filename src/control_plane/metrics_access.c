@@ -33,6 +33,27 @@ static bool is_loopback(const char *peer)
 	return inet_pton(AF_INET6, peer, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
+/*
+ * A page in a browser on this machine can have its own name resolve to 127.0.0.1, and then read what is answered; the browser says that
+ * name as the host. So who asks without a token asks by an address or a name that is nobody else's.
+ */
+static bool is_own_host(const char *host)
+{
+	char name[INET6_ADDRSTRLEN + sizeof ".localhost"];
+	if (!host)
+		return true; /* HTTP/1.0: no browser */
+	bool is_bracketed = host[0] == '[';
+	size_t len = is_bracketed ? strcspn(++host, "]") : strcspn(host, ":");
+	if (len >= sizeof name)
+		return false;
+	memcpy(name, host, len);
+	name[len] = '\0';
+	struct in_addr v4;
+	struct in6_addr v6;
+	return inet_pton(AF_INET, name, &v4) == 1 || inet_pton(AF_INET6, name, &v6) == 1 ||
+	       strcasecmp(name, "localhost") == 0;
+}
+
 /* Read anew each time, so that the file can be replaced while control runs. */
 static bool is_metrics_token(const struct data_directory *dd, const char *header)
 {
@@ -55,7 +76,7 @@ bool metrics_access_check(struct call *call)
 	const struct http_request *request = call->request;
 	const struct data_directory *dd = call->services->dd;
 	const char *access = dd->settings.metrics_access;
-	bool is_local = is_loopback(request->peer) && !request->is_forwarded;
+	bool is_local = is_loopback(request->peer) && !request->is_forwarded && is_own_host(request->host);
 	if (!request->authorization && is_local && access && strcmp(access, "loopback") == 0)
 		return true;
 	if (is_metrics_token(dd, request->authorization))

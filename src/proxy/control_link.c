@@ -96,7 +96,8 @@ static enum control_answer_kind kind_of(const char *code)
 		const char *code;
 		enum control_answer_kind kind;
 	} kinds[] = { { "NOT_FOUND", CONTROL_NOT_FOUND }, { "DISABLED", CONTROL_DISABLED },
-		{ "START_FAILED", CONTROL_START_FAILED }, { "SHUTTING_DOWN", CONTROL_SHUTTING_DOWN } };
+		{ "START_FAILED", CONTROL_START_FAILED }, { "SHUTTING_DOWN", CONTROL_SHUTTING_DOWN },
+		{ "BUSY", CONTROL_BUSY } };
 	for (size_t i = 0; code && i < ARRAY_LEN(kinds); i++)
 		if (strcmp(code, kinds[i].code) == 0)
 			return kinds[i].kind;

@@ -52,6 +52,7 @@ enum control_answer_kind {
 	CONTROL_DISABLED,
 	CONTROL_START_FAILED,
 	CONTROL_SHUTTING_DOWN,
+	CONTROL_BUSY,        /* more questions wait there than it keeps */
 	CONTROL_UNREACHABLE, /* nobody answered in time */
 	CONTROL_FAILED,      /* anything else */
 };

@@ -249,6 +249,9 @@ static void session_on_failed_answer(
 	case CONTROL_SHUTTING_DOWN:
 		refusal_shutting_down(&refusal);
 		break;
+	case CONTROL_BUSY:
+		refusal_too_many(&refusal);
+		break;
 	case CONTROL_UNREACHABLE:
 		refusal_not_ready(&refusal, answer->message);
 		break;

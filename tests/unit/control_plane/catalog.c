@@ -9,7 +9,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
+#include "base/file.h"
 #include "control_plane/branch_inventory.h"
 #include "metadata/database_row.h"
 #include "metadata/role_row.h"
@@ -328,10 +330,44 @@ static void names_of_one_id_are_not_counted_through(void **state)
 	assert_in_range(in_order, 9, ALIKE / 2);
 }
 
+static void count_answer(void *arg, bool is_fresh)
+{
+	assert_false(is_fresh);
+	++*(int *)arg;
+}
+
+/* Anybody who can reach the port makes logins happen, and the file can have megabytes. */
+static void what_a_sleeping_compute_left_is_read_once(void **state)
+{
+	struct control_fixture *f = *state;
+	struct error err;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	settle(f);
+	call_api(f, "GET", BRANCH "/endpoints/primary", NULL);
+	CLEANUP(free_text) char *uid = xstrdup(text_at(f, "/uid"));
+	machine_set_state(uid, FLEET_ASLEEP);
+	CLEANUP(free_text) char *computes = xasprintf("%s/computes", f->folder);
+	CLEANUP(free_text) char *folder = xasprintf("%s/%s", computes, uid);
+	CLEANUP(free_text) char *path = xasprintf("%s/inventory.json", folder);
+	(void)mkdir(computes, 0700);
+	assert_int_equal(mkdir(folder, 0700), 0);
+	int answers = 0;
+	branch_inventory_ask(f->services.inventory, production(f), count_answer, &answers);
+	assert_int_equal(f->machine->done[STEP_READ], 0);
+	for (int files = 1; files <= 2; files++) {
+		assert_int_equal(file_replace_durably(path, slice_from_text("{}"), 0600, &err), STATUS_OK);
+		for (int i = 0; i < 3; i++)
+			branch_inventory_ask(f->services.inventory, production(f), count_answer, &answers);
+		assert_int_equal(f->machine->done[STEP_READ], files);
+	}
+	assert_int_equal(answers, 7);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, control_fixture_set_up, control_fixture_tear_down)
 	static const struct CMUnitTest tests[] = {
+		TEST(what_a_sleeping_compute_left_is_read_once),
 		TEST(every_change_survives_a_crash_after_every_turn),
 		TEST(a_change_that_fails_leaves_nothing),
 		TEST(what_is_there_is_not_taken_for_ones_own),

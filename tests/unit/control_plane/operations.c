@@ -166,7 +166,7 @@ static void every_change_is_audited(void **state)
 	assert_null(strstr(text.data, "eyJ"));
 }
 
-static const char *metrics(struct control_fixture *f, const char *authorization)
+static const char *metrics_of(struct control_fixture *f, const char *host, const char *authorization)
 {
 	static char text[256 << 10];
 	struct error err;
@@ -174,12 +174,18 @@ static const char *metrics(struct control_fixture *f, const char *authorization)
 	CLEANUP(http_response_done) struct http_response response = { 0 };
 	assert_int_equal(http_request_parse_uri(&request, "/metrics", &err), STATUS_OK);
 	request.authorization = authorization ? xstrdup(authorization) : NULL;
+	request.host = host ? xstrdup(host) : NULL;
 	api_handle(&f->services, &request, &response);
 	f->http_status = response.status;
 	assert_true(response.body_len < sizeof text);
 	memcpy(text, response.body, response.body_len);
 	text[response.body_len] = '\0';
 	return text;
+}
+
+static const char *metrics(struct control_fixture *f, const char *authorization)
+{
+	return metrics_of(f, "127.0.0.1:8080", authorization);
 }
 
 static void expect_line(const char *text, const char *line)
@@ -233,6 +239,19 @@ static void metrics_want_a_token_from_outside(void **state)
 	assert_int_equal(token.len, 33);
 	token.data[32] = '\0';
 	CLEANUP(free_text) char *good = xasprintf("Bearer %s", token.data);
+	static const char *const own[] = { "localhost:8080", "LOCALHOST", "[::1]:8080", "127.0.0.1", NULL };
+	static const char *const foreign[] = { "evil.example:8080", "localhost.evil.example" };
+	for (size_t i = 0; i < ARRAY_LEN(own); i++) {
+		(void)metrics_of(f, own[i], NULL);
+		assert_int_equal(f->http_status, 200);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(foreign); i++) { /* by DNS rebinding */
+		(void)metrics_of(f, foreign[i], NULL);
+		if (f->http_status != 401)
+			fail_msg("%s: %d", foreign[i], f->http_status);
+		(void)metrics_of(f, foreign[i], good);
+		assert_int_equal(f->http_status, 200);
+	}
 	f->dd.settings.metrics_access = token_only;
 	(void)metrics(f, NULL);
 	assert_int_equal(f->http_status, 401);

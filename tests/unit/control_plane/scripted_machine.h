@@ -30,6 +30,7 @@ enum machine_step {
 	STEP_APPLY,
 	STEP_FORGET,
 	STEP_LOOK,   /* at the roles and databases */
+	STEP_READ,   /* what a sleeping compute has left of them */
 	STEP_CHANGE, /* of a role or database */
 	MACHINE_STEPS,
 };

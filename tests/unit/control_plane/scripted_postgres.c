@@ -123,7 +123,8 @@ void inventory_file_done(struct inventory_file *file)
 status inventory_read(const char *path, struct inventory_file *ret, struct error *err)
 {
 	(void)ret;
-	return error_set(err, STATUS_NOT_FOUND, 0, "%s", path);
+	status st = machine_note(STEP_READ, err);
+	return st == STATUS_OK ? error_set(err, STATUS_NOT_FOUND, 0, "%s", path) : st;
 }
 
 static void set(struct inventory_role *role, const struct role_wish *wish, unsigned fields)

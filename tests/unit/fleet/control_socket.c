@@ -356,21 +356,22 @@ static void more_clients_than_allowed_are_closed(void **state)
 		(void)close(fds[i]);
 }
 
-static void more_waiting_requests_than_allowed_close_the_client(void **state)
+/* The others of that client go on waiting. */
+static void more_waiting_requests_than_allowed_are_told_so(void **state)
 {
 	struct scene *scene = *state;
 	fixture_script(scene->f, "ep-a", "lock say:starting serve");
 	int fd = connect_client(scene);
 	static const char line[] = "{\"id\":1,\"op\":\"open\",\"uid\":\"ep-a\"}\n";
-	bool is_closed = false;
-	for (int i = 0; i <= CONTROL_PENDING_MAX + 1 && !is_closed; i++) {
+	for (int i = 0; i < CONTROL_PENDING_MAX; i++) {
 		ssize_t n;
 		while ((n = send(fd, line, sizeof line - 1, MSG_NOSIGNAL | MSG_DONTWAIT)) < 0 &&
 		        errno == EAGAIN)
 			fixture_turn(scene->f);
-		is_closed = n < 0;
+		assert_int_equal(n, sizeof line - 1);
 	}
-	expect_close(scene, fd);
+	send_text(fd, "{\"id\":2,\"op\":\"open\",\"uid\":\"ep-a\"}\n");
+	expect_part(scene, fd, "{\"id\":2,\"error\":{\"code\":\"BUSY\",\"sqlstate\":\"53300\"");
 	(void)close(fd);
 }
 
@@ -437,7 +438,7 @@ int main(void)
 		TEST(the_socket_closes_while_somebody_waits),
 		TEST(hostile_lines_close_their_own_channel),
 		TEST(more_clients_than_allowed_are_closed),
-		TEST(more_waiting_requests_than_allowed_close_the_client),
+		TEST(more_waiting_requests_than_allowed_are_told_so),
 		TEST(tells_the_status),
 		TEST(shuts_down),
 	};
