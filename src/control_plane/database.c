@@ -4,7 +4,7 @@
 
 #include "control_plane/access.h"
 #include "control_plane/branch_inventory.h"
-#include "control_plane/catalog_plan.h"
+#include "control_plane/catalog_operation.h"
 #include "control_plane/fields.h"
 #include "control_plane/quota.h"
 #include "control_plane/resource_json.h"
@@ -100,24 +100,10 @@ static bool read_body(struct call *call, struct database_fields *ret)
 static bool record(struct call *call, enum operation_kind kind, const struct project_row *project,
         const struct branch_row *branch, const struct catalog_plan *plan, struct database_row *row)
 {
-	struct error err;
-	struct metadata *md = call->services->md;
 	CLEANUP(operation_row_done) struct operation_row operation = { 0 };
-	CLEANUP(transaction_end) struct transaction tx = { 0 };
-	CLEANUP(free_text) char *plan_text = catalog_plan_format(plan);
-	CLEANUP(free_text)
-	char *name = xasprintf(
-	        "projects/%s/branches/%s/databases/%s", project->project_id, branch->branch_id, plan->id);
-	struct operation_target target = {
-		.resource = name, .project = project->id, .branch = branch->id, .plan = plan_text
-	};
-	if (transaction_begin(md, &tx, &err) != STATUS_OK ||
-	        (row && database_row_insert(md, row, &err) != STATUS_OK) ||
-	        operation_begin(md, kind, call->caller.login, &target, call->now_usec, &operation, &err) !=
-	                STATUS_OK ||
-	        transaction_commit(&tx, &err) != STATUS_OK)
-		return call_fail(call, &err);
-	return call_answer_operation(call, &operation);
+	return catalog_operation_begin(call, kind, "databases", project, branch, plan,
+	               &(struct catalog_addition){ .database = row }, &operation) &&
+	       call_answer_operation(call, &operation);
 }
 
 static bool check_name_is_free(

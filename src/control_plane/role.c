@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "control_plane/access.h"
 #include "control_plane/branch_inventory.h"
-#include "control_plane/catalog_plan.h"
+#include "control_plane/catalog_operation.h"
 #include "control_plane/quota.h"
 #include "control_plane/resource_json.h"
 #include "control_plane/resource_name.h"
@@ -129,23 +129,8 @@ static bool begin(struct call *call, enum operation_kind kind, const struct proj
         const struct branch_row *branch, const struct catalog_plan *plan, struct role_row *row,
         struct operation_row *ret)
 {
-	struct error err;
-	struct metadata *md = call->services->md;
-	CLEANUP(transaction_end) struct transaction tx = { 0 };
-	CLEANUP(free_text) char *plan_text = catalog_plan_format(plan);
-	CLEANUP(free_text)
-	char *name = xasprintf(
-	        "projects/%s/branches/%s/roles/%s", project->project_id, branch->branch_id, plan->id);
-	struct operation_target target = {
-		.resource = name, .project = project->id, .branch = branch->id, .plan = plan_text
-	};
-	if (transaction_begin(md, &tx, &err) != STATUS_OK ||
-	        (row && role_row_insert(md, row, &err) != STATUS_OK) ||
-	        operation_begin(md, kind, call->caller.login, &target, call->now_usec, ret, &err) !=
-	                STATUS_OK ||
-	        transaction_commit(&tx, &err) != STATUS_OK)
-		return call_fail(call, &err);
-	return true;
+	return catalog_operation_begin(
+	        call, kind, "roles", project, branch, plan, &(struct catalog_addition){ .role = row }, ret);
 }
 
 static bool record(struct call *call, enum operation_kind kind, const struct project_row *project,
