@@ -35,7 +35,7 @@ struct settings {
 	int64_t cu_max, autoscale_cu_max, autoscale_cu_spread;        /* 112, 64, 16 */
 	int64_t archive_age_sec, archive_idle_sec; /* 1209600: a branch so old and so long idle is archived */
 	int64_t housekeeping_interval_sec; /* 300: how often restore points are thinned and space is measured */
-	int64_t polling_requests_per_sec; /* 2000: page_filesystem/idle_states.h */
+	int64_t polling_requests_per_sec; /* 2000: base/idle_states.h */
 	int64_t audit_file_mb;            /* 64: a file of the audit trail ends when it is as large */
 	int64_t audit_total_mb;           /* 4096: the oldest go when all are larger */
 	int64_t audit_retention_days;     /* 365: and when they are older */

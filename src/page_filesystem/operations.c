@@ -11,8 +11,8 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/idle_states.h"
 #include "page_filesystem/buffer_pool.h"
-#include "page_filesystem/idle_states.h"
 
 #define MAGIC 0x6f707321u
 /* Only the kernel changes the volume (O3): what it knows stays true. */

@@ -23,7 +23,7 @@
 
 struct operations;
 
-/* Borrows the image. So many requests per second, and idle processors are kept from sleeping (idle_states.h). */
+/* Borrows the image. So many requests per second, and idle processors are kept from sleeping (base/idle_states.h). */
 struct operations *operations_new(struct image *image, int64_t polling_requests_per_sec);
 /* When no session uses it any more. NULL is fine. */
 struct operations *operations_free(struct operations *operations);

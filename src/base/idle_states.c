@@ -1,4 +1,4 @@
-#include "page_filesystem/idle_states.h"
+#include "base/idle_states.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /*
- * Idle states: while a volume has many requests, processors without work poll instead of sleeping.
+ * Idle states: while there are many requests, processors without work poll instead of sleeping.
  *
- * Each request of Postgres wakes a worker here, and each answer wakes Postgres. Where a sleeping processor is slow to wake (most virtual
- * machines: tens of microseconds, several times what the request itself takes) that is most of the time of a page. The kernel has
+ * A request from one process to another wakes the other, and its answer wakes the first. Where a sleeping processor is slow to wake (most virtual
+ * machines: tens of microseconds, several times what the request itself takes) that is most of the time that a small request takes. The kernel has
  * an interface for such programs: as long as /dev/cpu_dma_latency is held open with 0 in it, idle processors poll
  * (Documentation/power/pm_qos_interface.rst). It costs power, and time of the host, so it is held only under load, and
  * ends with the process. It needs root; without it all is the same, but slower.

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "page_filesystem/idle_states.h"
+#include "base/idle_states.h"
 
 /* Only root may; without it nothing is held, and nothing else changes. */
 static bool is_allowed(void)
