@@ -35,7 +35,7 @@ struct block *block_take(struct block_pool *pool)
 		pool->kept_count--;
 	} else {
 		block = xrealloc(
-		        NULL, sizeof *block); /* not zeroed: 32 KiB that are written before they are read */
+		        NULL, sizeof *block); /* not zeroed: 64 KiB that are written before they are read */
 	}
 	block->next = NULL;
 	block->start = block->end = 0;

@@ -11,8 +11,8 @@
 
 #include "base/base.h"
 
-#define BLOCK_BYTES     32768u /* two TLS records, four of Postgres' own send buffers */
-#define BLOCKS_KEPT_MAX 64u
+#define BLOCK_BYTES     65536u /* four TLS records, eight of Postgres' own send buffers */
+#define BLOCKS_KEPT_MAX 32u
 
 struct block {
 	struct block *next; /* the pool's */

@@ -378,11 +378,15 @@ void session_refuse(struct client_session *s, const struct refusal *refusal)
 static void session_relay(struct client_session *s, enum relay_result result)
 {
 	s->last_active = uv_now(s->home->loop);
+	wakefulness_note(s->home->wakefulness);
 	switch (result) {
 	case RELAY_GOES_ON:
 		break;
 	case RELAY_CLIENT_CLOSED:
-		session_say_goodbye(s, "client closed");
+		/* Its end has been read and everything has been given to it: there is no close to wait for. */
+		ERR_clear_error();
+		(void)SSL_shutdown(s->ssl);
+		session_end(s, "client closed");
 		break;
 	case RELAY_BACKEND_CLOSED:
 		session_say_goodbye(s, "server closed");

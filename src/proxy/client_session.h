@@ -52,6 +52,7 @@
 #include "proxy/certificate_cache.h"
 #include "proxy/control_link.h"
 #include "proxy/login_limit.h"
+#include "proxy/wakefulness.h"
 
 #define LOGIN_MAX_MS        60000u  /* as authentication_timeout of a stock server */
 #define GREETING_MAX_MS     120000u /* a server that accepted, but does not get ready */
@@ -74,6 +75,7 @@ struct session_home {
 	struct control_link *control;
 	struct cancel_table *cancels;
 	struct login_limit *failures;
+	struct wakefulness *wakefulness;
 	const struct token_key *token_key;
 	const char *domain;
 	size_t session_max; /* beyond it a client reads FATAL 53300; beyond session_max + SESSIONS_REFUSED_MAX, nothing */

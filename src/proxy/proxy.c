@@ -177,7 +177,7 @@ int proxy_main(int argc, char **argv)
 		(void)fprintf(stderr, "usage: tarn proxy --data DIR\n");
 		return 2;
 	}
-	(void)signal(SIGPIPE, SIG_IGN); /* OpenSSL writes with write(2) */
+	(void)signal(SIGPIPE, SIG_IGN); /* whoever reads the log may go away */
 	struct error err;
 	if (proxy_run(argv[2], &err) == STATUS_OK)
 		return 0;

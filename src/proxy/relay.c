@@ -6,6 +6,8 @@
 #include <openssl/ssl.h>
 #include <sys/socket.h>
 
+#include "proxy/tls_socket.h"
+
 static void relay_check(const struct relay *r)
 {
 	assert(r->ssl && r->backend_fd >= 0);
@@ -152,6 +154,7 @@ static enum relay_result pump_to_client(struct relay *r)
 	r->write_wants_read = false;
 	while (block->start < block->end) {
 		ERR_clear_error();
+		tls_socket_more_follows(r->ssl, block->end - block->start > TLS_RECORD_MAX);
 		int n = SSL_write(r->ssl, block->bytes + block->start, (int)(block->end - block->start));
 		if (n > 0) {
 			block->start += (size_t)n;

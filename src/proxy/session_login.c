@@ -11,6 +11,7 @@
 #include "proxy/authentication.h"
 #include "proxy/client_session_internal.h"
 #include "proxy/tls_context.h"
+#include "proxy/tls_socket.h"
 
 #define TLS_HANDSHAKE_BYTE 0x16
 #define COMPUTE_SOCKET     ".s.PGSQL.5432"
@@ -20,7 +21,7 @@
 static void session_begin_tls(struct client_session *s)
 {
 	s->ssl = SSL_new(s->home->tls);
-	if (!s->ssl || SSL_set_fd(s->ssl, s->fd) != 1 || SSL_set_app_data(s->ssl, s) != 1) {
+	if (!s->ssl || !tls_socket_attach(s->ssl, s->fd) || SSL_set_app_data(s->ssl, s) != 1) {
 		session_end(s, "could not set TLS up: %s", tls_failure_text(0));
 		return;
 	}

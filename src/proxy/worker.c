@@ -55,6 +55,7 @@ status worker_create(uv_loop_t *loop, const struct data_directory *dd, const str
 	home->token_key = token_key;
 	home->domain = settings->domain ? settings->domain : DEFAULT_DOMAIN;
 	home->session_max = session_max;
+	home->wakefulness = wakefulness_open(loop, settings->polling_requests_per_sec);
 	home->control = control_link_open(loop, control_path);
 	*ret = worker;
 	return STATUS_OK;
@@ -70,6 +71,8 @@ void worker_stop(struct worker *worker)
 	client_session_stop_all(home);
 	if (home->control)
 		control_link_close(TAKE_PTR(home->control));
+	if (home->wakefulness)
+		wakefulness_close(TAKE_PTR(home->wakefulness));
 }
 
 struct worker *worker_free(struct worker *worker)

@@ -15,6 +15,7 @@
 
 #include "proxy/certificate_cache.h"
 #include "proxy/tls_context.h"
+#include "proxy/tls_socket.h"
 #include "proxy_fixture.h"
 
 #define SMALL_SOCKET (8 << 10) /* so that every send is short sooner or later */
@@ -65,7 +66,7 @@ static struct scene *scene_begin(int tls_version)
 	make_pair(scene->backend_fds);
 	scene->ssl = SSL_new(scene->server_context);
 	scene->client = SSL_new(scene->client_context);
-	SSL_set_fd(scene->ssl, scene->client_fds[0]);
+	assert_true(tls_socket_attach(scene->ssl, scene->client_fds[0]));
 	SSL_set_fd(scene->client, scene->client_fds[1]);
 	SSL_set_app_data(scene->ssl, scene);
 	SSL_set_accept_state(scene->ssl);
@@ -361,6 +362,6 @@ int main(void)
 		cmocka_unit_test(test_backend_closes_before_a_send),
 		cmocka_unit_test(test_flood_yields),
 	};
-	(void)signal(SIGPIPE, SIG_IGN); /* as proxy_main() does: OpenSSL writes with write(2) */
+	(void)signal(SIGPIPE, SIG_IGN); /* the clients' side of the scenes writes with write(2) */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
