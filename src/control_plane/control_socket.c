@@ -169,6 +169,13 @@ static void send_route(struct client *client, uint64_t id, const struct control_
 	(void)yyjson_mut_obj_add_str(doc, endpoint, "host", route->host);
 	(void)yyjson_mut_obj_add_str(doc, endpoint, "address", route->address);
 	(void)yyjson_mut_obj_add_bool(doc, endpoint, "disabled", route->is_disabled);
+	const struct fleet *fleet = client->socket->fleet;
+	const struct fleet_member *member = fleet_look(fleet, route->uid);
+	if (member && member->state == FLEET_RUNNING && !route->is_disabled &&
+	        !fleet_is_shutting_down(fleet)) {
+		CLEANUP(free_text) char *socket_dir = fleet_socket_dir(fleet, route->uid);
+		(void)yyjson_mut_obj_add_strcpy(doc, root, "socket_dir", socket_dir);
+	}
 	if (login) {
 		bool is_token = login->method == LOGIN_TOKEN;
 		yyjson_mut_val *value = yyjson_mut_obj_add_obj(doc, root, "login");

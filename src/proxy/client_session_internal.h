@@ -50,7 +50,7 @@ struct session_login {
 	struct control_question *question;
 	struct backend_connection *connection;
 	struct cancel_delivery *delivery;
-	char *socket_path;
+	char *socket_path;      /* of the compute when it was last said to run, or NULL */
 	uint64_t not_now_since; /* loop time; 0: the compute has not said "not now" yet */
 	uint64_t pause_ms;
 };
@@ -97,6 +97,7 @@ void session_knock(struct client_session *s);
 void session_handshake(struct client_session *s);
 void session_read_login(struct client_session *s); /* STARTUP and PASSWORD */
 void session_ask_open(struct client_session *s);
+void session_connect(struct client_session *s); /* socket_path is known */
 void session_greet(struct client_session *s);
 void session_login_timeout(struct client_session *s); /* of any state before RELAYING */
 

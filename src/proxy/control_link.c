@@ -126,7 +126,8 @@ static bool take_login(yyjson_val *login, struct control_answer *ret)
 
 static void answer_read(yyjson_val *root, struct control_answer *ret)
 {
-	yyjson_val *error = yyjson_obj_get(root, "error"), *endpoint = yyjson_obj_get(root, "endpoint");
+	yyjson_val *error = yyjson_obj_get(root, "error"), *endpoint = yyjson_obj_get(root, "endpoint"),
+	           *socket_dir = yyjson_obj_get(root, "socket_dir");
 	*ret = (struct control_answer){ .kind = CONTROL_FAILED };
 	if (error) {
 		ret->kind = kind_of(yyjson_get_str(yyjson_obj_get(error, "code")));
@@ -134,7 +135,8 @@ static void answer_read(yyjson_val *root, struct control_answer *ret)
 		copy_text(yyjson_obj_get(error, "hint"), ret->hint, sizeof ret->hint);
 	} else if (endpoint && take_text(endpoint, "uid", ret->endpoint.uid, sizeof ret->endpoint.uid) &&
 	           take_text(endpoint, "name", ret->endpoint.name, sizeof ret->endpoint.name) &&
-	           take_login(yyjson_obj_get(root, "login"), ret)) {
+	           take_login(yyjson_obj_get(root, "login"), ret) &&
+	           (!socket_dir || take_text(root, "socket_dir", ret->socket_dir, sizeof ret->socket_dir))) {
 		ret->endpoint.is_disabled = yyjson_get_bool(yyjson_obj_get(endpoint, "disabled"));
 		ret->kind = CONTROL_OK;
 	} else if (!endpoint && take_text(root, "socket_dir", ret->socket_dir, sizeof ret->socket_dir)) {

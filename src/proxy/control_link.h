@@ -59,12 +59,13 @@ enum control_answer_kind {
 
 struct control_answer {
 	enum control_answer_kind kind;
-	struct endpoint endpoint;            /* of a route that is CONTROL_OK */
-	struct role_login login;             /* of one that was asked for a role */
-	char socket_dir[SOCKET_DIR_MAX + 1]; /* of an open that is CONTROL_OK */
-	bool has_waited;                     /* the compute did not run when that was asked */
-	char message[384];                   /* of any other kind */
-	char hint[192];                      /* may be empty */
+	struct endpoint endpoint; /* of a route that is CONTROL_OK */
+	struct role_login login;  /* of one that was asked for a role */
+	char socket_dir[SOCKET_DIR_MAX +
+	                1]; /* of an open that is CONTROL_OK; of a route when the compute runs, else empty */
+	bool has_waited;    /* the compute did not run when that was asked */
+	char message[384];  /* of any other kind */
+	char hint[192];     /* may be empty */
 };
 
 /* The question is over when this is called; `answer` is valid during the call only. */

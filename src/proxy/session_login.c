@@ -267,6 +267,13 @@ static void session_on_failed_answer(
 	session_refuse(s, &refusal);
 }
 
+static void session_take_socket(struct session_login *login, const struct control_answer *answer)
+{
+	free(login->socket_path);
+	login->socket_path =
+	        answer->socket_dir[0] ? xasprintf("%s/%s", answer->socket_dir, COMPUTE_SOCKET) : NULL;
+}
+
 static void session_on_route(void *owner, const struct control_answer *answer)
 {
 	struct client_session *s = session_of(owner);
@@ -283,6 +290,7 @@ static void session_on_route(void *owner, const struct control_answer *answer)
 	s->uid = xstrdup(answer->endpoint.uid);
 	login->role = answer->login;
 	login->must_check = answer->login.has_password && !answer->login.is_fresh;
+	session_take_socket(login, answer);
 	session_ask_password(s);
 }
 
@@ -422,7 +430,7 @@ static void session_on_outcome(void *owner, enum backend_outcome outcome)
 	}
 }
 
-static void session_connect(struct client_session *s)
+void session_connect(struct client_session *s)
 {
 	struct session_login *login = s->login;
 	struct error err;
@@ -476,8 +484,7 @@ static void session_on_open(void *owner, const struct control_answer *answer)
 		session_on_failed_answer(s, answer, true);
 		return;
 	}
-	free(login->socket_path);
-	login->socket_path = xasprintf("%s/%s", answer->socket_dir, COMPUTE_SOCKET);
+	session_take_socket(login, answer);
 	if (login->role.has_password && (login->must_check || answer->has_waited)) {
 		login->must_check = true;
 		session_enter(s, SESSION_CHECKING);

@@ -67,8 +67,13 @@ static void session_let_in(struct client_session *s, size_t len)
 		return;
 	}
 	session_consume(s, len);
-	session_ask_open(s);
-	(void)session_flush(s);
+	if (!session_flush(s))
+		return;
+	/* If it has stopped since, the connect fails and control is asked to open it. */
+	if (login->socket_path && !login->must_check)
+		session_connect(s);
+	else
+		session_ask_open(s);
 }
 
 static void session_on_token(struct client_session *s, struct slice payload)

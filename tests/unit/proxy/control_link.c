@@ -195,12 +195,19 @@ static void test_logins(void **unused)
 	        "\"verifier\":\"" VERIFIER "\",\"reason\":\"\"}");
 	assert_int_equal(answer.kind, CONTROL_OK);
 	assert_true(answer.login.has_password && answer.login.is_permitted && answer.login.is_fresh);
+	assert_string_equal(answer.socket_dir, "");
 	assert_int_equal(answer.login.verifier.iterations, 4096);
 	/* What is left out permits nothing. */
 	answer = ask_login(
 	        ",\"login\":{\"method\":\"password\",\"enabled\":true,\"verifier\":\"" VERIFIER "\"}");
 	assert_int_equal(answer.kind, CONTROL_OK);
 	assert_false(answer.login.is_permitted || answer.login.is_fresh);
+	/* Of a compute that runs. */
+	answer = ask_login(",\"socket_dir\":\"/d/socket\",\"login\":{\"method\":\"token\",\"enabled\":true}");
+	assert_int_equal(answer.kind, CONTROL_OK);
+	assert_string_equal(answer.socket_dir, "/d/socket");
+	assert_int_equal(ask_login(",\"socket_dir\":7").kind, CONTROL_FAILED);
+	assert_int_equal(ask_login(",\"socket_dir\":\"\"").kind, CONTROL_FAILED);
 	static const char *const bad[] = { "null", "{}", "[]", "{\"method\":\"trust\"}", "{\"method\":1}",
 		"{\"method\":\"password\",\"enabled\":true}",
 		"{\"method\":\"password\",\"enabled\":true,\"verifier\":\"\"}",
