@@ -6,7 +6,7 @@
 
 #include "base/buffer.h"
 #include "base/clock.h"
-#include "cli/libcurl.h"
+#include "http/libcurl.h"
 
 #define CONNECT_TIMEOUT_MS 10000l
 #define SILENCE_MAX_SEC    60l  /* as the SDKs: a minute without a byte is a dead server */
