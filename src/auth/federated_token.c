@@ -105,6 +105,7 @@ status federated_token_prove(struct federated_token *token, const struct web_key
 {
 	CLEANUP(buffer_done) struct buffer signature = { 0 };
 	const struct web_key *key = NULL;
+	token->is_proven = false;
 	status st = web_key_set_find(keys, federated_token_key_id(token), token->algorithm, &key, err);
 	if (st != STATUS_OK)
 		return st;
