@@ -363,7 +363,7 @@ static status start_services(struct control *control, struct error *err)
 	(void)housekeeper_create(services);
 	(void)branch_inventory_create(services);
 	(void)operation_waits_create(services);
-	(void)issuer_keys_create(services);
+	(void)issuer_keys_create(services, clock_monotonic_usec);
 	control->activity = compute_activity_create(services);
 	st = register_endpoints(control, err);
 	if (st == STATUS_OK)

@@ -29,10 +29,10 @@ struct source {
 	char *issuer, *keys_url;  /* keys_url NULL: its document says it */
 	char hash[API_TOKEN_HASH_LEN + 1];
 	struct web_key_set *keys; /* NULL: none, or too old */
-	int64_t fetch_usec;       /* monotonic: when they came */
-	int64_t attempt_usec;     /* when the last fetch ended, however; 0: none has */
-	struct error problem;     /* of the last fetch that failed */
-	struct fetch *fetch;      /* on its way */
+	int64_t fetch_usec;       /* by keys->clock: when they came */
+	int64_t attempt_usec; /* monotonic, as begin_usec of requests: when the last fetch ended, however; 0: none has */
+	struct error problem; /* of the last fetch that failed */
+	struct fetch *fetch;  /* on its way */
 	LIST_HEAD(, waiter) waiters;
 	size_t waiter_count;
 };
@@ -53,6 +53,7 @@ struct fetch {
 
 struct issuer_keys {
 	struct services *services;
+	int64_t (*clock)(void);
 	TAILQ_HEAD(sources, source) sources;
 	size_t source_count;
 	LIST_HEAD(, fetch) fetches;
@@ -61,10 +62,11 @@ struct issuer_keys {
 	bool is_closing;
 };
 
-struct issuer_keys *issuer_keys_create(struct services *services)
+struct issuer_keys *issuer_keys_create(struct services *services, int64_t (*clock)(void))
 {
 	struct issuer_keys *keys = xcalloc(1, sizeof *keys);
 	keys->services = services;
+	keys->clock = clock;
 	keys->rate = rate_limit_create(1.0 / FETCH_EVERY_SEC, FETCH_BURST);
 	TAILQ_INIT(&keys->sources);
 	LIST_INIT(&keys->fetches);
@@ -207,7 +209,7 @@ static void on_ended(uv_async_t *handle)
 	if (fetch->st == STATUS_OK) {
 		web_key_set_free(source->keys);
 		source->keys = TAKE_PTR(fetch->keys);
-		source->fetch_usec = source->attempt_usec;
+		source->fetch_usec = fetch->owner->clock();
 		log_info("issuer \"%s\": %zu keys", source->issuer, web_key_set_count(source->keys));
 	} else {
 		source->problem = fetch->problem;
@@ -223,7 +225,7 @@ static bool start(struct issuer_keys *keys, struct source *source, struct error 
 {
 	int64_t wait = keys->fetch_count >= FETCHES_MAX
 	                       ? USEC_PER_SEC
-	                       : rate_limit_take(keys->rate, source->hash, clock_monotonic_usec());
+	                       : rate_limit_take(keys->rate, source->hash, keys->clock());
 	if (wait > 0) {
 		error_fill(err, STATUS_UNAVAILABLE, 0, "%s; asked again in %lld s at the earliest",
 		        source->problem.message[0] ? source->problem.message : "too many keys are asked for",
@@ -296,7 +298,7 @@ enum issuer_keys_answer issuer_keys_find(struct call *call, const char *issuer, 
 		error_fill(err, STATUS_LIMIT, 0, "the keys of too many issuers are being asked for");
 		return ISSUER_KEYS_UNAVAILABLE;
 	}
-	int64_t age = clock_monotonic_usec() - source->fetch_usec;
+	int64_t age = keys->clock() - source->fetch_usec;
 	if (source->keys && age >= ISSUER_KEYS_LIFE_SEC * USEC_PER_SEC) /* K3 */
 		source->keys = web_key_set_free(source->keys);
 	bool is_enough = has_key(source, key_id, algorithm) && age < ISSUER_KEYS_FRESH_SEC * USEC_PER_SEC;

@@ -21,8 +21,8 @@
 
 struct issuer_keys;
 
-/* services->issuer_keys is set to it. */
-struct issuer_keys *issuer_keys_create(struct services *services);
+/* services->issuer_keys is set to it. `clock` is clock_monotonic_usec(), or a test's in its place: how old keys are. */
+struct issuer_keys *issuer_keys_create(struct services *services, int64_t (*clock)(void));
 /* After the server is closed; NULL is fine. Frees itself from the loop when the last fetch has ended. */
 void issuer_keys_close(struct issuer_keys *keys);
 
