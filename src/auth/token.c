@@ -19,14 +19,13 @@
 #include <yyjson.h>
 
 #include "auth/base64url.h"
+#include "auth/compact_token.h"
 #include "auth/private_key.h"
 #include "base/clock.h"
 #include "base/random.h"
 
-#define RSA_BITS      2048
-#define SIGNATURE_MAX 1024 /* RSA keys up to 8192 bits */
-/* The year 9999, far below what would overflow when turned into microseconds. */
-#define SECONDS_MAX     253402300799ll
+#define RSA_BITS        2048
+#define SIGNATURE_MAX   1024 /* RSA keys up to 8192 bits */
 #define TOKEN_ISSUER    "tarn"
 #define TOKEN_ID_DIGITS 32
 
@@ -35,12 +34,6 @@ static const char header_json[] = "{\"alg\":\"RS256\",\"typ\":\"JWT\"}";
 struct token_key {
 	EVP_PKEY *pair;
 };
-
-static void json_free(yyjson_doc **doc)
-{
-	yyjson_doc_free(*doc);
-	*doc = NULL;
-}
 
 static void digest_free(EVP_MD_CTX **ctx)
 {
@@ -145,7 +138,7 @@ static bool endpoint_is_valid(struct slice endpoint)
 
 static bool seconds_are_valid(int64_t issued, int64_t expires)
 {
-	return issued >= 0 && expires > issued && expires <= SECONDS_MAX;
+	return issued >= 0 && expires > issued && expires <= COMPACT_TOKEN_SECONDS_MAX;
 }
 
 static bool add_endpoints(yyjson_mut_doc *doc, yyjson_mut_val *root, const struct token_claims *claims)
@@ -226,29 +219,9 @@ static status malformed(struct error *err)
 	return error_set(err, STATUS_DENIED, 0, "token is malformed");
 }
 
-/* Everything up to the next dot, or to the end when there is none. */
-static struct slice part_before_dot(struct slice *rest)
-{
-	const uint8_t *dot = rest->len > 0 ? memchr(rest->data, '.', rest->len) : NULL;
-	struct slice part = { .data = rest->data, .len = dot ? (size_t)(dot - rest->data) : rest->len };
-	size_t used = part.len + (dot ? 1 : 0);
-	*rest = (struct slice){ .data = used < rest->len ? rest->data + used : NULL,
-		.len = rest->len - used };
-	return part;
-}
-
-static yyjson_doc *parse_object(struct slice encoded)
-{
-	CLEANUP(buffer_done) struct buffer text = { 0 };
-	if (encoded.len == 0 || !base64url_decode(encoded, &text))
-		return NULL;
-	CLEANUP(json_free) yyjson_doc *doc = yyjson_read(text.data, text.len, 0);
-	return yyjson_is_obj(yyjson_doc_get_root(doc)) ? TAKE_PTR(doc) : NULL;
-}
-
 static status check_header(struct slice encoded, struct error *err)
 {
-	CLEANUP(json_free) yyjson_doc *doc = parse_object(encoded);
+	CLEANUP(compact_token_object_free) yyjson_doc *doc = compact_token_object(encoded);
 	if (!doc)
 		return malformed(err);
 	yyjson_val *root = yyjson_doc_get_root(doc);
@@ -276,17 +249,6 @@ static status check_signature(
 	return STATUS_OK;
 }
 
-/* Copies a string into a C string; the NUL check is is_valid()'s, which sees the true length. */
-static bool take_text(yyjson_val *value, bool (*is_valid)(struct slice), char *out)
-{
-	struct slice text = { .data = (const uint8_t *)yyjson_get_str(value), .len = yyjson_get_len(value) };
-	if (!text.data || !is_valid(text))
-		return false;
-	memcpy(out, text.data, text.len);
-	out[text.len] = '\0';
-	return true;
-}
-
 static bool take_endpoints(yyjson_val *value, struct token_claims *claims)
 {
 	bool is_list = yyjson_is_arr(value);
@@ -294,7 +256,7 @@ static bool take_endpoints(yyjson_val *value, struct token_claims *claims)
 	if (count == 0 || count > TOKEN_ENDPOINTS_MAX)
 		return false;
 	for (size_t i = 0; i < count; i++)
-		if (!take_text(is_list ? yyjson_arr_get(value, i) : value, endpoint_is_valid,
+		if (!compact_token_text(is_list ? yyjson_arr_get(value, i) : value, endpoint_is_valid,
 		            claims->endpoints[i]))
 			return false;
 	claims->endpoint_count = count;
@@ -304,7 +266,7 @@ static bool take_endpoints(yyjson_val *value, struct token_claims *claims)
 static bool take_seconds(yyjson_val *object, const char *name, int64_t *ret)
 {
 	yyjson_val *value = yyjson_obj_get(object, name);
-	if (!yyjson_is_uint(value) || yyjson_get_uint(value) > (uint64_t)SECONDS_MAX)
+	if (!yyjson_is_uint(value) || yyjson_get_uint(value) > (uint64_t)COMPACT_TOKEN_SECONDS_MAX)
 		return false;
 	*ret = (int64_t)yyjson_get_uint(value);
 	return true;
@@ -312,7 +274,7 @@ static bool take_seconds(yyjson_val *object, const char *name, int64_t *ret)
 
 static status read_claims(struct slice encoded, struct token_claims *ret, struct error *err)
 {
-	CLEANUP(json_free) yyjson_doc *doc = parse_object(encoded);
+	CLEANUP(compact_token_object_free) yyjson_doc *doc = compact_token_object(encoded);
 	if (!doc)
 		return malformed(err);
 	yyjson_val *root = yyjson_doc_get_root(doc);
@@ -320,7 +282,7 @@ static status read_claims(struct slice encoded, struct token_claims *ret, struct
 	int64_t issued, expires;
 	if (!yyjson_equals_str(yyjson_obj_get(root, "iss"), TOKEN_ISSUER))
 		return error_set(err, STATUS_DENIED, 0, "token has another issuer");
-	if (!take_text(yyjson_obj_get(root, "sub"), login_is_valid, claims.login))
+	if (!compact_token_text(yyjson_obj_get(root, "sub"), login_is_valid, claims.login))
 		return error_set(err, STATUS_DENIED, 0, "token names no valid user (\"sub\")");
 	if (!take_endpoints(yyjson_obj_get(root, "endpoint"), &claims))
 		return error_set(err, STATUS_DENIED, 0, "token names no valid endpoint (\"endpoint\")");
@@ -338,21 +300,16 @@ status token_verify(const struct token_key *key, struct slice token, int64_t now
 {
 	if (token.len > TOKEN_MAX_BYTES)
 		return error_set(err, STATUS_DENIED, 0, "token is longer than %d bytes", TOKEN_MAX_BYTES);
-	struct slice rest = token;
-	struct slice header = part_before_dot(&rest);
-	struct slice payload = part_before_dot(&rest);
-	struct slice signature = rest;
-	/* A further dot is left in the signature, where it is no base64url digit. */
-	if (header.len == 0 || payload.len == 0 || signature.len == 0)
+	struct compact_token parts;
+	if (!compact_token_split(token, &parts))
 		return malformed(err);
-	struct slice signed_text = { .data = token.data, .len = header.len + 1 + payload.len };
 
 	struct token_claims claims;
-	status st = check_header(header, err);
+	status st = check_header(parts.header, err);
 	if (st == STATUS_OK)
-		st = check_signature(key, signed_text, signature, err);
+		st = check_signature(key, parts.signed_text, parts.signature, err);
 	if (st == STATUS_OK)
-		st = read_claims(payload, &claims, err);
+		st = read_claims(parts.payload, &claims, err);
 	if (st != STATUS_OK)
 		return st;
 	if (claims.expires_usec <= now_usec) {

@@ -11,9 +11,29 @@ static const struct option options[] = {
 	{ .name = "code",
 	        .is_switch = true,
 	        .summary = "login: read a sign-in code or token from standard input, no browser" },
-	{ .name = "comment", .value = "TEXT", .summary = "tokens create: what the token is for" },
+	{ .name = "comment", .value = "TEXT", .summary = "tokens create, trust add: what it is for" },
 	{ .name = "lifetime", .value = "DURATION", .summary = "of a new token, secret or code: 24h, 90m" },
 	{ .name = "member", .value = "NAME", .summary = "groups create: its first member" },
+	{ .name = "for",
+	        .value = "ID",
+	        .summary = "trust: of that service principal; without it, for everybody by name" },
+	{ .name = "subject",
+	        .value = "TEXT",
+	        .summary = "trust add --for: what the issuer calls it (\"sub\")" },
+	{ .name = "claim",
+	        .value = "NAME",
+	        .summary = "trust add: the claim with the user's name or the subject (sub)" },
+	{ .name = "audience",
+	        .value = "TEXT[,TEXT]",
+	        .summary = "trust add: whom tokens must be for; without it, this Tarn's account id" },
+	{ .name = "keys-url",
+	        .value = "URL",
+	        .summary = "trust add: where the keys are, if not where the issuer says" },
+	{ .name = "keys-file",
+	        .value = "FILE",
+	        .summary = "trust add: the keys (JWKS), so that nothing is fetched",
+	        .values = OPTION_VALUES_FILE },
+	{ .name = "name", .value = "ID", .summary = "trust add: what the policy is called" },
 	{ .name = "off", .is_switch = true, .summary = "set-admin: take it away again" },
 	{ .name = "all", .is_switch = true, .summary = "tokens: those of everybody (administrators)" },
 	OUTPUT_OPTION,
@@ -62,6 +82,12 @@ static const struct auth_verb {
 	{ "tokens list", "", "your personal tokens (--all: everybody's)", 0, 0, auth_tokens_list },
 	{ "tokens create", "[--comment TEXT]", "make one; it is shown this once", 0, 0, auth_tokens_create },
 	{ "tokens revoke", "TOKEN_ID", "delete one (--all: whoever has it)", 1, 1, auth_tokens_revoke },
+	{ "trust list", "[--for ID]", "outside issuers (OpenID Connect) whose tokens are accepted", 0, 0,
+	        auth_trust_list },
+	{ "trust add", "ISSUER [--for ID --subject TEXT]", "accept tokens of an issuer: an https URL", 1, 1,
+	        auth_trust_add },
+	{ "trust remove", "POLICY [--for ID]", "no longer; ends what was got by it", 1, 1,
+	        auth_trust_remove },
 };
 
 static void write_help(FILE *to)
@@ -74,6 +100,9 @@ static void write_help(FILE *to)
 		"tarn auth service-principals create ci",
 		"tarn auth secrets create ci",
 		"tarn auth tokens create --comment laptop --lifetime 24h",
+		"tarn auth trust add https://login.example.com --claim email --audience tarn",
+		"tarn auth trust add https://token.actions.githubusercontent.com --for ci "
+		"--subject repo:acme/app:ref:refs/heads/main",
 		NULL,
 	};
 	struct help_line lines[ARRAY_LEN(verbs) + 2] = { { "VERB ARGUMENT…",
@@ -86,11 +115,15 @@ static void write_help(FILE *to)
 	}
 	const struct help help = {
 		.what = "sign in, and manage who else may",
-		.details = "Users, service principals, groups, tokens, secrets. A new colleague gets a "
-		           "sign-in code from an "
-		           "administrator and types it into the page that login opens; a program gets a "
-		           "service principal and a "
-		           "secret (DATABRICKS_CLIENT_ID, DATABRICKS_CLIENT_SECRET).",
+		.details =
+		        "Users, service principals, groups, tokens, secrets. A new colleague gets a "
+		        "sign-in code from an "
+		        "administrator and types it into the page that login opens; a program gets a "
+		        "service principal and a "
+		        "secret (DATABRICKS_CLIENT_ID, DATABRICKS_CLIENT_SECRET). Who has tokens of a "
+		        "company's "
+		        "identity provider, or of GitHub, needs neither once its issuer is trusted: "
+		        "DATABRICKS_OIDC_TOKEN has the token, and a program also sets DATABRICKS_CLIENT_ID.",
 		.usage = "tarn auth VERB [ARGUMENT…] [FLAGS]",
 		.arguments = lines,
 		.options = options,
@@ -161,11 +194,11 @@ static int run(const struct cli_services *services, int argc, char **argv)
 }
 
 static const char *const words[] = { "login", "describe", "token", "users", "groups", "service-principals",
-	"secrets", "tokens", NULL };
+	"secrets", "tokens", "trust", NULL };
 
 const struct command auth_command = {
 	.name = "auth",
-	.summary = "sign in; users, service principals, groups, tokens",
+	.summary = "sign in; users, service principals, groups, tokens, trust in issuers",
 	.run = run,
 	.options = options,
 	.words = words,
@@ -215,7 +248,8 @@ static void append_cell(struct buffer *out, yyjson_val *value)
 	yyjson_arr_foreach(value, i, count, one)
 	{
 		const char *display = json_text(one, "display");
-		buffer_printf(out, "%s%s", i > 0 ? ", " : "", display);
+		buffer_printf(
+		        out, "%s%s", i > 0 ? ", " : "", yyjson_is_str(one) ? yyjson_get_str(one) : display);
 	}
 }
 

@@ -1,4 +1,4 @@
-/* `tarn auth …`: signing in, users, service principals, groups, their tokens and secrets. The verbs are in auth_identities.c, auth_tokens.c and auth_login.c. */
+/* `tarn auth …`: signing in, users, service principals, groups, their tokens and secrets, outside issuers. The verbs are in auth_identities.c, auth_tokens.c, auth_trust.c and auth_login.c. */
 #pragma once
 
 #include "cli/command.h"
@@ -58,6 +58,9 @@ status auth_tokens_revoke(struct auth_call *call, struct error *err);
 status auth_secrets_list(struct auth_call *call, struct error *err);
 status auth_secrets_create(struct auth_call *call, struct error *err);
 status auth_secrets_delete(struct auth_call *call, struct error *err);
+status auth_trust_list(struct auth_call *call, struct error *err);
+status auth_trust_add(struct auth_call *call, struct error *err);
+status auth_trust_remove(struct auth_call *call, struct error *err);
 
 /* The id of a user (e-mail), service principal (application id or display name) or group (name). STATUS_NOT_FOUND. Caller frees. */
 enum auth_kind { AUTH_USER, AUTH_PRINCIPAL, AUTH_GROUP };

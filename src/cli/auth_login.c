@@ -132,11 +132,13 @@ status auth_describe(struct auth_call *call, struct error *err)
 	const char *user = json_text(yyjson_doc_get_root(me), "userName");
 	CLEANUP(free_text)
 	char *body = auth_body("host", connection->url, "user", user, "auth_type",
-	        connection->token ? "pat" : "oauth-m2m", "origin", connection->origin, NULL);
+	        connection_auth_type(connection), "origin", connection->origin, NULL);
 	CLEANUP(json_free) yyjson_doc *doc = yyjson_read(body, strlen(body), 0);
 	CLEANUP(free_text)
 	char *text = xasprintf("Host:  %s\nUser:  %s\nWith:  %s\nFrom:  %s", connection->url, user,
-	        connection->token ? "a token" : "a client id and secret",
+	        connection->token           ? "a token"
+	        : connection->client_secret ? "a client id and secret"
+	                                    : "a token of an outside issuer",
 	        connection->origin ? connection->origin : "");
 	return auth_print(call, yyjson_doc_get_root(doc), text, err);
 }

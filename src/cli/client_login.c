@@ -4,10 +4,12 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "cli/rest.h"
 
-#define RENEW_EARLY_SEC 40 /* as the SDKs: a request that is on its way must not find its token at its end */
-#define LIFE_MAX_SEC    (30 * 86400)
+#define RENEW_EARLY_SEC   40 /* as the SDKs: a request that is on its way must not find its token at its end */
+#define LIFE_MAX_SEC      (30 * 86400)
+#define OUTSIDE_TOKEN_MAX (64 << 10)
 
 static status get(struct exchange *exchange, const char *url, struct exchange_answer *ret, struct error *err)
 {
@@ -62,9 +64,11 @@ static status refuse(
 	const char *said = json_text(root, "error_description");
 	if (*said == '\0')
 		said = *json_text(root, "message") ? json_text(root, "message") : json_text(root, "error");
+	bool has_client = connection->client_id != NULL;
 	status st = error_set(err, http_status < 500 ? STATUS_DENIED : STATUS_INTERNAL, 0,
-	        "%s gave no token to client \"%s\": %s%s(HTTP status %ld)", connection->url,
-	        connection->client_id, said, *said ? " " : "", http_status);
+	        "%s gave no token%s%s%s: %s%s(HTTP status %ld)", connection->url,
+	        has_client ? " to client \"" : "", has_client ? connection->client_id : "",
+	        has_client ? "\"" : "", said, *said ? " " : "", http_status);
 	error_hint(err, "Used: %s.", connection->origin);
 	return st;
 }
@@ -91,25 +95,77 @@ static status take_token(struct client_login *login, const struct connection *co
 	return STATUS_OK;
 }
 
+/* *ret, which the caller frees, goes into a form. */
+static status read_outside_token(const struct connection *connection, char **ret, struct error *err)
+{
+	CLEANUP(buffer_done) struct buffer text = { 0 };
+	const char *variable = connection->outside_token_variable;
+	const char *value = variable ? getenv(variable) : NULL;
+	if (variable && value)
+		buffer_append_text(&text, value);
+	status st = variable ? STATUS_OK
+	                     : file_read(connection->outside_token_file, OUTSIDE_TOKEN_MAX, &text, err);
+	if (st != STATUS_OK)
+		return st;
+	const char *start = text.data ? text.data + strspn(text.data, " \t\r\n") : "";
+	size_t len = strcspn(start, " \t\r\n");
+	if (len == 0) {
+		st = error_set(err, STATUS_NOT_FOUND, 0, "there is no token in %s%s", variable ? "" : "file ",
+		        variable ? variable : connection->outside_token_file);
+		error_hint(err, "It must have the token that an outside issuer gave out.");
+		return st;
+	}
+	*ret = xstrndup(start, len);
+	return STATUS_OK;
+}
+
+static status exchange_outside_token(struct client_login *login, const struct connection *connection,
+        struct exchange *exchange, struct exchange_answer *ret, struct error *err)
+{
+	CLEANUP(free_text) char *token = NULL;
+	CLEANUP(buffer_done) struct buffer form = { 0 };
+	status st = read_outside_token(connection, &token, err);
+	if (st != STATUS_OK)
+		return st;
+	form_add_field(&form, "grant_type", "urn:ietf:params:oauth:grant-type:token-exchange");
+	form_add_field(&form, "subject_token_type", "urn:ietf:params:oauth:token-type:jwt");
+	form_add_field(&form, "subject_token", token);
+	form_add_field(&form, "scope", "all-apis");
+	if (connection->client_id)
+		form_add_field(&form, "client_id", connection->client_id);
+	const struct exchange_request request = { .method = "POST",
+		.url = login->token_url,
+		.content_type = "application/x-www-form-urlencoded",
+		.body = form.data };
+	return exchange_perform(exchange, login->token_url, &request, ret, err);
+}
+
+static status exchange_secret(struct client_login *login, const struct connection *connection,
+        struct exchange *exchange, struct exchange_answer *ret, struct error *err)
+{
+	CLEANUP(free_text) char *authorization = basic_authorization(connection);
+	const struct exchange_request request = {
+		.method = "POST",
+		.url = login->token_url,
+		.authorization = authorization,
+		.content_type = "application/x-www-form-urlencoded",
+		.body = "grant_type=client_credentials&scope=all-apis",
+	};
+	return exchange_perform(exchange, login->token_url, &request, ret, err);
+}
+
 status client_login_token(struct client_login *login, const struct connection *connection,
         struct exchange *exchange, const char **ret, struct error *err)
 {
 	if (!login->token || clock_monotonic_usec() >= login->renew_at_usec) {
+		struct exchange_answer answer = { 0 };
 		status st = login->token_url
 		                    ? STATUS_OK
 		                    : find_token_url(connection->url, exchange, &login->token_url, err);
-		if (st != STATUS_OK)
-			return st;
-		CLEANUP(free_text) char *authorization = basic_authorization(connection);
-		const struct exchange_request request = {
-			.method = "POST",
-			.url = login->token_url,
-			.authorization = authorization,
-			.content_type = "application/x-www-form-urlencoded",
-			.body = "grant_type=client_credentials&scope=all-apis",
-		};
-		struct exchange_answer answer = { 0 };
-		st = exchange_perform(exchange, login->token_url, &request, &answer, err);
+		if (st == STATUS_OK)
+			st = connection->client_secret
+			             ? exchange_secret(login, connection, exchange, &answer, err)
+			             : exchange_outside_token(login, connection, exchange, &answer, err);
 		if (st != STATUS_OK)
 			return st;
 		CLEANUP(json_free) yyjson_doc *doc = answer.doc;

@@ -1,6 +1,7 @@
 /*
- * Client login: the token of a client that has an id and a secret (OAuth client credentials, rest-api.md section 6.2), got from the server when
- * it is needed, kept in memory only, and got anew shortly before it ends.
+ * Client login: the token of a client that has an id and a secret (OAuth client credentials, rest-api.md section 6.2) or the token of an outside issuer
+ * (token exchange, RFC 8693), got from the server when it is needed, kept in memory only, and got anew shortly before it ends. What an outside issuer
+ * has given is read anew each time: whoever puts it there also renews it.
  */
 #pragma once
 

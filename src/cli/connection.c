@@ -58,7 +58,16 @@ status admin_token_read(const struct data_directory *dd, char **ret, struct erro
 }
 
 /* What a connection is made of, each with where it was found. */
-enum attribute { HOST, TOKEN, CLIENT_ID, CLIENT_SECRET, AUTH_TYPE, ATTRIBUTE_COUNT };
+enum attribute {
+	HOST,
+	TOKEN,
+	CLIENT_ID,
+	CLIENT_SECRET,
+	OIDC_TOKEN_ENV,
+	OIDC_TOKEN_FILE,
+	AUTH_TYPE,
+	ATTRIBUTE_COUNT
+};
 
 static const struct {
 	const char *key, *variable;
@@ -67,6 +76,8 @@ static const struct {
 	[TOKEN] = { "token", "DATABRICKS_TOKEN" },
 	[CLIENT_ID] = { "client_id", "DATABRICKS_CLIENT_ID" },
 	[CLIENT_SECRET] = { "client_secret", "DATABRICKS_CLIENT_SECRET" },
+	[OIDC_TOKEN_ENV] = { "oidc_token_env", "DATABRICKS_OIDC_TOKEN_ENV" },
+	[OIDC_TOKEN_FILE] = { "oidc_token_filepath", "DATABRICKS_OIDC_TOKEN_FILEPATH" },
 	[AUTH_TYPE] = { "auth_type", "DATABRICKS_AUTH_TYPE" },
 };
 
@@ -193,21 +204,51 @@ static status refuse_missing(const struct found_value *found, enum attribute mis
 	        attributes[missing].variable, attributes[missing].key);
 }
 
-/* Which of the two ways to log in: *ret_with_client. */
-static status choose_method(const struct found_value *found, bool *ret_with_client, struct error *err)
+enum method { METHOD_TOKEN, METHOD_CLIENT, METHOD_OUTSIDE_ENV, METHOD_OUTSIDE_FILE, METHOD_COUNT };
+
+static const char *const methods[METHOD_COUNT] = { "pat", "oauth-m2m", "env-oidc", "file-oidc" };
+
+/* Of the variable that has the token of an outside issuer. */
+static const char *outside_variable(const struct found_value *found)
+{
+	return found[OIDC_TOKEN_ENV].value ? found[OIDC_TOKEN_ENV].value : "DATABRICKS_OIDC_TOKEN";
+}
+
+/* What somebody who says nothing means. */
+static enum method guess_method(const struct found_value *found)
+{
+	const char *outside = getenv(outside_variable(found));
+	if (found[TOKEN].value)
+		return METHOD_TOKEN;
+	if (found[CLIENT_SECRET].value)
+		return METHOD_CLIENT;
+	if (outside && *outside)
+		return METHOD_OUTSIDE_ENV;
+	if (found[OIDC_TOKEN_FILE].value)
+		return METHOD_OUTSIDE_FILE;
+	return found[CLIENT_ID].value ? METHOD_CLIENT : METHOD_TOKEN;
+}
+
+static status choose_method(const struct found_value *found, enum method *ret, struct error *err)
 {
 	const char *type = found[AUTH_TYPE].value;
-	bool has_token = found[TOKEN].value != NULL;
-	bool has_client = found[CLIENT_ID].value && found[CLIENT_SECRET].value;
-	if (type && strcmp(type, "pat") != 0 && strcmp(type, "oauth-m2m") != 0) {
+	enum method method = 0;
+	if (!type)
+		method = guess_method(found);
+	else
+		while (method < METHOD_COUNT && strcmp(type, methods[method]) != 0)
+			method++;
+	if (method == METHOD_COUNT) {
 		status st = error_set(err, STATUS_UNSUPPORTED, 0,
 		        "auth_type \"%s\" (from %s) is not one that tarn knows", type,
 		        found[AUTH_TYPE].source);
-		error_hint(err, "It knows pat (a token) and oauth-m2m (client_id and client_secret).%s",
+		error_hint(err,
+		        "It knows pat (a token), oauth-m2m (client_id and client_secret), env-oidc and "
+		        "file-oidc.%s",
 		        strcmp(type, "databricks-cli") == 0 ? " `tarn auth login` gets a token." : "");
 		return st;
 	}
-	if (!type && has_token && has_client) {
+	if (!type && found[TOKEN].value && found[CLIENT_ID].value && found[CLIENT_SECRET].value) {
 		status st = error_set(err, STATUS_INVALID, 0,
 		        "more than one authorization method is configured: pat (token from %s) and oauth-m2m "
 		        "(client_id from "
@@ -216,12 +257,13 @@ static status choose_method(const struct found_value *found, bool *ret_with_clie
 		error_hint(err, "Remove one of them, or say which with DATABRICKS_AUTH_TYPE or auth_type.");
 		return st;
 	}
-	bool with_client = type ? strcmp(type, "oauth-m2m") == 0 : has_client;
-	if (with_client && !has_client)
+	if (method == METHOD_CLIENT && !(found[CLIENT_ID].value && found[CLIENT_SECRET].value))
 		return refuse_missing(found, found[CLIENT_ID].value ? CLIENT_SECRET : CLIENT_ID, err);
-	if (!with_client && !has_token)
+	if (method == METHOD_TOKEN && !found[TOKEN].value)
 		return refuse_missing(found, found[CLIENT_ID].value ? CLIENT_SECRET : TOKEN, err);
-	*ret_with_client = with_client;
+	if (method == METHOD_OUTSIDE_FILE && !found[OIDC_TOKEN_FILE].value)
+		return refuse_missing(found, OIDC_TOKEN_FILE, err);
+	*ret = method;
 	return STATUS_OK;
 }
 
@@ -261,31 +303,66 @@ static void find_database_server(struct connection *connection)
 	}
 }
 
+/* A value that goes into a request. */
+static status take_value(const struct found_value *found, enum attribute i, char **ret, struct error *err)
+{
+	if (!found[i].value)
+		return STATUS_OK;
+	if (!is_plain(found[i].value))
+		return error_set(err, STATUS_INVALID, 0,
+		        "the %s in %s has characters that cannot be part of one", attributes[i].key,
+		        found[i].source);
+	*ret = xstrdup(found[i].value);
+	return STATUS_OK;
+}
+
+static status take_method(
+        struct connection *connection, const struct found_value *found, enum method method, struct error *err)
+{
+	status st = STATUS_OK;
+	if (method == METHOD_TOKEN) {
+		connection->origin = describe(found, TOKEN);
+		return take_value(found, TOKEN, &connection->token, err);
+	}
+	st = take_value(found, CLIENT_ID, &connection->client_id, err);
+	if (method == METHOD_CLIENT) {
+		connection->origin = describe(found, CLIENT_SECRET);
+		return st == STATUS_OK ? take_value(found, CLIENT_SECRET, &connection->client_secret, err)
+		                       : st;
+	}
+	if (method == METHOD_OUTSIDE_ENV)
+		connection->outside_token_variable = xstrdup(outside_variable(found));
+	else
+		connection->outside_token_file = xstrdup(found[OIDC_TOKEN_FILE].value);
+	connection->origin = xasprintf("host from %s, the token of an outside issuer from %s%s",
+	        found[HOST].source, connection->outside_token_variable ? "" : "file ",
+	        connection->outside_token_variable ? connection->outside_token_variable
+	                                           : connection->outside_token_file);
+	return st;
+}
+
 static status set_remote(struct connection *connection, const struct found_value *found, struct error *err)
 {
-	bool with_client = false;
+	enum method method = METHOD_TOKEN;
 	if (!found[HOST].value)
 		return refuse_missing(found, HOST, err);
 	status st = take_url(&found[HOST], &connection->url, err);
 	if (st == STATUS_OK)
-		st = choose_method(found, &with_client, err);
-	if (st != STATUS_OK)
-		return st;
-	for (enum attribute i = with_client ? CLIENT_ID : TOKEN; i <= (with_client ? CLIENT_SECRET : TOKEN);
-	        i++)
-		if (!is_plain(found[i].value))
-			return error_set(err, STATUS_INVALID, 0,
-			        "the %s in %s has characters that cannot be part of one", attributes[i].key,
-			        found[i].source);
-	if (with_client) {
-		connection->client_id = xstrdup(found[CLIENT_ID].value);
-		connection->client_secret = xstrdup(found[CLIENT_SECRET].value);
-	} else {
-		connection->token = xstrdup(found[TOKEN].value);
-	}
-	connection->origin = describe(found, with_client ? CLIENT_SECRET : TOKEN);
-	find_database_server(connection);
-	return STATUS_OK;
+		st = choose_method(found, &method, err);
+	if (st == STATUS_OK)
+		st = take_method(connection, found, method, err);
+	if (st == STATUS_OK)
+		find_database_server(connection);
+	return st;
+}
+
+const char *connection_auth_type(const struct connection *connection)
+{
+	if (connection->token)
+		return methods[METHOD_TOKEN];
+	if (connection->client_secret)
+		return methods[METHOD_CLIENT];
+	return methods[connection->outside_token_variable ? METHOD_OUTSIDE_ENV : METHOD_OUTSIDE_FILE];
 }
 
 static status set_local(struct connection *connection, const struct options *options, struct error *err)
@@ -358,6 +435,8 @@ void connection_done(struct connection *connection)
 	free_text(&connection->token);
 	free_text(&connection->client_id);
 	free_text(&connection->client_secret);
+	free_text(&connection->outside_token_variable);
+	free_text(&connection->outside_token_file);
 	free_text(&connection->origin);
 	free_text(&connection->root_certificate);
 }

@@ -3,12 +3,13 @@
  *
  *   --data DIR         the API of that data directory, as its administrator; nothing else is looked at
  *   --profile NAME     a section of ~/.databrickscfg (DATABRICKS_CONFIG_FILE); the environment fills what it does not say, but its auth_type
- *   the environment    DATABRICKS_HOST, _TOKEN, _CLIENT_ID, _CLIENT_SECRET, _AUTH_TYPE; the profile in DATABRICKS_CONFIG_PROFILE, if there is one,
- *                      fills what is missing
+ *   the environment    DATABRICKS_HOST, _TOKEN, _CLIENT_ID, _CLIENT_SECRET, _OIDC_TOKEN_ENV, _OIDC_TOKEN_FILEPATH, _AUTH_TYPE; the profile in
+ *                      DATABRICKS_CONFIG_PROFILE, if there is one, fills what is missing
  *   nothing of these   the data directory at its default place, so that all works right after `tarn up`; where there is none, the profile that
  *                      default_profile in [__settings__] names, or [DEFAULT]
  *
- * A token (pat) and a client's id and secret (oauth-m2m) at once are a mistake, unless auth_type says which.
+ * A token (pat) and a client's id and secret (oauth-m2m) at once are a mistake, unless auth_type says which. Where there is neither, the token of an
+ * outside issuer is what one logs in with: in the variable DATABRICKS_OIDC_TOKEN or the one that is named (env-oidc), or in a file (file-oidc).
  */
 #pragma once
 
@@ -20,7 +21,9 @@
 struct connection {
 	char *url;                       /* "http://127.0.0.1:8080", no slash at the end */
 	char *token;                     /* NULL: it is got with the two below (client_login.h) */
-	char *client_id, *client_secret; /* NULL: a token is there */
+	char *client_id, *client_secret; /* NULL: a token is there, or one of an outside issuer is shown */
+	char *outside_token_variable,
+	        *outside_token_file; /* where that is, looked up when it is needed; NULL: there is none. client_id may go with it */
 	char *origin; /* for people: "host and token from DATABRICKS_HOST, DATABRICKS_TOKEN"; no secrets */
 	char *root_certificate; /* file to check database servers against; NULL when none is known */
 	int pg_port;
@@ -40,6 +43,8 @@ struct connection {
 		.name = "debug", .is_switch = true, .summary = "print every HTTP request, without secrets"   \
 	}
 
+/* "pat", "oauth-m2m", "env-oidc", "file-oidc". */
+const char *connection_auth_type(const struct connection *connection);
 MUST_CHECK status connection_find(const struct options *options, struct connection *ret, struct error *err);
 void connection_done(struct connection *connection);
 

@@ -6,7 +6,7 @@
 
 #include "base/buffer.h"
 #include "base/clock.h"
-#include "cli/libcurl.h"
+#include "http/libcurl.h"
 
 #define CONNECT_TIMEOUT_MS 10000l
 #define SILENCE_MAX_SEC    60l  /* as the SDKs: a minute without a byte is a dead server */
@@ -210,4 +210,16 @@ status exchange_perform(struct exchange *exchange, const char *server, const str
 	}
 	*ret = answer;
 	return STATUS_OK;
+}
+
+void form_add_field(struct buffer *form, const char *name, const char *value)
+{
+	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+	buffer_printf(form, "%s%s=", form->len > 0 ? "&" : "", name);
+	for (; *value; value++) {
+		if (strchr(plain, *value))
+			buffer_append(form, value, 1);
+		else
+			buffer_printf(form, "%%%02X", (unsigned char)*value);
+	}
 }

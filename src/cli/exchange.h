@@ -7,6 +7,7 @@
 #include <yyjson.h>
 
 #include "base/base.h"
+#include "base/buffer.h"
 
 #define EXCHANGE_ANSWER_MAX (64u << 20)
 
@@ -42,3 +43,6 @@ struct exchange_answer {
  */
 MUST_CHECK status exchange_perform(struct exchange *exchange, const char *server,
         const struct exchange_request *request, struct exchange_answer *ret, struct error *err);
+
+/* For the body of a form, or a query: "&name=value", the value encoded; "name=value" for the first. */
+void form_add_field(struct buffer *form, const char *name, const char *value);

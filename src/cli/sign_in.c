@@ -17,19 +17,6 @@
 #define REQUEST_MAX  8192
 #define VERIFIER_LEN 64
 
-/* "&name=value", the value encoded; "name=value" for the first. */
-static void add_field(struct buffer *form, const char *name, const char *value)
-{
-	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
-	buffer_printf(form, "%s%s=", form->len > 0 ? "&" : "", name);
-	for (; *value; value++) {
-		if (strchr(plain, *value))
-			buffer_append(form, value, 1);
-		else
-			buffer_printf(form, "%%%02X", (unsigned char)*value);
-	}
-}
-
 static status ask_token(
         struct exchange *exchange, const char *host, const struct buffer *form, char **ret, struct error *err)
 {
@@ -57,9 +44,9 @@ status sign_in_with_secret(
         struct exchange *exchange, const char *host, const char *secret, char **ret, struct error *err)
 {
 	CLEANUP(buffer_done) struct buffer form = { 0 };
-	add_field(&form, "grant_type", "urn:tarn:oauth:grant-type:sign-in");
-	add_field(&form, "client_id", CLIENT);
-	add_field(&form, "secret", secret);
+	form_add_field(&form, "grant_type", "urn:tarn:oauth:grant-type:sign-in");
+	form_add_field(&form, "client_id", CLIENT);
+	form_add_field(&form, "secret", secret);
 	return ask_token(exchange, host, &form, ret, err);
 }
 
@@ -164,13 +151,13 @@ status sign_in_with_browser(struct exchange *exchange, const char *host, char **
 	pkce_challenge_make(verifier, challenge);
 	CLEANUP(free_text) char *redirect = xasprintf("http://127.0.0.1:%d", port);
 	CLEANUP(buffer_done) struct buffer query = { 0 }, form = { 0 };
-	add_field(&query, "response_type", "code");
-	add_field(&query, "client_id", CLIENT);
-	add_field(&query, "redirect_uri", redirect);
-	add_field(&query, "scope", "all-apis");
-	add_field(&query, "state", state);
-	add_field(&query, "code_challenge", challenge);
-	add_field(&query, "code_challenge_method", "S256");
+	form_add_field(&query, "response_type", "code");
+	form_add_field(&query, "client_id", CLIENT);
+	form_add_field(&query, "redirect_uri", redirect);
+	form_add_field(&query, "scope", "all-apis");
+	form_add_field(&query, "state", state);
+	form_add_field(&query, "code_challenge", challenge);
+	form_add_field(&query, "code_challenge_method", "S256");
 	(void)fprintf(stderr,
 	        "Open this page in a browser on this computer, and sign in:\n\n  %s/oidc/v1/authorize?%s\n\n",
 	        host, query.data);
@@ -178,10 +165,10 @@ status sign_in_with_browser(struct exchange *exchange, const char *host, char **
 	st = wait_for_browser(listener, state, &code, err);
 	if (st != STATUS_OK)
 		return st;
-	add_field(&form, "grant_type", "authorization_code");
-	add_field(&form, "client_id", CLIENT);
-	add_field(&form, "redirect_uri", redirect);
-	add_field(&form, "code_verifier", verifier);
-	add_field(&form, "code", code);
+	form_add_field(&form, "grant_type", "authorization_code");
+	form_add_field(&form, "client_id", CLIENT);
+	form_add_field(&form, "redirect_uri", redirect);
+	form_add_field(&form, "code_verifier", verifier);
+	form_add_field(&form, "code", code);
 	return ask_token(exchange, host, &form, ret, err);
 }

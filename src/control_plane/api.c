@@ -15,6 +15,7 @@
 #include "control_plane/database.h"
 #include "control_plane/discovery.h"
 #include "control_plane/endpoint.h"
+#include "control_plane/federation_policy.h"
 #include "control_plane/health.h"
 #include "control_plane/identity.h"
 #include "control_plane/instance.h"
@@ -49,6 +50,9 @@
 #define TOKENS        "/api/2.0/token-management/tokens"
 #define SECRETS       "/api/2.0/accounts/servicePrincipals/{}/credentials/secrets"
 #define PERMISSIONS   "/api/2.0/permissions/database-projects/{}"
+#define ACCOUNT       "/api/2.0/accounts/{}"
+#define POLICIES      ACCOUNT "/federationPolicies"
+#define SP_POLICIES   ACCOUNT "/servicePrincipals/{}/federationPolicies"
 
 /*
  * What a route demands of its caller. The level of a project is checked where the project is found (call_find_project), so a handler
@@ -162,6 +166,16 @@ static const struct http_route routes[] = {
 	{ "POST", SECRETS, SERVE_ADMIN(client_secret_create) },
 	{ "GET", SECRETS, SERVE_ADMIN(client_secret_list) },
 	{ "DELETE", SECRETS "/{}", SERVE_ADMIN(client_secret_delete) },
+	{ "POST", POLICIES, SERVE_ADMIN(federation_policy_create) },
+	{ "GET", POLICIES, SERVE_ADMIN(federation_policy_list) },
+	{ "GET", POLICIES "/{}", SERVE_ADMIN(federation_policy_get) },
+	{ "PATCH", POLICIES "/{}", SERVE_ADMIN(federation_policy_update) },
+	{ "DELETE", POLICIES "/{}", SERVE_ADMIN(federation_policy_delete) },
+	{ "POST", SP_POLICIES, SERVE_ADMIN(federation_policy_create) },
+	{ "GET", SP_POLICIES, SERVE_ADMIN(federation_policy_list) },
+	{ "GET", SP_POLICIES "/{}", SERVE_ADMIN(federation_policy_get) },
+	{ "PATCH", SP_POLICIES "/{}", SERVE_ADMIN(federation_policy_update) },
+	{ "DELETE", SP_POLICIES "/{}", SERVE_ADMIN(federation_policy_delete) },
 
 	{ "GET", PERMISSIONS, SERVE(permission_get) },
 	{ "PUT", PERMISSIONS, SERVE(permission_put) },
@@ -426,6 +440,7 @@ void api_handle(void *owner, const struct http_request *request, struct http_res
 		finish(&call, is_ok);
 	}
 	free(call.operation);
+	free(call.policy);
 	yyjson_doc_free(call.body);
 	yyjson_mut_doc_free(call.out);
 }

@@ -11,7 +11,7 @@
 /* Query parameters that say what was asked for; others (page tokens, what OAuth carries) are not recorded. */
 static const char *const parameters[] = { "project_id", "branch_id", "endpoint_id", "database_id", "role_id",
 	"snapshot_id", "catalog_id", "synced_table_id", "cdf_config_id", "replication_group_preview_id",
-	"update_mask", "purge", "replace_existing", "allow_missing", "show_deleted" };
+	"policy_id", "update_mask", "purge", "replace_existing", "allow_missing", "show_deleted" };
 
 static bool is_audited(const struct call *call, int http_status)
 {
@@ -84,6 +84,7 @@ void audit_call(const struct call *call, int http_status, const char *error_code
 	add_text(doc, root, "resource", is_ours ? request->path + sizeof API_PREFIX - 1 : request->path);
 	add_parameters(doc, root, request);
 	add_text(doc, root, "operation", call->operation);
+	add_text(doc, root, "policy", call->policy);
 	yyjson_mut_obj_add_int(doc, root, "status", http_status);
 	add_text(doc, root, "error_code", error_code);
 	add_text(doc, root, "trace_id", request->trace_id);

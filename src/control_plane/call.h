@@ -35,8 +35,9 @@ struct call {
 	yyjson_val *root; /* its object; NULL when it is empty */
 	yyjson_mut_doc *out;
 	struct api_error error;
-	bool is_held;        /* not answered yet: the request will be asked again (http/server.h) */
-	char *operation;     /* name of the one it was answered with; NULL: none */
+	bool is_held;    /* not answered yet: the request will be asked again (http/server.h) */
+	char *operation; /* name of the one it was answered with; NULL: none */
+	char *policy; /* name of the federation policy that the caller came by, for the audit; NULL: none */
 	bool is_not_audited; /* one of many refusals, of which the first was */
 };
 

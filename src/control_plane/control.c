@@ -26,6 +26,7 @@
 #include "control_plane/health.h"
 #include "control_plane/housekeeper.h"
 #include "control_plane/identity.h"
+#include "control_plane/issuer_keys.h"
 #include "control_plane/metrics.h"
 #include "control_plane/metrics_access.h"
 #include "control_plane/operation_wait.h"
@@ -198,6 +199,8 @@ static void begin_exit(struct control *control)
 	branch_inventory_close(control->services.inventory);
 	operation_waits_close(control->services.waits);
 	control->services.waits = NULL;
+	issuer_keys_close(control->services.issuer_keys);
+	control->services.issuer_keys = NULL;
 	reconciler_stop(control->services.reconciler);
 	control_socket_close(control->socket);
 	compute_activity_close(control->activity);
@@ -360,6 +363,7 @@ static status start_services(struct control *control, struct error *err)
 	(void)housekeeper_create(services);
 	(void)branch_inventory_create(services);
 	(void)operation_waits_create(services);
+	(void)issuer_keys_create(services, clock_monotonic_usec);
 	control->activity = compute_activity_create(services);
 	st = register_endpoints(control, err);
 	if (st == STATUS_OK)

@@ -2,6 +2,9 @@
 
 #include <stdio.h>
 
+#include "control_plane/federation_policy.h"
+#include "control_plane/oauth_exchange.h"
+
 /* A host and port as they may stand in a URL that we put into JSON; anything else is not echoed. */
 static bool host_is_plain(const char *host)
 {
@@ -29,6 +32,12 @@ bool discovery_config(struct call *call)
 	yyjson_mut_obj_add_strcpy(doc, root, "workspace_id", call->services->dd->settings.workspace_id);
 	yyjson_mut_obj_add_str(doc, root, "cloud", "AWS");
 	yyjson_mut_obj_add_str(doc, root, "host_type", "workspace");
+	/* Sent together with the workspace's (rest-api.md 6.1): who manages federation policies need not be told it. */
+	yyjson_mut_obj_add_strcpy(doc, root, "account_id", federation_account_id(call->services));
+	/* What clients let their tokens be issued for, when they can choose (GitHub). */
+	yyjson_mut_val *audiences =
+	        yyjson_mut_obj_add_arr(doc, root, "token_federation_default_oidc_audiences");
+	yyjson_mut_arr_add_strcpy(doc, audiences, federation_account_id(call->services));
 	return call_answer(call, root);
 }
 
@@ -60,7 +69,8 @@ bool discovery_oauth(struct call *call)
 	add_texts(doc, root, "response_types_supported", (const char *const[]){ "code", NULL });
 	add_texts(doc, root, "response_modes_supported", (const char *const[]){ "query", NULL });
 	add_texts(doc, root, "grant_types_supported",
-	        (const char *const[]){ "authorization_code", "refresh_token", "client_credentials", NULL });
+	        (const char *const[]){ "authorization_code", "refresh_token", "client_credentials",
+	                OAUTH_EXCHANGE_GRANT, NULL });
 	add_texts(doc, root, "code_challenge_methods_supported", (const char *const[]){ "S256", NULL });
 	add_texts(doc, root, "scopes_supported", (const char *const[]){ "all-apis", "offline_access", NULL });
 	add_texts(doc, root, "token_endpoint_auth_methods_supported",

@@ -8,11 +8,11 @@
 #include "base/log.h"
 #include "control_plane/oauth_authorize.h"
 #include "control_plane/oauth_client.h"
+#include "control_plane/oauth_exchange.h"
+#include "control_plane/oauth_grant.h"
 #include "control_plane/request_limit.h"
 #include "control_plane/resource_json.h"
 
-#define ACCESS_LIFE_SEC  3600
-#define REFRESH_LIFE_SEC (30 * 86400ll) /* after its last use */
 #define SESSION_LIFE_SEC (90 * 86400ll)
 
 bool oauth_scope_is_known(const char *scope, bool *ret_is_offline)
@@ -36,71 +36,30 @@ bool oauth_scope_is_known(const char *scope, bool *ret_is_offline)
 	return true;
 }
 
-/* ---- What a grant gives out ---- */
-
-struct grant {
-	char access[API_TOKEN_LEN + 1];
-	char refresh[API_TOKEN_LEN + 1]; /* "": none */
-};
-
-static status give_access(struct call *call, int64_t identity, int64_t session, const char *secret,
-        struct grant *grant, struct error *err)
-{
-	struct token_row token = { .kind = TOKEN_ACCESS,
-		.identity = identity,
-		.session = session,
-		.create_usec = call->now_usec,
-		.expire_usec = call->now_usec + ACCESS_LIFE_SEC * USEC_PER_SEC };
-	if (secret)
-		(void)snprintf(token.secret, sizeof token.secret, "%s", secret);
-	secret_generate(SECRET_ACCESS, grant->access);
-	api_token_hash(slice_from_text(grant->access), token.hash);
-	status st = token_row_remove_expired(call->services->md, call->now_usec, err);
-	return st == STATUS_OK ? token_row_insert(call->services->md, &token, err) : st;
-}
-
-static status give_refresh(
-        struct call *call, const struct oauth_session_row *session, struct grant *grant, struct error *err)
-{
-	struct refresh_token_row row = { .session = session->id,
-		.expire_usec = call->now_usec + REFRESH_LIFE_SEC * USEC_PER_SEC };
-	if (row.expire_usec > session->expire_usec)
-		row.expire_usec = session->expire_usec;
-	secret_generate(SECRET_REFRESH, grant->refresh);
-	api_token_hash(slice_from_text(grant->refresh), row.hash);
-	return refresh_token_row_insert(call->services->md, &row, err);
-}
-
-static bool answer(struct call *call, const struct grant *grant, const char *what)
-{
-	yyjson_mut_val *root = yyjson_mut_obj(call->out);
-	yyjson_mut_obj_add_strcpy(call->out, root, "access_token", grant->access);
-	yyjson_mut_obj_add_str(call->out, root, "token_type", "Bearer");
-	yyjson_mut_obj_add_int(call->out, root, "expires_in", ACCESS_LIFE_SEC);
-	yyjson_mut_obj_add_str(
-	        call->out, root, "scope", grant->refresh[0] ? "offline_access all-apis" : "all-apis");
-	if (grant->refresh[0])
-		yyjson_mut_obj_add_strcpy(call->out, root, "refresh_token", grant->refresh);
-	http_response_add_header(call->response, "Cache-Control", "no-store");
-	log_info("%s: TOKEN by %s, trace %s", call->caller.login, what, call->request->trace_id);
-	return call_answer(call, root);
-}
-
 /* ---- Grants; the caller's transaction is rolled back unless they commit it ---- */
 
 static bool by_client_credentials(struct call *call, const struct oauth_client *client)
 {
 	struct error err;
-	struct grant grant = { 0 };
+	struct oauth_grant grant = { 0 };
+	struct token_row origin = { .identity = client->principal.id };
 	if (!client->is_confidential)
 		return oauth_answer_error(call, 400, "unauthorized_client",
 		        "client '%s' has no credentials of its own: it signs users in", client->id);
+	(void)snprintf(origin.secret, sizeof origin.secret, "%s", client->secret);
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
 	if (transaction_begin(call->services->md, &tx, &err) != STATUS_OK ||
-	        give_access(call, client->principal.id, 0, client->secret, &grant, &err) != STATUS_OK ||
+	        oauth_grant_access(call, &origin, ACCESS_LIFE_SEC, &grant, &err) != STATUS_OK ||
 	        transaction_commit(&tx, &err) != STATUS_OK)
 		return oauth_answer_failure(call, &err);
-	return answer(call, &grant, "client_credentials");
+	return oauth_grant_answer(call, &grant, "client_credentials");
+}
+
+static status give_access(struct call *call, const struct oauth_session_row *session,
+        struct oauth_grant *grant, struct error *err)
+{
+	struct token_row origin = { .identity = session->identity, .session = session->id };
+	return oauth_grant_access(call, &origin, ACCESS_LIFE_SEC, grant, err);
 }
 
 /* Whose grant it is becomes call->caller. STATUS_DENIED when he has been deactivated. */
@@ -131,7 +90,7 @@ static bool exchange_code(
         struct call *call, const struct authorization_code_row *code, struct transaction *tx)
 {
 	struct error err;
-	struct grant grant = { 0 };
+	struct oauth_grant grant = { 0 };
 	struct metadata *md = call->services->md;
 	struct oauth_session_row session = { .identity = code->identity,
 		.create_usec = call->now_usec,
@@ -143,11 +102,11 @@ static bool exchange_code(
 		return refuse_grant(call, err.message);
 	if (st != STATUS_OK || oauth_session_row_insert(md, &session, &err) != STATUS_OK ||
 	        authorization_code_row_set_session(md, code->hash, session.id, &err) != STATUS_OK ||
-	        give_access(call, code->identity, session.id, NULL, &grant, &err) != STATUS_OK ||
-	        (code->is_offline && give_refresh(call, &session, &grant, &err) != STATUS_OK) ||
+	        give_access(call, &session, &grant, &err) != STATUS_OK ||
+	        (code->is_offline && oauth_grant_refresh(call, &session, &grant, &err) != STATUS_OK) ||
 	        transaction_commit(tx, &err) != STATUS_OK)
 		return oauth_answer_failure(call, &err);
-	return answer(call, &grant, "authorization_code");
+	return oauth_grant_answer(call, &grant, "authorization_code");
 }
 
 static bool by_code(struct call *call, const struct oauth_client *client, const struct http_form *form)
@@ -192,7 +151,7 @@ static bool by_sign_in(struct call *call, const struct oauth_client *client, con
 {
 	struct error err;
 	struct token_row token;
-	struct grant grant = { 0 };
+	struct oauth_grant grant = { 0 };
 	struct metadata *md = call->services->md;
 	const char *secret = http_form_text(form, "secret");
 	if (client->is_confidential || !secret)
@@ -213,26 +172,26 @@ static bool by_sign_in(struct call *call, const struct oauth_client *client, con
 	if (token.kind != TOKEN_SIGN_IN)
 		(void)snprintf(session.sign_in_token, sizeof session.sign_in_token, "%s", token.id);
 	if (oauth_session_row_insert(md, &session, &err) != STATUS_OK ||
-	        give_access(call, token.identity, session.id, NULL, &grant, &err) != STATUS_OK ||
+	        give_access(call, &session, &grant, &err) != STATUS_OK ||
 	        transaction_commit(&tx, &err) != STATUS_OK)
 		return oauth_answer_failure(call, &err);
-	return answer(call, &grant, "sign-in");
+	return oauth_grant_answer(call, &grant, "sign-in");
 }
 
 static bool rotate(struct call *call, const struct refresh_token_row *old,
         const struct oauth_session_row *session, struct transaction *tx)
 {
 	struct error err;
-	struct grant grant = { 0 };
+	struct oauth_grant grant = { 0 };
 	status st = take_caller(call, session->identity, &err);
 	if (st == STATUS_DENIED)
 		return refuse_grant(call, err.message);
 	if (st != STATUS_OK || refresh_token_row_set_used(call->services->md, old->hash, &err) != STATUS_OK ||
-	        give_access(call, session->identity, session->id, NULL, &grant, &err) != STATUS_OK ||
-	        give_refresh(call, session, &grant, &err) != STATUS_OK ||
+	        give_access(call, session, &grant, &err) != STATUS_OK ||
+	        oauth_grant_refresh(call, session, &grant, &err) != STATUS_OK ||
 	        transaction_commit(tx, &err) != STATUS_OK)
 		return oauth_answer_failure(call, &err);
-	return answer(call, &grant, "refresh_token");
+	return oauth_grant_answer(call, &grant, "refresh_token");
 }
 
 static bool by_refresh_token(
@@ -292,6 +251,8 @@ bool oauth_token(struct call *call)
 	const char *grant_type = http_form_text(&form, "grant_type");
 	if (!grant_type)
 		return oauth_answer_error(call, 400, "invalid_request", "grant_type is required");
+	if (strcmp(grant_type, OAUTH_EXCHANGE_GRANT) == 0)
+		return oauth_exchange(call, &form);
 	if (!oauth_client_identify(call, &form, &client, &is_answered))
 		return is_answered;
 	if (!oauth_scope_is_known(http_form_text(&form, "scope"), &is_offline))
@@ -306,7 +267,8 @@ bool oauth_token(struct call *call)
 	if (strcmp(grant_type, OAUTH_SIGN_IN_GRANT) == 0)
 		return by_sign_in(call, &client, &form);
 	return oauth_answer_error(call, 400, "unsupported_grant_type",
-	        "grant_type must be client_credentials, authorization_code or refresh_token");
+	        "grant_type must be client_credentials, authorization_code, refresh_token "
+	        "or " OAUTH_EXCHANGE_GRANT);
 }
 
 static status forget(struct call *call, const char *text, struct error *err)

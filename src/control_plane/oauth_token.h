@@ -1,5 +1,5 @@
 /*
- * OAuth tokens: POST /oidc/v1/token (RFC 6749 sections 4.1.3, 4.4, 6) and POST /oidc/v1/revoke (RFC 7009).
+ * OAuth tokens: POST /oidc/v1/token (RFC 6749 sections 4.1.3, 4.4, 6, and RFC 8693 in oauth_exchange.h) and POST /oidc/v1/revoke (RFC 7009).
  *
  * Invariants
  *   O1  access tokens are opaque, live an hour, and are looked up at every call: revoked means refused by the next call.

@@ -15,6 +15,7 @@ struct branch_inventory;
 struct operation_waits;
 struct health;
 struct housekeeper;
+struct issuer_keys;
 struct http_server;
 struct metrics;
 struct reaper;
@@ -32,6 +33,7 @@ struct services {
 	struct housekeeper *housekeeper;
 	struct branch_inventory *inventory;
 	struct operation_waits *waits;
+	struct issuer_keys *issuer_keys;
 	const struct sealer *sealer;
 	const struct installation *installations;
 	size_t installation_count;

@@ -362,6 +362,32 @@ static const char version_native_login[] =
         "ALTER TABLE role ADD COLUMN valid_until_usec INTEGER NOT NULL DEFAULT 0;"
         "ALTER TABLE snapshot_role ADD COLUMN valid_until_usec INTEGER NOT NULL DEFAULT 0;";
 
+/*
+ * Trust in outside issuers; principal NULL: for everybody. What was got by a policy goes with it. `audiences` is a JSON list, other texts are NULL
+ * when they are not set.
+ */
+static const char version_federation[] =
+        "CREATE TABLE federation_policy("
+        " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+        " uid TEXT NOT NULL UNIQUE,"
+        " principal INTEGER REFERENCES identity(id) ON DELETE CASCADE,"
+        " policy_id TEXT NOT NULL,"
+        " description TEXT,"
+        " issuer TEXT NOT NULL,"
+        " audiences TEXT NOT NULL,"
+        " subject TEXT,"
+        " subject_claim TEXT,"
+        " jwks_uri TEXT,"
+        " jwks_json TEXT,"
+        " create_usec INTEGER NOT NULL,"
+        " update_usec INTEGER NOT NULL) STRICT;"
+        "CREATE UNIQUE INDEX federation_policy_name ON federation_policy(ifnull(principal, 0), policy_id);"
+        "CREATE INDEX federation_policy_principal ON federation_policy(principal);"
+        "ALTER TABLE api_token ADD COLUMN federation_policy INTEGER REFERENCES federation_policy(id) "
+        "ON DELETE CASCADE;"
+        "CREATE INDEX api_token_policy ON api_token(federation_policy) WHERE federation_policy IS NOT NULL;";
+
 const char *const schema_migrations[] = { version_1, version_2, version_roles, version_identities,
-	version_instances, version_life, version_indexes, version_sign_in, version_native_login };
+	version_instances, version_life, version_indexes, version_sign_in, version_native_login,
+	version_federation };
 const size_t schema_version = ARRAY_LEN(schema_migrations);

@@ -4,8 +4,9 @@
 
 #include "base/random.h"
 
-#define COLUMNS "id, hash, identity, kind, comment, secret, session, create_usec, expire_usec"
-#define SELECT  "SELECT " COLUMNS " FROM api_token "
+#define COLUMNS                                                                                              \
+	"id, hash, identity, kind, comment, secret, session, federation_policy, create_usec, expire_usec"
+#define SELECT "SELECT " COLUMNS " FROM api_token "
 
 static const char *const kinds[] = {
 	[TOKEN_ADMIN_FILE] = "ADMIN_FILE",
@@ -19,7 +20,7 @@ status token_row_insert(struct metadata *md, struct token_row *row, struct error
 	random_hex(row->id, TOKEN_ID_LEN);
 	CLEANUP(statement_done) struct statement st = { 0 };
 	status code = statement_open(
-	        md, "INSERT INTO api_token(" COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", &st, err);
+	        md, "INSERT INTO api_token(" COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", &st, err);
 	if (code != STATUS_OK)
 		return code;
 	statement_bind_text(&st, row->id);
@@ -29,6 +30,7 @@ status token_row_insert(struct metadata *md, struct token_row *row, struct error
 	statement_bind_text(&st, row->comment);
 	statement_bind_text(&st, row->secret[0] ? row->secret : NULL);
 	statement_bind_optional(&st, row->session);
+	statement_bind_optional(&st, row->policy);
 	statement_bind_integer(&st, row->create_usec);
 	statement_bind_optional(&st, row->expire_usec);
 	return statement_run(&st, err);
@@ -72,6 +74,7 @@ status token_row_next(struct statement *st, struct token_row *ret, struct error 
 	statement_text(st, row.comment, sizeof row.comment);
 	statement_text(st, row.secret, sizeof row.secret);
 	row.session = statement_integer(st);
+	row.policy = statement_integer(st);
 	row.create_usec = statement_integer(st);
 	row.expire_usec = statement_integer(st);
 	*ret = row;

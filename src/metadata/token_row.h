@@ -1,6 +1,7 @@
 /*
  * API tokens, of which only hashes are known: the one in DIR/admin.token, those that people make for themselves, access tokens that OAuth gives
- * out, and one-time sign-in codes. A token goes with its identity, its client secret and its OAuth session.
+ * out, and one-time sign-in codes. A token goes with its identity, its client secret, its OAuth session and its
+ * federation policy.
  */
 #pragma once
 
@@ -21,8 +22,9 @@ struct token_row {
 	int64_t identity;
 	enum token_kind kind;
 	char comment[TOKEN_COMMENT_MAX + 1];
-	char secret[TOKEN_ID_LEN + 1];    /* of the client secret it was got with; "": none */
-	int64_t session;                  /* of OAuth; 0: none */
+	char secret[TOKEN_ID_LEN + 1]; /* of the client secret it was got with; "": none */
+	int64_t session;               /* of OAuth; 0: none */
+	int64_t policy; /* the federation policy that an outside issuer was trusted by; 0: none */
 	int64_t create_usec, expire_usec; /* 0: does not expire */
 };
 

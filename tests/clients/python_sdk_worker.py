@@ -6,7 +6,7 @@ the credentials in the environment. So two versions, and any number of identitie
     {"call": "postgres.create_branch", "arguments": {"parent": …, "branch": {…}, "branch_id": …}}
     -> {"result": …}, or {"error": {"class": "NotFound", "code": "NOT_FOUND", "message": …}}
 
-An object is made with from_dict() of the class that the method's signature names. Operations are waited for, unless
+"account.federation_policy.list" is a method of AccountClient, everything else of WorkspaceClient. An object is made with from_dict() of the class that the method's signature names. Operations are waited for, unless
 the call has "wait": false; then the result is {"operation": name, "done": …, "metadata": {…}}.
 """
 
@@ -15,7 +15,7 @@ import json
 import sys
 import typing
 
-from databricks.sdk import WorkspaceClient
+from databricks.sdk import AccountClient, WorkspaceClient
 from databricks.sdk.errors import DatabricksError
 from databricks.sdk.service.postgres import PostgresAPI
 
@@ -50,9 +50,15 @@ def show(value, wait):
     return value
 
 
-def answer(client, request):
-    target = client
-    for part in request["call"].split("."):
+def answer(clients, request):
+    parts = request["call"].split(".")
+    kind = AccountClient if parts[0] == "account" else WorkspaceClient
+    if kind not in clients:
+        clients[kind] = kind()
+    target = clients[kind]
+    if kind is AccountClient:
+        del parts[0]
+    for part in parts:
         target = getattr(target, part)
     hints = typing.get_type_hints(target)
     arguments = {name: read_value(hints.get(name), value) for name, value in request["arguments"].items()}
@@ -61,15 +67,14 @@ def answer(client, request):
 
 
 def main():
-    client = None
+    clients = {}
     for line in sys.stdin:
         request = json.loads(line)
         try:
             if request["call"] == "methods":  # needs no server
                 out = {"result": sorted(name for name in dir(PostgresAPI) if not name.startswith("_"))}
             else:
-                client = client or WorkspaceClient()
-                out = {"result": answer(client, request)}
+                out = {"result": answer(clients, request)}
         except DatabricksError as error:
             out = {"error": {"class": type(error).__name__, "code": error.error_code, "message": str(error)}}
         except Exception as error:  # the test says which it expects

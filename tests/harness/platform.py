@@ -206,8 +206,12 @@ class Platform:
 
     def tarn(self, *arguments, check=True, timeout=120, **environment):
         """Runs `tarn …` as a person would; arguments as they are, with the environment that `tarn env` gives."""
+        return self.tarn_as({**self.env(), **environment}, *arguments, check=check, timeout=timeout)
+
+    def tarn_as(self, environment, *arguments, check=True, timeout=120):
+        """The same as somebody who has set these variables and no others."""
         result = subprocess.run(
-            [self.binary, *map(str, arguments)], env=clean_environment(**{**self.environment, **self.env(), **environment}),
+            [self.binary, *map(str, arguments)], env=clean_environment(**{**self.environment, **environment}),
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout,
         )  # fmt: skip
         if check:

@@ -46,6 +46,10 @@ admin    GET DELETE             token-management/tokens/{}
 admin    POST                   token-management/on-behalf-of/tokens
 admin    GET POST               accounts/servicePrincipals/{}/credentials/secrets
 admin    DELETE                 accounts/servicePrincipals/{}/credentials/secrets/{}
+admin    GET POST               accounts/{}/federationPolicies
+admin    GET PATCH DELETE       accounts/{}/federationPolicies/{}
+admin    GET POST               accounts/{}/servicePrincipals/{}/federationPolicies
+admin    GET PATCH DELETE       accounts/{}/servicePrincipals/{}/federationPolicies/{}
 use      GET                    permissions/database-projects/{}
 manage   PUT PATCH              permissions/database-projects/{}
 use      GET                    permissions/database-projects/{}/permissionLevels

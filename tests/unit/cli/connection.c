@@ -35,6 +35,11 @@ static const char profiles[] = "[DEFAULT]\n"
                                "[login]\n"
                                "host = http://login\n"
                                "auth_type = databricks-cli\n"
+                               "[outside]\n"
+                               "host = http://outside\n"
+                               "client_id = o\n"
+                               "auth_type = file-oidc\n"
+                               "oidc_token_filepath = /run/token\n"
                                "[empty]\n"
                                "host http://no\n"
                                "[evil]\n"
@@ -42,7 +47,8 @@ static const char profiles[] = "[DEFAULT]\n"
                                "token = e\n";
 
 static const char *const variables[] = { "DATABRICKS_HOST", "DATABRICKS_TOKEN", "DATABRICKS_CLIENT_ID",
-	"DATABRICKS_CLIENT_SECRET", "DATABRICKS_AUTH_TYPE", "DATABRICKS_CONFIG_PROFILE" };
+	"DATABRICKS_CLIENT_SECRET", "DATABRICKS_AUTH_TYPE", "DATABRICKS_CONFIG_PROFILE",
+	"DATABRICKS_OIDC_TOKEN", "DATABRICKS_OIDC_TOKEN_ENV", "DATABRICKS_OIDC_TOKEN_FILEPATH", "MY_TOKEN" };
 static char folder[] = "/tmp/tarn-test-XXXXXX";
 static char config[64];
 
@@ -211,6 +217,45 @@ static void a_server_writes_no_lines_into_the_file(void **state)
 	found("work", "https://work.example", "w", "", "profile \"work\"");
 }
 
+static void uses(const char *profile, const char *type, const char *client, const char *origin)
+{
+	CLEANUP(connection_done) struct connection connection = { 0 };
+	struct error err;
+	if (find(profile, &connection, &err) != STATUS_OK)
+		fail_msg("%s", err.message);
+	assert_string_equal(connection_auth_type(&connection), type);
+	assert_string_equal(connection.client_id ? connection.client_id : "", client);
+	if (!strstr(connection.origin, origin))
+		fail_msg("\"%s\" is not from \"%s\"", connection.origin, origin);
+}
+
+static void tokens_of_outside_issuers_are_shown_when_there_is_nothing_else(void **state)
+{
+	(void)state;
+	uses("outside", "file-oidc", "o", "the token of an outside issuer from file /run/token");
+	uses("client", "oauth-m2m", "c", "client_secret from profile \"client\"");
+	(void)setenv("DATABRICKS_HOST", "http://env", 1);
+	(void)setenv("DATABRICKS_CLIENT_ID", "c", 1);
+	refused(NULL, "there is a host (from DATABRICKS_HOST) but no client_secret");
+	(void)setenv("DATABRICKS_OIDC_TOKEN_FILEPATH", "/f", 1);
+	uses(NULL, "file-oidc", "c", "from file /f");
+	(void)setenv("DATABRICKS_OIDC_TOKEN", "jwt", 1);
+	uses(NULL, "env-oidc", "c", "from DATABRICKS_OIDC_TOKEN");
+	(void)setenv("DATABRICKS_OIDC_TOKEN_ENV", "MY_TOKEN", 1);
+	uses(NULL, "file-oidc", "c", "from file /f"); /* the variable that is named is not set */
+	(void)setenv("MY_TOKEN", "jwt", 1);
+	uses(NULL, "env-oidc", "c", "from MY_TOKEN");
+	(void)setenv("DATABRICKS_CLIENT_SECRET", "s", 1);
+	uses(NULL, "oauth-m2m", "c", "DATABRICKS_CLIENT_SECRET");
+	(void)setenv("DATABRICKS_AUTH_TYPE", "env-oidc", 1);
+	uses(NULL, "env-oidc", "c", "from MY_TOKEN");
+	(void)unsetenv("DATABRICKS_OIDC_TOKEN_FILEPATH");
+	(void)setenv("DATABRICKS_AUTH_TYPE", "file-oidc", 1);
+	refused(NULL, "but no oidc_token_filepath: set DATABRICKS_OIDC_TOKEN_FILEPATH");
+	(void)setenv("DATABRICKS_AUTH_TYPE", "github-oidc", 1);
+	refused(NULL, "is not one that tarn knows");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -218,6 +263,8 @@ int main(void)
 		cmocka_unit_test_setup(
 		        the_environment_goes_before_a_profile_it_names_and_behind_the_flag, forget),
 		cmocka_unit_test_setup(two_ways_to_log_in_need_a_choice, forget),
+		cmocka_unit_test_setup(
+		        tokens_of_outside_issuers_are_shown_when_there_is_nothing_else, forget),
 		cmocka_unit_test_setup(mistakes_say_where_they_are, forget),
 		cmocka_unit_test_setup(a_server_writes_no_lines_into_the_file, forget),
 	};

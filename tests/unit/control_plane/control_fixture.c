@@ -16,11 +16,24 @@
 #include "control_plane/api.h"
 #include "control_plane/branch_inventory.h"
 #include "control_plane/identity.h"
+#include "control_plane/issuer_keys.h"
 #include "control_plane/reaper.h"
 #include "control_plane/reconciler.h"
 
 #define TOKEN         "dapi00000000000000000000000000000000"
 #define PATIENCE_USEC (20 * USEC_PER_SEC)
+
+static int64_t clock_ahead_usec;
+
+int64_t control_fixture_clock(void)
+{
+	return clock_monotonic_usec() + clock_ahead_usec;
+}
+
+void control_fixture_pass_time(int64_t usec)
+{
+	clock_ahead_usec += usec;
+}
 
 static void start(struct control_fixture *f)
 {
@@ -45,6 +58,7 @@ static void start(struct control_fixture *f)
 	(void)reconciler_create(&f->services);
 	(void)reaper_create(&f->services);
 	(void)branch_inventory_create(&f->services);
+	(void)issuer_keys_create(&f->services, control_fixture_clock);
 	assert_int_equal(reaper_resume_purges(&f->services, &err), STATUS_OK);
 	reconciler_kick(f->services.reconciler);
 	reaper_look(f->services.reaper);
@@ -54,6 +68,7 @@ static void stop(struct control_fixture *f)
 {
 	reaper_close(f->services.reaper);
 	branch_inventory_close(f->services.inventory);
+	issuer_keys_close(f->services.issuer_keys);
 	reconciler_stop(f->services.reconciler);
 	machine_release_clones();
 	while (reconciler_is_working(f->services.reconciler))
@@ -137,8 +152,8 @@ void control_fixture_crash(struct control_fixture *f)
 	start(f);
 }
 
-yyjson_val *call_raw(struct control_fixture *f, const char *method, const char *path, const char *body,
-        const char *authorization)
+static yyjson_val *call_with(struct control_fixture *f, const char *method, const char *path,
+        const char *body, const char *authorization, const char *content_type)
 {
 	struct error err;
 	CLEANUP(http_request_done) struct http_request request = { 0 };
@@ -149,6 +164,8 @@ yyjson_val *call_raw(struct control_fixture *f, const char *method, const char *
 	request.host = xstrdup("127.0.0.1:18080");
 	request.user_agent = xstrdup("unit \xff\xfe\xfd/1");
 	strcpy(request.peer, "127.0.0.1");
+	request.content_type = content_type ? xstrdup(content_type) : NULL;
+	request.begin_usec = clock_monotonic_usec();
 	request.authorization = authorization ? xstrdup(authorization) : NULL;
 	if (body)
 		buffer_append_text(&request.body, body);
@@ -165,6 +182,27 @@ yyjson_val *call_raw(struct control_fixture *f, const char *method, const char *
 		        response.body);
 	f->json = yyjson_doc_get_root(f->doc);
 	return f->json;
+}
+
+yyjson_val *call_raw(struct control_fixture *f, const char *method, const char *path, const char *body,
+        const char *authorization)
+{
+	return call_with(f, method, path, body, authorization, NULL);
+}
+
+yyjson_val *call_token(struct control_fixture *f, const char *form, const char *authorization)
+{
+	return call_with(
+	        f, "POST", "/oidc/v1/token", form, authorization, "application/x-www-form-urlencoded");
+}
+
+void expect_oauth_error(const struct control_fixture *f, int http_status, const char *error)
+{
+	if (f->http_status != http_status || strcmp(text_at(f, "/error"), error) != 0)
+		fail_msg("expected %d %s, got %d %s: %s", http_status, error, f->http_status,
+		        text_at(f, "/error"), text_at(f, "/error_description"));
+	assert_true(strlen(text_at(f, "/error_description")) > 0);
+	assert_false(has(f, "/access_token"));
 }
 
 yyjson_val *call_api(struct control_fixture *f, const char *method, const char *path, const char *body)

@@ -35,6 +35,13 @@ yyjson_val *call_api(struct control_fixture *f, const char *method, const char *
 /* The same, anywhere, with any Authorization header (NULL: none). */
 yyjson_val *call_raw(struct control_fixture *f, const char *method, const char *path, const char *body,
         const char *authorization);
+/* A form to the token endpoint of OAuth. */
+yyjson_val *call_token(struct control_fixture *f, const char *form, const char *authorization);
+/* Fails the test unless that was the answer, with a description and without a token. */
+void expect_oauth_error(const struct control_fixture *f, int http_status, const char *error);
+/* The clock of what is kept for a while (issuer_keys.h), which runs ahead of the real one as the test wants. */
+int64_t control_fixture_clock(void);
+void control_fixture_pass_time(int64_t usec);
 /* Fails the test unless the call succeeds; the operation's name, which the caller frees. */
 char *begin_operation(struct control_fixture *f, const char *method, const char *path, const char *body);
 /* Turns the loop until the operation is done; the whole operation. */

@@ -64,27 +64,6 @@ static struct reply call_page(struct control_fixture *f, const char *method, con
 	return page;
 }
 
-/* A form to the token endpoint; the answer is f->json. */
-static void call_token(struct control_fixture *f, const char *form, const char *authorization)
-{
-	CLEANUP(reply_done)
-	struct reply page = call_page(f, "POST", "/oidc/v1/token", FORM, form, authorization);
-	f->http_status = page.http_status;
-	yyjson_doc_free(f->doc);
-	f->doc = yyjson_read(page.body, strlen(page.body), 0);
-	assert_non_null(f->doc);
-	f->json = yyjson_doc_get_root(f->doc);
-}
-
-static void expect_oauth_error(const struct control_fixture *f, int http_status, const char *error)
-{
-	if (f->http_status != http_status || strcmp(text_at(f, "/error"), error) != 0)
-		fail_msg("expected %d %s, got %d %s: %s", http_status, error, f->http_status,
-		        text_at(f, "/error"), text_at(f, "/error_description"));
-	assert_true(strlen(text_at(f, "/error_description")) > 0);
-	assert_false(has(f, "/access_token"));
-}
-
 static bool is_accepted(struct control_fixture *f, const char *token)
 {
 	CLEANUP(free_text) char *bearer = xasprintf("Bearer %s", token);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "metadata/federation_policy_row.h"
 #include "metadata/identity_row.h"
 #include "metadata/operation_row.h"
 #include "metadata/schema.h"
@@ -295,6 +296,80 @@ static void groups_know_their_members(void **state)
 	metadata_close(md);
 }
 
+static int64_t add_policy(struct metadata *md, int64_t principal, const char *id, const char *issuer)
+{
+	struct error err;
+	CLEANUP(federation_policy_row_done)
+	struct federation_policy_row row = { .principal = principal, .create_usec = 1, .update_usec = 1 };
+	(void)snprintf(row.policy_id, sizeof row.policy_id, "%s", id);
+	row.issuer = xstrdup(issuer);
+	row.audiences = xstrdup("[]");
+	status st = federation_policy_row_insert(md, &row, &err);
+	assert_true(st == STATUS_OK || st == STATUS_EXISTS);
+	return st == STATUS_OK ? row.id : 0;
+}
+
+static bool token_is_there(struct metadata *md, const char *hash)
+{
+	struct error err;
+	struct token_row token;
+	return token_row_find(md, hash, &token, &err) == STATUS_OK;
+}
+
+static void add_token_by(struct metadata *md, int64_t identity, int64_t policy, const char *hash)
+{
+	struct error err;
+	struct token_row token = {
+		.identity = identity, .kind = TOKEN_ACCESS, .policy = policy, .create_usec = 1
+	};
+	(void)snprintf(token.hash, sizeof token.hash, "%s", hash);
+	assert_int_equal(token_row_insert(md, &token, &err), STATUS_OK);
+}
+
+/* What was got by a policy goes with it, and a policy with its principal. */
+static void policies_are_of_a_principal_or_of_the_account(void **state)
+{
+	struct fixture *f = *state;
+	struct error err;
+	struct metadata *md = open_it(f);
+	struct identity_row alice = add_identity(md, IDENTITY_USER, "alice@example.com");
+	struct identity_row robot = add_identity(md, IDENTITY_SERVICE_PRINCIPAL, "1-2-3");
+	int64_t of_all = add_policy(md, 0, "a", "https://a"),
+	        of_robot = add_policy(md, robot.id, "a", "https://a");
+	assert_true(of_all > 0 && of_robot > 0);
+	assert_int_equal(add_policy(md, 0, "a", "https://b"), 0);
+	assert_true(add_policy(md, 0, "b", "https://b") > 0);
+	CLEANUP(federation_policy_row_done) struct federation_policy_row row = { 0 };
+	{
+		CLEANUP(statement_done) struct statement st = { 0 };
+		assert_int_equal(
+		        federation_policy_row_list_of_issuer(md, 0, "https://a", &st, &err), STATUS_OK);
+		assert_int_equal(federation_policy_row_next(&st, &row, &err), STATUS_OK);
+		assert_int_equal(row.id, of_all);
+		struct federation_policy_row none;
+		assert_int_equal(federation_policy_row_next(&st, &none, &err), STATUS_NOT_FOUND);
+	}
+	add_token_by(md, alice.id, of_all, "aa");
+	add_token_by(md, alice.id, 0, "bb");
+	add_token_by(md, robot.id, of_robot, "cc");
+	row.subject_claim = xstrdup("email");
+	assert_int_equal(federation_policy_row_update(md, &row, &err), STATUS_OK);
+	assert_false(token_is_there(md, "aa"));
+	assert_true(token_is_there(md, "bb") && token_is_there(md, "cc"));
+	federation_policy_row_done(&row);
+	assert_int_equal(federation_policy_row_find(md, 0, "a", &row, &err), STATUS_OK);
+	assert_string_equal(row.subject_claim, "email");
+	assert_null(row.subject);
+	add_token_by(md, alice.id, of_all, "dd");
+	assert_int_equal(federation_policy_row_remove(md, of_all, &err), STATUS_OK);
+	assert_false(token_is_there(md, "dd"));
+	assert_int_equal(identity_row_remove(md, robot.id, &err), STATUS_OK);
+	assert_false(token_is_there(md, "cc"));
+	struct federation_policy_row gone;
+	assert_int_equal(federation_policy_row_find(md, robot.id, "a", &gone, &err), STATUS_NOT_FOUND);
+	metadata_close(md);
+}
+
 /* The administrator of a version 2 file keeps his token and his rights. */
 static void old_administrators_stay(void **state)
 {
@@ -365,6 +440,7 @@ int main(void)
 		TEST(opens_again_with_all_it_held),
 		TEST(what_is_not_committed_is_gone),
 		TEST(migrates_from_the_start_of_each_version),
+		TEST(policies_are_of_a_principal_or_of_the_account),
 		TEST(old_administrators_stay),
 		TEST(one_name_means_one_identity),
 		TEST(groups_know_their_members),

@@ -1,4 +1,4 @@
-#include "cli/libcurl.h"
+#include "http/libcurl.h"
 
 #define CURL_DISABLE_TYPECHECK /* its macros would take the place of the functions defined here */
 #include <curl/curl.h>
