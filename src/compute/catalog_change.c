@@ -8,12 +8,6 @@
 
 #define RENAME_ATTEMPTS 10 /* sessions may begin between the end of the last one and the renaming */
 
-static const char *const markers[] = {
-	[INVENTORY_USER] = "databricks_identity_user",
-	[INVENTORY_SERVICE_PRINCIPAL] = "databricks_identity_service_principal",
-	[INVENTORY_GROUP] = "databricks_identity_group",
-};
-
 static status check_role_name(const char *name, struct error *err)
 {
 	size_t len = strlen(name);
@@ -94,12 +88,12 @@ static status leave(
 static status set_identity(PGconn *connection, const struct role_wish *wish, struct error *err)
 {
 	status st = STATUS_OK;
-	for (size_t i = INVENTORY_USER; i < ARRAY_LEN(markers) && st == STATUS_OK; i++) {
-		if (i == (size_t)wish->identity)
-			st = admin_run_on(connection, "GRANT ", markers[i], " TO ", wish->name,
+	for (enum inventory_identity i = INVENTORY_USER; i <= INVENTORY_GROUP && st == STATUS_OK; i++) {
+		if (i == wish->identity)
+			st = admin_run_on(connection, "GRANT ", system_objects_marker(i), " TO ", wish->name,
 			        " WITH INHERIT FALSE, SET FALSE", err);
 		else
-			st = leave(connection, markers[i], wish->name, NULL, err);
+			st = leave(connection, system_objects_marker(i), wish->name, NULL, err);
 	}
 	return st;
 }
@@ -148,12 +142,21 @@ status catalog_put_role(PGconn *connection, const struct role_wish *wish, struct
 	return st == STATUS_OK ? admin_query(connection, "COMMIT", NULL, err) : st;
 }
 
-static status connect_for_roles(const char *socket_folder, PGconn **ret, struct error *err)
+/* With the system objects, unless it is about a password alone: that needs none, and is given where nobody has looked yet what roles stand for. */
+static status connect_for_roles(const char *socket_folder, unsigned fields, PGconn **ret, struct error *err)
 {
 	status st = admin_connect(socket_folder, "postgres", ADMIN_APPLICATION, ret, err);
-	if (st == STATUS_OK)
-		st = system_objects_ensure(*ret, err);
+	if (st == STATUS_OK && fields != ROLE_PASSWORD)
+		st = system_objects_ensure(*ret, NULL, 0, err);
 	return st == STATUS_OK ? admin_query(*ret, "BEGIN", NULL, err) : st;
+}
+
+status catalog_mark_identities(
+        const char *socket_folder, const struct identity_mark *marks, size_t mark_count, struct error *err)
+{
+	CLEANUP(admin_disconnect) PGconn *connection = NULL;
+	status st = admin_connect(socket_folder, "postgres", ADMIN_APPLICATION, &connection, err);
+	return st == STATUS_OK ? system_objects_ensure(connection, marks, mark_count, err) : st;
 }
 
 status catalog_create_role(
@@ -163,7 +166,7 @@ status catalog_create_role(
 	bool exists = false;
 	status st = check_role_name(wish->name, err);
 	if (st == STATUS_OK)
-		st = connect_for_roles(socket_folder, &connection, err);
+		st = connect_for_roles(socket_folder, ROLE_ALL, &connection, err);
 	if (st == STATUS_OK)
 		st = find_role(connection, wish->name, &exists, err);
 	if (st == STATUS_OK && exists && !is_repeated)
@@ -180,7 +183,7 @@ status catalog_alter_role(
 	bool exists = false;
 	status st = check_role_name(wish->name, err);
 	if (st == STATUS_OK)
-		st = connect_for_roles(socket_folder, &connection, err);
+		st = connect_for_roles(socket_folder, fields, &connection, err);
 	if (st == STATUS_OK)
 		st = find_role(connection, wish->name, &exists, err);
 	if (st == STATUS_OK && !exists)

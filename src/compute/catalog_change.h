@@ -29,8 +29,15 @@ struct role_wish {
 
 /* Makes it what the wish says in every respect, whether it is there or not. Over a connection to "postgres" whose system objects are there. */
 struct pg_conn;
+struct identity_mark;
 MUST_CHECK status catalog_put_role(
         struct pg_conn *connection, const struct role_wish *wish, struct error *err);
+/*
+ * What the roles of an older branch stand for (inventory.lacks_markers) is noted in it, with all else that is missing. Before a role is created, or another identity
+ * given to one: after that a role without a marker stands for nobody.
+ */
+MUST_CHECK status catalog_mark_identities(
+        const char *socket_folder, const struct identity_mark *marks, size_t mark_count, struct error *err);
 MUST_CHECK status catalog_create_role(
         const char *socket_folder, const struct role_wish *wish, bool is_repeated, struct error *err);
 MUST_CHECK status catalog_alter_role(

@@ -7,6 +7,7 @@
 #include "base/number.h"
 #include "base/utf8.h"
 #include "compute/admin_connection.h"
+#include "compute/system_objects.h"
 #include "page_store/store_record.h"
 
 #define KIND "inventory"
@@ -60,15 +61,18 @@ static void copy(char *to, size_t size, const char *from)
 
 static status take_roles(PGconn *connection, struct inventory *ret, struct error *err)
 {
+	/* A membership that the system did not make, as it makes them, marks nobody: there may be others until system_objects_ensure(). */
 	static const char text[] =
 	        "SELECT r.oid, r.rolname, r.rolcanlogin, r.rolcreatedb, r.rolcreaterole, r.rolbypassrls,"
 	        " coalesce(bool_or(g.rolname = 'databricks_superuser'), false),"
 	        " coalesce(min(substr(g.rolname::text, 21)) FILTER (WHERE g.rolname ~ "
-	        "'^databricks_identity_'), ''),"
+	        "'^databricks_identity_' AND m.grantor = 10"
+	        " AND NOT (m.admin_option OR m.inherit_option OR m.set_option)), ''),"
 	        " coalesce(r.rolpassword, ''),"
 	        " CASE WHEN r.rolvaliduntil IS NULL OR r.rolvaliduntil = 'infinity' THEN 0"
 	        "  WHEN r.rolvaliduntil <= '1970-01-02' THEN 1"
-	        "  ELSE least(floor(extract(epoch FROM r.rolvaliduntil) * 1000000), 9e18)::bigint END"
+	        "  ELSE least(floor(extract(epoch FROM r.rolvaliduntil) * 1000000), 9e18)::bigint END,"
+	        " " SYSTEM_OBJECTS_REVISION_SQL " = 0"
 	        " FROM pg_authid r LEFT JOIN pg_auth_members m ON m.member = r.oid LEFT JOIN pg_authid g ON "
 	        "g.oid = m.roleid"
 	        " WHERE r.rolname !~ '^(pg_|databricks_)' AND r.rolname <> 'cloud_admin'"
@@ -93,6 +97,7 @@ static status take_roles(PGconn *connection, struct inventory *ret, struct error
 		role->identity = identity_of(PQgetvalue(rows, i, 7));
 		copy(role->verifier, sizeof role->verifier, PQgetvalue(rows, i, 8));
 		role->valid_until_usec = number(rows, i, 9);
+		ret->lacks_markers = is_true(rows, i, 10);
 	}
 	return STATUS_OK;
 }
@@ -201,6 +206,8 @@ void inventory_format(const struct inventory_file *file, struct buffer *out)
 	store_record_writer_start(&writer);
 	store_record_add_text(&writer, "volume", file->volume_id);
 	store_record_add_number(&writer, "stamp", file->stamp);
+	if (file->inventory.lacks_markers)
+		yyjson_mut_obj_add_bool(writer.doc, writer.value, "lacks_markers", true);
 	yyjson_mut_val *roles = yyjson_mut_obj_add_arr(writer.doc, writer.value, "roles");
 	for (size_t i = 0; i < file->inventory.role_count; i++) {
 		const struct inventory_role *role = &file->inventory.roles[i];
@@ -289,13 +296,15 @@ static bool read_database(yyjson_val *item, struct inventory_database *ret)
 
 static bool read_lists(yyjson_val *value, struct inventory *ret)
 {
+	yyjson_val *lacks_markers = yyjson_obj_get(value, "lacks_markers");
 	yyjson_val *roles = yyjson_obj_get(value, "roles"), *databases = yyjson_obj_get(value, "databases");
 	yyjson_val *item;
 	size_t i, max;
-	if (!yyjson_is_arr(roles) || !yyjson_is_arr(databases) ||
-	        yyjson_arr_size(roles) > INVENTORY_ITEMS_MAX ||
+	if ((lacks_markers && !yyjson_is_bool(lacks_markers)) || !yyjson_is_arr(roles) ||
+	        !yyjson_is_arr(databases) || yyjson_arr_size(roles) > INVENTORY_ITEMS_MAX ||
 	        yyjson_arr_size(databases) > INVENTORY_ITEMS_MAX)
 		return false;
+	ret->lacks_markers = yyjson_get_bool(lacks_markers);
 	ret->roles = xcalloc(yyjson_arr_size(roles) + 1, sizeof *ret->roles);
 	ret->databases = xcalloc(yyjson_arr_size(databases) + 1, sizeof *ret->databases);
 	yyjson_arr_foreach(roles, i, max, item)

@@ -3,7 +3,7 @@
  * begins with "pg_" or "databricks_" among the roles; postgres, the templates and what is being dropped among the databases.
  *
  * What a role stands for is a membership in a marker role (system_objects.h): it branches and restores with the data, and a tenant cannot
- * forge it. As a file (docs/formats/volume.md) it is what the supervisor leaves when it suspends: nothing changes while Postgres sleeps.
+ * forge it. A branch of an older version has none, and lacks_markers, until system_objects_ensure() has been there. As a file (docs/formats/volume.md) it is what the supervisor leaves when it suspends: nothing changes while Postgres sleeps.
  *
  * Threads: any; taking one blocks on Postgres.
  */
@@ -42,6 +42,7 @@ struct inventory {
 	size_t role_count;
 	struct inventory_database *databases; /* by oid */
 	size_t database_count;
+	bool lacks_markers; /* from before there were any: a role without one may stand for somebody all the same */
 };
 void inventory_done(struct inventory *inventory); /* for CLEANUP */
 

@@ -60,7 +60,7 @@ status reconcile(const char *socket_folder, const struct spec *spec, struct erro
 		return STATUS_OK;
 	status st = admin_connect(socket_folder, "postgres", ADMIN_APPLICATION, &connection, err);
 	if (st == STATUS_OK)
-		st = system_objects_ensure(connection, err);
+		st = system_objects_ensure(connection, NULL, 0, err);
 	for (size_t i = 0; i < spec->role_count && st == STATUS_OK; i++) {
 		st = reconcile_role(connection, &spec->roles[i], err);
 		if (st != STATUS_OK)

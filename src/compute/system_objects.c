@@ -58,15 +58,22 @@ const char system_objects_in_database[] =
         "\tEND LOOP;\n"
         "END $system$;\n";
 
-#define NOTE "administrators of this branch; system objects, revision "
-
 const char system_objects_note[] =
-        "COMMENT ON ROLE databricks_superuser IS '" NOTE SYSTEM_OBJECTS_REVISION "';\n";
+        "COMMENT ON ROLE databricks_superuser IS '" SYSTEM_OBJECTS_NOTE SYSTEM_OBJECTS_REVISION "';\n";
+
+const char *system_objects_marker(enum inventory_identity identity)
+{
+	static const char *const markers[] = {
+		[INVENTORY_USER] = "databricks_identity_user",
+		[INVENTORY_SERVICE_PRINCIPAL] = "databricks_identity_service_principal",
+		[INVENTORY_GROUP] = "databricks_identity_group",
+	};
+	return markers[identity];
+}
 
 static status ask_whether_done(PGconn *connection, bool *ret_done, struct error *err)
 {
-	static const char ask[] = "SELECT coalesce(substring(shobj_description(oid, 'pg_authid') FROM '" NOTE
-	                          "(\\d+)$')::int, 0) >= " SYSTEM_OBJECTS_REVISION
+	static const char ask[] = "SELECT " SYSTEM_OBJECTS_REVISION_SQL " >= " SYSTEM_OBJECTS_REVISION
 	                          " FROM pg_roles WHERE rolname = 'databricks_superuser'";
 	CLEANUP(admin_clear) PGresult *answer = NULL;
 	status st = admin_query(connection, ask, &answer, err);
@@ -115,7 +122,57 @@ static status make_in_each(PGconn *connection, const char *list, struct error *e
 	return st;
 }
 
-status system_objects_ensure(PGconn *connection, struct error *err)
+/* The row is locked: nobody gives its name to another role before it has its marker. */
+static status mark(PGconn *connection, const struct identity_mark *mark, struct error *err)
+{
+	static const char find[] =
+	        "SELECT rolname FROM pg_authid WHERE (oid = $1::oid OR ($1::oid = 0 AND rolname = $2))"
+	        " AND NOT rolsuper AND rolname !~ '^(pg_|databricks_|cloud_admin$)' FOR UPDATE";
+	CLEANUP(admin_clear) PGresult *role = NULL;
+	CLEANUP(free_text) char *oid = xasprintf("%lld", (long long)mark->oid);
+	const char *marker = system_objects_marker(mark->identity);
+	status st =
+	        admin_query_with(connection, find, (const char *const[]){ oid, mark->name }, 2, &role, err);
+	if (st != STATUS_OK || PQntuples(role) == 0 || !marker)
+		return st;
+	return admin_run_on(connection, "GRANT ", marker, " TO ", PQgetvalue(role, 0, 0),
+	        " WITH INHERIT FALSE, SET FALSE", err);
+}
+
+/*
+ * One at a time: whoever comes second finds the note, and leaves it at that. So no marker is given because of what was known before somebody else
+ * changed what a role stands for.
+ */
+static status mark_and_note_alone(
+        PGconn *connection, const struct identity_mark *marks, size_t mark_count, struct error *err)
+{
+	static const char lock[] = "SELECT FROM pg_authid WHERE rolname = 'databricks_superuser' FOR UPDATE";
+	bool is_done = false;
+	status st = admin_query(connection, lock, NULL, err);
+	if (st == STATUS_OK)
+		st = ask_whether_done(connection, &is_done, err);
+	if (st != STATUS_OK || is_done)
+		return st;
+	for (size_t i = 0; i < mark_count && st == STATUS_OK; i++)
+		st = mark(connection, &marks[i], err);
+	return st == STATUS_OK ? admin_query(connection, system_objects_note, NULL, err) : st;
+}
+
+static status mark_and_note(
+        PGconn *connection, const struct identity_mark *marks, size_t mark_count, struct error *err)
+{
+	struct error ignored;
+	status st = admin_query(connection, "BEGIN", NULL, err);
+	if (st != STATUS_OK)
+		return st;
+	st = mark_and_note_alone(connection, marks, mark_count, err);
+	if (st != STATUS_OK)
+		(void)!admin_query(connection, "ROLLBACK", NULL, &ignored);
+	return st == STATUS_OK ? admin_query(connection, "COMMIT", NULL, err) : st;
+}
+
+status system_objects_ensure(
+        PGconn *connection, const struct identity_mark *marks, size_t mark_count, struct error *err)
 {
 	/* template0 lets nobody in, whatever a crash has left. -2: half dropped. */
 	static const char templates[] =
@@ -134,6 +191,6 @@ status system_objects_ensure(PGconn *connection, struct error *err)
 	if (st == STATUS_OK)
 		st = make_in_each(connection, others, err);
 	if (st == STATUS_OK)
-		st = admin_query(connection, system_objects_note, NULL, err);
+		st = mark_and_note(connection, marks, mark_count, err);
 	return st == STATUS_OK ? st : error_prefix(err, "could not prepare the branch's system objects");
 }

@@ -1,24 +1,21 @@
 #include "control_plane/branch_inventory.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/random.h"
-#include "control_plane/resource_name.h"
+#include "compute/catalog_change.h"
+#include "control_plane/inventory_rows.h"
 #include "http/server.h"
-#include "metadata/database_row.h"
-#include "metadata/role_row.h"
 
 #define INVENTORY_PAUSE_MS    10
 #define KEPT_MAX              32 /* connections; each is one of Postgres' few for superusers */
 #define KEPT_IDLE_MS          3000
 #define INVENTORY_PATIENCE_MS 15000 /* for a compute that is neither asleep nor to be asked */
-#define NUMBERS_IN_ORDER      9     /* of ids that are tried */
-#define NUMBER_MAX            1000000000
 
 /* Who waits for an inventory: a request that is held, or a caller with a callback. */
 struct question {
@@ -44,6 +41,8 @@ struct refresh {
 	uint64_t ticket;
 	bool is_overtaken; /* a newer one is in the rows already */
 	struct kept *kept;
+	struct identity_mark *marks; /* to be given first */
+	size_t mark_count;
 	uv_work_t work;
 	struct inventory inventory;
 	struct error error; /* code STATUS_OK: it was taken */
@@ -69,6 +68,7 @@ struct newest {
 	uint64_t ticket;
 	struct file_identity file; /* that was taken over last, for the volume the branch then had */
 	char volume_id[RESOURCE_ID_MAX + 1];
+	bool lacks_markers;
 };
 
 struct branch_inventory {
@@ -129,321 +129,7 @@ static struct newest *find_newest(struct branch_inventory *owner, int64_t branch
 	return &owner->newest[owner->newest_count++];
 }
 
-/* ---- what Postgres says becomes rows ---- */
-
-struct picture {
-	struct role_row *roles;
-	struct database_row *databases;
-	size_t role_count, database_count;
-	size_t role_capacity, database_capacity;
-	bool *role_is_there, *database_is_there; /* in the inventory */
-	bool is_changed;
-};
-
-static void picture_done(struct picture *picture)
-{
-	free(picture->roles);
-	free(picture->databases);
-	free(picture->role_is_there);
-	free(picture->database_is_there);
-}
-
-static status load(struct metadata *md, int64_t branch, const struct inventory *inventory,
-        struct picture *ret, struct error *err)
-{
-	int64_t roles = 0, databases = 0;
-	status st = role_row_count(md, branch, &roles, err);
-	if (st == STATUS_OK)
-		st = database_row_count(md, branch, &databases, err);
-	if (st != STATUS_OK)
-		return st;
-	ret->role_capacity = (size_t)roles + inventory->role_count + 1;
-	ret->database_capacity = (size_t)databases + inventory->database_count + 1;
-	ret->roles = xcalloc(ret->role_capacity, sizeof *ret->roles);
-	ret->role_is_there = xcalloc(ret->role_capacity, sizeof *ret->role_is_there);
-	ret->databases = xcalloc(ret->database_capacity, sizeof *ret->databases);
-	ret->database_is_there = xcalloc(ret->database_capacity, sizeof *ret->database_is_there);
-
-	CLEANUP(statement_done) struct statement role_list = { 0 };
-	CLEANUP(statement_done) struct statement database_list = { 0 };
-	st = role_row_list(md, branch, 0, roles, &role_list, err);
-	while (st == STATUS_OK) {
-		st = role_row_next(&role_list, &ret->roles[ret->role_count], err);
-		ret->role_count += st == STATUS_OK;
-	}
-	if (st == STATUS_NOT_FOUND)
-		st = database_row_list(md, branch, 0, databases, &database_list, err);
-	while (st == STATUS_OK) {
-		st = database_row_next(&database_list, &ret->databases[ret->database_count], err);
-		ret->database_count += st == STATUS_OK;
-	}
-	return st == STATUS_NOT_FOUND ? STATUS_OK : st;
-}
-
-static bool has_oid(const struct inventory *inventory, int64_t oid)
-{
-	/* Both lists are in the order of the oids. */
-	size_t low = 0, high = inventory->role_count;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-		if (inventory->roles[middle].oid < oid)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < inventory->role_count && inventory->roles[low].oid == oid;
-}
-
-static struct role_row *find_role(
-        struct picture *picture, const struct inventory *inventory, const struct inventory_role *role)
-{
-	for (size_t i = 0; i < picture->role_count; i++) {
-		if (!picture->role_is_there[i] && picture->roles[i].oid == role->oid)
-			return &picture->roles[i];
-	}
-	for (size_t i = 0; i < picture->role_count; i++) {
-		struct role_row *row = &picture->roles[i];
-		if (!picture->role_is_there[i] && strcmp(row->postgres_role, role->name) == 0 &&
-		        !(row->oid != 0 && has_oid(inventory, row->oid)))
-			return row;
-	}
-	return NULL;
-}
-
-/*
- * Which id of a name is tried next. By SQL thousands of names can be made that all have the same id, or each other's: to go through them in
- * order would take the time of all of them cubed.
- */
-static int number_of(int attempt)
-{
-	return attempt <= NUMBERS_IN_ORDER ? attempt
-	                                   : NUMBERS_IN_ORDER + 1 + (int)(random_u64() % NUMBER_MAX);
-}
-
-/* One of its own, derived from the name. */
-static void give_role_id(
-        const struct picture *picture, const struct inventory_role *role, struct role_row *row)
-{
-	char base[RESOURCE_ID_MAX + 1];
-	bool is_identity = role->identity == INVENTORY_USER || role->identity == INVENTORY_SERVICE_PRINCIPAL;
-	if (is_identity)
-		resource_role_id(role->name, role->identity == INVENTORY_SERVICE_PRINCIPAL, base);
-	else
-		resource_id_from_name(role->name, "role", base);
-	for (int attempt = 1;; attempt++) {
-		resource_id_numbered(base, number_of(attempt), row->role_id);
-		size_t i = 0;
-		while (i < picture->role_count &&
-		        (&picture->roles[i] == row || strcmp(picture->roles[i].role_id, row->role_id) != 0))
-			i++;
-		if (i == picture->role_count)
-			return;
-	}
-}
-
-static void give_database_id(
-        const struct picture *picture, const struct inventory_database *database, struct database_row *row)
-{
-	char base[RESOURCE_ID_MAX + 1];
-	resource_id_from_name(database->name, "database", base);
-	for (int attempt = 1;; attempt++) {
-		resource_id_numbered(base, number_of(attempt), row->database_id);
-		size_t i = 0;
-		while (i < picture->database_count &&
-		        (&picture->databases[i] == row ||
-		                strcmp(picture->databases[i].database_id, row->database_id) != 0))
-			i++;
-		if (i == picture->database_count)
-			return;
-	}
-}
-
-static bool set_text(char *to, size_t size, const char *value)
-{
-	if (strcmp(to, value) == 0)
-		return false;
-	(void)snprintf(to, size, "%s", value);
-	return true;
-}
-
-static bool set_bool(bool *to, bool value)
-{
-	bool is_new = *to != value;
-	*to = value;
-	return is_new;
-}
-
-static const char *identity_text(enum inventory_identity identity)
-{
-	switch (identity) {
-	case INVENTORY_USER:
-		return "USER";
-	case INVENTORY_SERVICE_PRINCIPAL:
-		return "SERVICE_PRINCIPAL";
-	case INVENTORY_GROUP:
-		return "GROUP";
-	case INVENTORY_PLAIN:
-		break;
-	}
-	return "IDENTITY_TYPE_UNSPECIFIED";
-}
-
-static const char *auth_text(const struct inventory_role *role)
-{
-	if (!role->login)
-		return "NO_LOGIN";
-	return role->identity != INVENTORY_PLAIN && !role->verifier[0] ? "LAKEBASE_OAUTH_V1"
-	                                                               : "PG_PASSWORD_SCRAM_SHA_256";
-}
-
-static bool is_true_name(const char *name)
-{
-	return utf8_valid_prefix(slice_from_text(name)) == strlen(name);
-}
-
-static void take_role(struct picture *picture, const struct inventory *inventory,
-        const struct inventory_role *role, int64_t branch, int64_t now_usec)
-{
-	if (!is_true_name(role->name))
-		return; /* it cannot be written as JSON, nor named in a request */
-	struct role_row *row = find_role(picture, inventory, role);
-	bool is_new = !row;
-	if (is_new) {
-		row = &picture->roles[picture->role_count++];
-		*row = (struct role_row){ .branch = branch, .create_usec = now_usec };
-		give_role_id(picture, role, row);
-	}
-	picture->role_is_there[row - picture->roles] = true;
-	bool is_shown = set_text(row->postgres_role, sizeof row->postgres_role, role->name);
-	is_shown |= set_text(row->identity_type, sizeof row->identity_type, identity_text(role->identity));
-	is_shown |= set_text(row->auth_method, sizeof row->auth_method, auth_text(role));
-	is_shown |= set_bool(&row->createdb, role->createdb);
-	is_shown |= set_bool(&row->createrole, role->createrole);
-	is_shown |= set_bool(&row->bypassrls, role->bypassrls);
-	is_shown |= set_bool(&row->is_superuser_member, role->is_superuser_member);
-	bool is_changed = is_shown || row->oid != role->oid;
-	row->oid = role->oid;
-	is_changed |= row->valid_until_usec != role->valid_until_usec;
-	row->valid_until_usec = role->valid_until_usec;
-	if (strcmp(row->verifier, role->verifier) != 0) {
-		set_text(row->verifier, sizeof row->verifier, role->verifier);
-		row->sealed_password[0] = '\0'; /* somebody else made the password */
-		is_changed = true;
-	}
-	if (is_new || is_shown)
-		row->update_usec = now_usec;
-	picture->is_changed |= is_new || is_changed;
-}
-
-static struct database_row *find_database(struct picture *picture, const struct inventory_database *database)
-{
-	for (size_t i = 0; i < picture->database_count; i++) {
-		if (!picture->database_is_there[i] && picture->databases[i].oid == database->oid)
-			return &picture->databases[i];
-	}
-	for (size_t i = 0; i < picture->database_count; i++) {
-		if (!picture->database_is_there[i] &&
-		        strcmp(picture->databases[i].postgres_database, database->name) == 0)
-			return &picture->databases[i];
-	}
-	return NULL;
-}
-
-static void take_database(
-        struct picture *picture, const struct inventory_database *database, int64_t branch, int64_t now_usec)
-{
-	if (!is_true_name(database->name))
-		return;
-	struct database_row *row = find_database(picture, database);
-	bool is_new = !row;
-	if (is_new) {
-		row = &picture->databases[picture->database_count++];
-		*row = (struct database_row){ .branch = branch, .create_usec = now_usec };
-		give_database_id(picture, database, row);
-	}
-	picture->database_is_there[row - picture->databases] = true;
-	const char *owner = "";
-	for (size_t i = 0; i < picture->role_count; i++) {
-		if (picture->role_is_there[i] &&
-		        strcmp(picture->roles[i].postgres_role, database->owner) == 0)
-			owner = picture->roles[i].role_id;
-	}
-	bool is_shown = set_text(row->postgres_database, sizeof row->postgres_database, database->name);
-	is_shown |= set_text(row->role_id, sizeof row->role_id, owner);
-	bool is_changed = is_shown || row->oid != database->oid;
-	row->oid = database->oid;
-	if (is_new || is_shown)
-		row->update_usec = now_usec;
-	picture->is_changed |= is_new || is_changed;
-}
-
-/* Not in Postgres any more; or it was about to be made, and somebody else was faster with its name: its operation will say so. */
-static bool role_is_lost(const struct picture *picture, size_t index)
-{
-	const struct role_row *row = &picture->roles[index];
-	bool is_lost = !picture->role_is_there[index] && !row->is_pending;
-	for (size_t i = 0; i < picture->role_count && !picture->role_is_there[index] && !is_lost; i++)
-		is_lost = picture->role_is_there[i] &&
-		          strcmp(picture->roles[i].postgres_role, row->postgres_role) == 0;
-	return is_lost;
-}
-
-static bool database_is_lost(const struct picture *picture, size_t index)
-{
-	const struct database_row *row = &picture->databases[index];
-	bool is_lost = !picture->database_is_there[index] && !row->is_pending;
-	for (size_t i = 0; i < picture->database_count && !picture->database_is_there[index] && !is_lost; i++)
-		is_lost = picture->database_is_there[i] &&
-		          strcmp(picture->databases[i].postgres_database, row->postgres_database) == 0;
-	return is_lost;
-}
-
-static status write_roles(struct metadata *md, struct picture *picture, int64_t branch, struct error *err)
-{
-	status st = role_row_loosen_names(md, branch, err);
-	for (size_t i = 0; i < picture->role_count && st == STATUS_OK; i++) {
-		struct role_row *row = &picture->roles[i];
-		if (role_is_lost(picture, i))
-			st = role_row_remove(md, row->id, err);
-	}
-	for (size_t i = 0; i < picture->role_count && st == STATUS_OK; i++) {
-		struct role_row *row = &picture->roles[i];
-		if (role_is_lost(picture, i))
-			continue;
-		st = row->id == 0 ? role_row_insert(md, row, err) : role_row_update(md, row, err);
-	}
-	return st;
-}
-
-static status write_databases(struct metadata *md, struct picture *picture, int64_t branch, struct error *err)
-{
-	status st = database_row_loosen_names(md, branch, err);
-	for (size_t i = 0; i < picture->database_count && st == STATUS_OK; i++) {
-		struct database_row *row = &picture->databases[i];
-		if (database_is_lost(picture, i))
-			st = database_row_remove(md, row->id, err);
-	}
-	for (size_t i = 0; i < picture->database_count && st == STATUS_OK; i++) {
-		struct database_row *row = &picture->databases[i];
-		if (database_is_lost(picture, i))
-			continue;
-		st = row->id == 0 ? database_row_insert(md, row, err) : database_row_update(md, row, err);
-	}
-	return st;
-}
-
-static bool has_losses(const struct picture *picture)
-{
-	for (size_t i = 0; i < picture->role_count; i++) {
-		if (role_is_lost(picture, i))
-			return true;
-	}
-	for (size_t i = 0; i < picture->database_count; i++) {
-		if (database_is_lost(picture, i))
-			return true;
-	}
-	return false;
-}
+/* ---- in the rows ---- */
 
 static void overtake(struct branch_inventory *owner, int64_t branch, uint64_t ticket)
 {
@@ -457,26 +143,14 @@ static void overtake(struct branch_inventory *owner, int64_t branch, uint64_t ti
 status branch_inventory_absorb(const struct services *services, int64_t branch, uint64_t ticket,
         const struct inventory *inventory, int64_t now_usec, struct error *err)
 {
-	struct metadata *md = services->md;
-	CLEANUP(picture_done) struct picture picture = { 0 };
 	struct newest *newest = find_newest(services->inventory, branch);
 	if (ticket < newest->ticket)
 		return STATUS_OK; /* I1 */
-	status st = load(md, branch, inventory, &picture, err);
-	if (st != STATUS_OK)
-		return st;
-	for (size_t i = 0; i < inventory->role_count; i++)
-		take_role(&picture, inventory, &inventory->roles[i], branch, now_usec);
-	for (size_t i = 0; i < inventory->database_count; i++)
-		take_database(&picture, &inventory->databases[i], branch, now_usec);
-	if (picture.is_changed || has_losses(&picture)) {
-		st = write_roles(md, &picture, branch, err);
-		if (st == STATUS_OK)
-			st = write_databases(md, &picture, branch, err);
-	}
+	status st = inventory_rows_absorb(services->md, branch, inventory, now_usec, err);
 	if (st != STATUS_OK)
 		return st;
 	newest->ticket = ticket;
+	newest->lacks_markers = inventory->lacks_markers;
 	overtake(services->inventory, branch, ticket);
 	return STATUS_OK;
 }
@@ -542,6 +216,9 @@ static void ask(uv_work_t *work)
 {
 	struct refresh *refresh = work->data;
 	struct error err = { 0 };
+	if (refresh->mark_count > 0 && catalog_mark_identities(refresh->kept->socket_dir, refresh->marks,
+	                                       refresh->mark_count, &err) != STATUS_OK)
+		log_warning("could not mark which roles stand for somebody: %s", err.message);
 	if (inventory_session_take(refresh->kept->session, &refresh->inventory, &err) != STATUS_OK)
 		refresh->error = err;
 }
@@ -628,6 +305,8 @@ static void asked(uv_work_t *work, int code)
 	else if (was_taken && !owner->is_closed && absorb_refresh(refresh, &is_fresh, &err) != STATUS_OK)
 		log_error("could not note the roles and databases of a branch: %s", err.message);
 	inventory_done(&refresh->inventory);
+	free(TAKE_PTR(refresh->marks));
+	refresh->mark_count = 0;
 	if (was_taken && !owner->is_closed)
 		kept_give(owner, refresh->kept);
 	else
@@ -656,6 +335,11 @@ static void asked(uv_work_t *work, int code)
 static void take(struct refresh *refresh, const char *uid)
 {
 	struct services *services = refresh->owner->services;
+	struct error err;
+	if (find_newest(refresh->owner, refresh->branch)->lacks_markers &&
+	        inventory_rows_marks(services->md, refresh->branch, &refresh->marks, &refresh->mark_count,
+	                &err) != STATUS_OK)
+		log_error("%s", err.message);
 	refresh->is_taking = true;
 	refresh->ticket = branch_inventory_ticket();
 	refresh->is_overtaken = false;

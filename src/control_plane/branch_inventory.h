@@ -11,6 +11,8 @@
  *   I2  ids and times stay with a role or database as long as Postgres has it, also when it is renamed (by oid) or made anew under its name.
  *   I3  a row whose create operation is open is left alone but for what Postgres says of its name. It goes when another role or database
  *       was given that name meanwhile, and its operation fails.
+ *   I4  what a role of a branch without markers stands for (an older version's, inventory.lacks_markers) is what its row says, as long as it has that oid. So
+ *       nobody becomes an identity by SQL there either. The next look, or change, gives it its marker.
  * Threads: the loop's; asking Postgres happens in worker threads, on copies.
  */
 #pragma once

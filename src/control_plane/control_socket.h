@@ -30,7 +30,7 @@ struct control_route {
 struct control_login {
 	enum { LOGIN_TOKEN, LOGIN_PASSWORD } method;
 	bool is_enabled; /* spec.enable_pg_native_login of the project: without it no password is accepted */
-	bool is_revoked; /* LOGIN_TOKEN: no active identity has the name, so a token from before is no longer good */
+	bool is_revoked; /* LOGIN_TOKEN: no active identity has the name, or the role is being deleted: no token is good */
 	bool is_permitted; /* false: the role may not log in, whatever password is shown */
 	bool is_fresh; /* what Postgres, which runs, said after the question; else to be asked again once it runs */
 	char verifier

@@ -133,8 +133,7 @@ MUST_CHECK status job_absorb(struct job *job, int64_t branch, int64_t now_usec, 
 MUST_CHECK status job_load_beginning(struct job *job, struct error *err);
 MUST_CHECK status job_begin_roles(struct job *job, struct error *err);
 void job_inventory_done(struct job *job);
-enum inventory_identity job_identity_of(const char *text); /* of "USER", as rows have it */
-void catalog_work_free(struct catalog_work *work);         /* NULL is fine */
+void catalog_work_free(struct catalog_work *work); /* NULL is fine */
 
 /* The step functions, by kind of operation. */
 void job_catalog_step(struct job *job);  /* ROLE_…, DATABASE_… */

@@ -17,6 +17,7 @@
 #include "compute/catalog_change.h"
 #include "control_plane/branch_inventory.h"
 #include "control_plane/catalog_plan.h"
+#include "control_plane/inventory_rows.h"
 #include "control_plane/job.h"
 #include "control_plane/resource_json.h"
 #include "control_plane/role_fields.h"
@@ -51,12 +52,17 @@ struct catalog_work {
 	char verifier[SCRAM_VERIFIER_MAX + 1]; /* empty: none */
 	struct role_wish wish;
 	unsigned wish_fields;
+	bool lacks_markers; /* the branch: it gets them first */
+	struct identity_mark *marks;
+	size_t mark_count;
 };
 
 void catalog_work_free(struct catalog_work *work)
 {
-	if (work)
-		free(work->socket_dir);
+	if (!work)
+		return;
+	free(work->socket_dir);
+	free(work->marks);
 	free(work);
 }
 
@@ -65,15 +71,6 @@ static void copy_name(char to[POSTGRES_NAME_MAX + 1], const char *name)
 	size_t len = strnlen(name, POSTGRES_NAME_MAX);
 	memcpy(to, name, len);
 	to[len] = '\0';
-}
-
-enum inventory_identity job_identity_of(const char *text)
-{
-	if (strcmp(text, "USER") == 0)
-		return INVENTORY_USER;
-	if (strcmp(text, "SERVICE_PRINCIPAL") == 0)
-		return INVENTORY_SERVICE_PRINCIPAL;
-	return strcmp(text, "GROUP") == 0 ? INVENTORY_GROUP : INVENTORY_PLAIN;
 }
 
 static unsigned wish_fields(uint64_t bits)
@@ -104,7 +101,7 @@ static status load_role(struct job *job, struct catalog_work *work, struct error
 	const char *identity = is_create ? role.identity_type : plan->identity_type;
 	const char *method = is_create ? role.auth_method : plan->auth_method;
 	work->wish = (struct role_wish){ .name = work->name,
-		.identity = job_identity_of(identity),
+		.identity = inventory_rows_identity(identity),
 		.login = strcmp(method, "NO_LOGIN") != 0,
 		.createdb = is_create ? role.createdb : plan->createdb,
 		.createrole = is_create ? role.createrole : plan->createrole,
@@ -282,7 +279,14 @@ static void identify(struct job *job)
 	work->oid = found.oid;
 	if (strcmp(work->plan.new_name, work->name) == 0)
 		work->plan.new_name[0] = '\0'; /* renamed already */
-	if (!has_begun(job) && note_begun(job, &err) != STATUS_OK) {
+	status st = has_begun(job) ? STATUS_OK : note_begun(job, &err);
+	work->lacks_markers = job->inventory.lacks_markers;
+	free(TAKE_PTR(work->marks));
+	work->mark_count = 0;
+	if (st == STATUS_OK && work->lacks_markers)
+		st = inventory_rows_marks(
+		        job->services->md, job->operation.branch, &work->marks, &work->mark_count, &err);
+	if (st != STATUS_OK) {
 		job->failed_phase = SETTLE_FAILED;
 		job_fail(job, &err);
 		return;
@@ -316,7 +320,12 @@ static status change(const struct catalog_work *work, struct error *err)
 /* In a worker thread. */
 static status change_and_look(struct job *job, struct error *err)
 {
-	status st = change(job->catalog, err);
+	const struct catalog_work *work = job->catalog;
+	status st = work->lacks_markers
+	                    ? catalog_mark_identities(work->socket_dir, work->marks, work->mark_count, err)
+	                    : STATUS_OK;
+	if (st == STATUS_OK)
+		st = change(work, err);
 	return st == STATUS_OK ? job_look(job, err) : st;
 }
 

@@ -4,6 +4,7 @@
 
 #include "compute/catalog_change.h"
 #include "control_plane/branch_inventory.h"
+#include "control_plane/inventory_rows.h"
 #include "control_plane/job.h"
 #include "control_plane/role.h"
 #include "metadata/database_row.h"
@@ -160,7 +161,7 @@ status job_begin_roles(struct job *job, struct error *err)
 	for (size_t i = 0; i < beginning->role_count && st == STATUS_OK; i++) {
 		const struct role_row *row = &beginning->roles[i];
 		const struct role_wish wish = { .name = row->postgres_role,
-			.identity = job_identity_of(row->identity_type),
+			.identity = inventory_rows_identity(row->identity_type),
 			.login = strcmp(row->auth_method, "NO_LOGIN") != 0,
 			.createdb = row->createdb,
 			.createrole = row->createrole,

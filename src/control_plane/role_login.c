@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "control_plane/branch_inventory.h"
 #include "control_plane/fields.h"
+#include "control_plane/operation.h"
 #include "control_plane/resource_name.h"
 #include "metadata/branch_row.h"
 #include "metadata/endpoint_row.h"
@@ -33,6 +34,7 @@ struct login_rows {
 	bool has_role;
 	bool is_identity; /* the name is one's, or looks like it */
 	bool is_active;   /* of an identity that has it and may act */
+	bool is_leaving;  /* it is being deleted: what it makes now would hold that up */
 	bool is_owned; /* the role is an identity's: by its name, or Postgres says that it stands for one */
 };
 
@@ -62,6 +64,15 @@ static status load(const struct login_question *question, struct login_rows *ret
 	ret->has_role = st == STATUS_OK;
 	if (st != STATUS_OK && st != STATUS_NOT_FOUND)
 		return st;
+	if (st == STATUS_OK) {
+		CLEANUP(free_text)
+		char *name = xasprintf("projects/%s/branches/%s/roles/%s", ret->project.project_id,
+		        ret->branch.branch_id, ret->role.role_id);
+		st = operation_row_has_begun(
+		        md, operation_kind_name(OPERATION_ROLE_DELETE), name, &ret->is_leaving, err);
+		if (st != STATUS_OK)
+			return st;
+	}
 	struct identity_row identity;
 	st = identity_row_find_exactly(md, question->role, &identity, err);
 	ret->is_identity = st == STATUS_OK || looks_like_identity(question->role);
@@ -120,7 +131,7 @@ static void decide(const struct login_question *question, const struct login_row
 	*ret = (struct control_login){ .is_enabled = is_enabled, .is_fresh = is_fresh, .is_permitted = true };
 	ret->method = wants_password && (is_enabled || !rows->is_identity) ? LOGIN_PASSWORD : LOGIN_TOKEN;
 	/* Tokens are minted for active identities only; one that was, and is no longer, has some that have not expired. */
-	ret->is_revoked = ret->method == LOGIN_TOKEN && !rows->is_active;
+	ret->is_revoked = ret->method == LOGIN_TOKEN && (!rows->is_active || rows->is_leaving);
 	if (ret->method == LOGIN_TOKEN || !is_enabled)
 		return;
 	const char *reason = refusal_reason(rows);
@@ -129,7 +140,7 @@ static void decide(const struct login_question *question, const struct login_row
 		(void)snprintf(ret->reason, sizeof ret->reason, "%s", reason);
 	} else {
 		memcpy(ret->verifier, rows->role.verifier, sizeof ret->verifier);
-		ret->is_permitted = strcmp(rows->role.auth_method, "NO_LOGIN") != 0;
+		ret->is_permitted = strcmp(rows->role.auth_method, "NO_LOGIN") != 0 && !rows->is_leaving;
 	}
 }
 

@@ -11,6 +11,7 @@
  *       Postgres is not asked about identities.
  *   W4  a token of a name that no active identity has is refused, however long it would be good: deactivating takes effect with the next login.
  *       So is the password of an identity's role, which whoever logs in as it can set: it is answered like W1.
+ *   W5  nobody logs in as a role whose deletion has begun, for as long as its operation is open: he could hold it up for ever.
  * What an outsider can still tell: whether native login is on; and that a name that does not look like an identity's is one (a group's).
  * Threads: the loop's.
  */

@@ -145,6 +145,24 @@ status operation_row_is_open(
 	return code;
 }
 
+status operation_row_has_begun(
+        struct metadata *md, const char *kind, const char *resource, bool *ret, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	status code = statement_open(md,
+	        "SELECT count(*) FROM operation WHERE finish_usec IS NULL AND kind = ? AND resource = ? AND "
+	        "step <> ''",
+	        &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_text(&st, kind);
+	statement_bind_text(&st, resource);
+	code = statement_next(&st, err);
+	if (code == STATUS_OK)
+		*ret = statement_integer(&st) > 0;
+	return code;
+}
+
 status operation_row_find_failed_create(struct metadata *md, const char *actor, const char *id,
         int64_t since_usec, struct operation_row *ret, struct error *err)
 {

@@ -44,12 +44,15 @@ MUST_CHECK status operation_row_next(struct statement *st, struct operation_row 
 /* How many operations recorded after it have changed the settings of the same endpoint. */
 MUST_CHECK status operation_row_count_newer_settings(
         struct metadata *md, const struct operation_row *row, int64_t *ret, struct error *err);
-/* Is one of that kind open for the endpoint? */
 /* Of all resources. */
 MUST_CHECK status operation_row_count_open(
         struct metadata *md, const char *kind, int64_t *ret, struct error *err);
+/* Is one of that kind open for the endpoint? */
 MUST_CHECK status operation_row_is_open(
         struct metadata *md, const char *kind, int64_t endpoint, bool *ret, struct error *err);
+/* Is one of that kind open for the resource, with a step that is done? */
+MUST_CHECK status operation_row_has_begun(
+        struct metadata *md, const char *kind, const char *resource, bool *ret, struct error *err);
 /*
  * The last creation of a project, or of a branch of any project, with that id which this actor asked for and which failed at or after
  * that time. STATUS_NOT_FOUND.

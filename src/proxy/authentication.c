@@ -49,7 +49,8 @@ bool authentication_accepts_token(const struct token_key *key, struct slice toke
 	else if (!slice_equals_text(user, claims.login))
 		(void)snprintf(reason, sizeof reason, "The token is for another user, \"%s\".", claims.login);
 	else if (endpoint->refuses_tokens)
-		(void)snprintf(reason, sizeof reason, "The identity has been deactivated or deleted.");
+		(void)snprintf(reason, sizeof reason,
+		        "The identity has been deactivated or deleted, or its role is being deleted.");
 	else
 		return true;
 	refusal_password(ret, user, reason, endpoint->name);

@@ -33,7 +33,7 @@ struct endpoint {
 	char name[ENDPOINT_NAME_MAX + 1]; /* "projects/p/branches/b/endpoints/e" */
 	bool is_disabled;
 	bool allows_passwords; /* native login is on in its project */
-	bool refuses_tokens;   /* of the role that was asked for: its identity is gone, or deactivated */
+	bool refuses_tokens; /* of the role that was asked for: its identity is gone, or deactivated; or it is being deleted */
 };
 
 /* How the role that was asked for logs in to it. */

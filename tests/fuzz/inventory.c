@@ -14,7 +14,8 @@ static void check(bool condition)
 
 static void check_same(const struct inventory *a, const struct inventory *b)
 {
-	check(a->role_count == b->role_count && a->database_count == b->database_count);
+	check(a->role_count == b->role_count && a->database_count == b->database_count &&
+	        a->lacks_markers == b->lacks_markers);
 	for (size_t i = 0; i < a->role_count; i++) {
 		const struct inventory_role *r = &a->roles[i], *s = &b->roles[i];
 		check(r->oid > 0 && r->oid <= UINT32_MAX && r->name[0]);

@@ -7,8 +7,12 @@
 
 #include "compute/role_removal.h"
 
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "compute/admin_connection.h"
 #include "fixture.h"
 #include "page_store/volume.h"
@@ -193,6 +197,38 @@ static void a_database_cannot_lame_it(void **state)
 	expect_in("trap", "SELECT tableowner FROM pg_tables WHERE tablename = 't'", ADMIN);
 }
 
+static void expect_untouched(const char *role)
+{
+	CLEANUP(free_text)
+	char *statement = xasprintf(
+	        "SELECT rolcanlogin AND rolconnlimit = -1 FROM pg_roles WHERE rolname = '%s'", role);
+	expect_in("postgres", statement, "t");
+}
+
+/* Kills a removal that waits for a lock of ours. */
+static void be_killed_in_a_removal(const char *role)
+{
+	static const char waiting[] = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+	CLEANUP(admin_disconnect) PGconn *connection = open_database("postgres");
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		struct error err;
+		_exit(role_removal(socket_folder, role, ADMIN, &err) == STATUS_OK ? 0 : 1);
+	}
+	for (int64_t end = clock_monotonic_usec() + 30 * USEC_PER_SEC;;) {
+		CLEANUP(free_text) char *count = value_of(connection, waiting);
+		if (strcmp(count, "0") != 0)
+			break;
+		assert_true(clock_monotonic_usec() < end);
+		(void)usleep(10000);
+	}
+	assert_int_equal(kill(child, SIGKILL), 0);
+	int how = 0;
+	assert_int_equal(waitpid(child, &how, 0), child);
+	assert_true(WIFSIGNALED(how));
+}
+
 static void somebody_elses_lock_is_not_waited_for_long(void **state)
 {
 	(void)cluster_of(state);
@@ -203,14 +239,92 @@ static void somebody_elses_lock_is_not_waited_for_long(void **state)
 	run(holder, "BEGIN; SELECT FROM public.busy");
 	assert_int_equal(role_removal(socket_folder, "dave", ADMIN, &err), STATUS_UNAVAILABLE);
 	assert_non_null(strstr(err.message, "lock timeout"));
-	expect_in("postgres", "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'dave'", "t");
+	expect_untouched("dave");
+	/* However it ends: nothing has been taken from the role that somebody would have to give back. */
+	be_killed_in_a_removal("dave");
+	expect_untouched("dave");
+	assert_int_equal(role_removal(socket_folder, "dave", ADMIN, &err), STATUS_UNAVAILABLE);
+	expect_untouched("dave");
 	run(holder, "ROLLBACK");
-	/* Killed after it had taken the right to log in and handed over one database: done again, it comes to the end. */
-	run_in("postgres", "ALTER ROLE dave NOLOGIN");
-	run_in("postgres", "REASSIGN OWNED BY dave TO \"" ADMIN "\"");
 	must(role_removal(socket_folder, "dave", ADMIN, &err), &err);
 	expect_role("dave", false);
 	expect_in("postgres", "SELECT tableowner FROM pg_tables WHERE tablename = 'busy'", ADMIN);
+}
+
+/* DROP OWNED sees what was committed since REASSIGN did not. */
+static void what_is_not_committed_yet_is_not_lost(void **state)
+{
+	(void)cluster_of(state);
+	struct error err;
+	run_in("databricks_postgres",
+	        "CREATE ROLE erin; GRANT CREATE ON SCHEMA public TO erin; CREATE ROLE frank LOGIN; GRANT "
+	        "erin TO frank");
+	PGconn *friend = supervised_connect(&compute, "frank");
+	run(friend, "BEGIN; SET ROLE erin; CREATE TABLE public.new (i int)");
+	assert_int_equal(role_removal(socket_folder, "erin", ADMIN, &err), STATUS_UNAVAILABLE);
+	assert_non_null(strstr(err.message, "that is to belong to role \"erin\""));
+	/* Nobody else is held up while it waits. */
+	run_in("databricks_postgres", "SET statement_timeout = '30s'; CREATE TABLE public.free (i int)");
+	run(friend, "COMMIT");
+	must(role_removal(socket_folder, "erin", ADMIN, &err), &err);
+	expect_role("erin", false);
+	expect_in("databricks_postgres", "SELECT tableowner FROM pg_tables WHERE tablename = 'new'", ADMIN);
+	PQfinish(friend);
+	must(role_removal(socket_folder, "frank", ADMIN, &err), &err);
+}
+
+#define TABLES 300
+
+/* As a member of the role, until it is gone; says how many it made. */
+static void make_tables(int answer)
+{
+	int made = 0;
+	PGconn *connection = supervised_connect(&compute, "heidi");
+	run(connection, "SET ROLE gina");
+	for (int i = 0; i < TABLES; i++) {
+		CLEANUP(free_text) char *statement = xasprintf("CREATE TABLE public.made_%d (i int)", i);
+		PGresult *result = PQexec(connection, statement);
+		bool is_made = PQresultStatus(result) == PGRES_COMMAND_OK;
+		PQclear(result);
+		if (!is_made)
+			break;
+		made++;
+	}
+	if (write(answer, &made, sizeof made) != sizeof made)
+		_exit(1);
+	PQfinish(connection);
+	_exit(0);
+}
+
+static void what_is_created_meanwhile_is_handed_over_too(void **state)
+{
+	(void)cluster_of(state);
+	struct error err;
+	int answer[2], made = 0, how = 0;
+	status st;
+	run_in("databricks_postgres",
+	        "CREATE ROLE gina; GRANT CREATE ON SCHEMA public TO gina; CREATE ROLE heidi LOGIN; GRANT "
+	        "gina TO heidi");
+	assert_int_equal(pipe(answer), 0);
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0)
+		make_tables(answer[1]);
+	do { /* whoever creates all the time is told so */
+		st = role_removal(socket_folder, "gina", ADMIN, &err);
+	} while (st == STATUS_CONFLICT || st == STATUS_UNAVAILABLE);
+	must(st, &err);
+	assert_int_equal(waitpid(child, &how, 0), child);
+	assert_true(WIFEXITED(how) && WEXITSTATUS(how) == 0);
+	assert_int_equal(read(answer[0], &made, sizeof made), sizeof made);
+	assert_int_equal(close(answer[0]), 0);
+	assert_int_equal(close(answer[1]), 0);
+	assert_true(made > 0);
+	CLEANUP(free_text) char *expected = xasprintf("%d", made);
+	expect_in("databricks_postgres",
+	        "SELECT count(*) FROM pg_tables WHERE tablename ~ '^made_' AND tableowner = '" ADMIN "'",
+	        expected);
+	must(role_removal(socket_folder, "heidi", ADMIN, &err), &err);
 }
 
 int main(void)
@@ -220,6 +334,8 @@ int main(void)
 		cmocka_unit_test(who_owns_something_stays_until_it_is_handed_over),
 		cmocka_unit_test(a_database_cannot_lame_it),
 		cmocka_unit_test(somebody_elses_lock_is_not_waited_for_long),
+		cmocka_unit_test(what_is_not_committed_yet_is_not_lost),
+		cmocka_unit_test(what_is_created_meanwhile_is_handed_over_too),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

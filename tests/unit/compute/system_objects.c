@@ -47,11 +47,33 @@ static PGconn *open_database(const char *database)
 	return connection;
 }
 
-static void ensure(void)
+static void ensure_with(const struct identity_mark *marks, size_t count)
 {
 	CLEANUP(admin_disconnect) PGconn *connection = open_database("postgres");
 	struct error err;
-	must(system_objects_ensure(connection, &err), &err);
+	must(system_objects_ensure(connection, marks, count, &err), &err);
+}
+
+static void ensure(void)
+{
+	ensure_with(NULL, 0);
+}
+
+static void look(struct inventory *ret)
+{
+	CLEANUP(free_text) char *socket = supervised_socket(&compute);
+	struct error err;
+	must(inventory_take(socket, ret, &err), &err);
+}
+
+static const struct inventory_role *role_in(const struct inventory *inventory, const char *name)
+{
+	for (size_t i = 0; i < inventory->role_count; i++) {
+		if (strcmp(inventory->roles[i].name, name) == 0)
+			return &inventory->roles[i];
+	}
+	fail_msg("there is no role %s", name);
+	return NULL;
 }
 
 static void run_in(const char *database, const char *statement)
@@ -138,6 +160,14 @@ static void an_older_branch_gets_them(void **state)
 	run_in("postgres",
 	        "CREATE ROLE honest; GRANT databricks_identity_user TO honest WITH INHERIT FALSE, SET FALSE");
 
+	/* What a tenant has granted marks nobody. */
+	CLEANUP(inventory_done) struct inventory before = { 0 };
+	look(&before);
+	assert_true(before.lacks_markers);
+	assert_int_equal(role_in(&before, "friend")->identity, INVENTORY_PLAIN);
+	assert_int_equal(role_in(&before, ADMIN)->identity, INVENTORY_PLAIN);
+	assert_int_equal(role_in(&before, "honest")->identity, INVENTORY_USER);
+
 	ensure();
 	expect_in("postgres", markers, all_markers);
 	expect_in("postgres",
@@ -161,6 +191,49 @@ static void an_older_branch_gets_them(void **state)
 	PQfinish(tenant);
 }
 
+static void roles_of_an_older_branch_get_their_markers(void **state)
+{
+	(void)cluster_of(state);
+	run_in("postgres",
+	        "COMMENT ON ROLE databricks_superuser IS NULL;"
+	        "DROP ROLE databricks_identity_user, databricks_identity_group;"
+	        "CREATE ROLE \"o'reilly\"; CREATE ROLE team; CREATE ROLE before; CREATE ROLE other");
+	CLEANUP(inventory_done) struct inventory inventory = { 0 };
+	look(&inventory);
+	assert_true(inventory.lacks_markers);
+	run_in("postgres", "ALTER ROLE before RENAME TO after; ALTER ROLE other RENAME TO before");
+	const struct identity_mark marks[] = {
+		{ .oid = role_in(&inventory, "o'reilly")->oid,
+		        .name = "o'reilly",
+		        .identity = INVENTORY_USER },
+		{ .name = "team", .identity = INVENTORY_GROUP },
+		{ .oid = role_in(&inventory, "before")->oid,
+		        .name = "before",
+		        .identity = INVENTORY_SERVICE_PRINCIPAL },
+		{ .oid = 4000000000, .name = "before", .identity = INVENTORY_USER },
+		{ .oid = 10, .name = "cloud_admin", .identity = INVENTORY_USER },
+		{ .name = "databricks_superuser", .identity = INVENTORY_USER },
+		{ .name = "gone", .identity = INVENTORY_USER },
+	};
+	ensure_with(marks, ARRAY_LEN(marks));
+	inventory_done(&inventory);
+	look(&inventory);
+	assert_false(inventory.lacks_markers);
+	assert_int_equal(role_in(&inventory, "o'reilly")->identity, INVENTORY_USER);
+	assert_int_equal(role_in(&inventory, "team")->identity, INVENTORY_GROUP);
+	assert_int_equal(role_in(&inventory, "after")->identity, INVENTORY_SERVICE_PRINCIPAL);
+	assert_int_equal(role_in(&inventory, "before")->identity, INVENTORY_PLAIN);
+	expect_in("postgres",
+	        "SELECT count(*) FROM pg_auth_members WHERE roleid = 'databricks_identity_user'::regrole",
+	        "1");
+	/* Once: later it is Postgres that knows. */
+	run_in("postgres", "REVOKE databricks_identity_user FROM \"o'reilly\"");
+	ensure_with(marks, ARRAY_LEN(marks));
+	inventory_done(&inventory);
+	look(&inventory);
+	assert_int_equal(role_in(&inventory, "o'reilly")->identity, INVENTORY_PLAIN);
+}
+
 static void done_is_done(void **state)
 {
 	(void)cluster_of(state);
@@ -180,6 +253,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_template_has_them),
 		cmocka_unit_test(an_older_branch_gets_them),
+		cmocka_unit_test(roles_of_an_older_branch_get_their_markers),
 		cmocka_unit_test(done_is_done),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -15,6 +15,7 @@
 #include "control_plane/branch_inventory.h"
 #include "metadata/database_row.h"
 #include "metadata/role_row.h"
+#include "metadata/statement.h"
 
 #define BRANCH   "/projects/p/branches/production"
 #define ROLES    BRANCH "/roles"
@@ -363,6 +364,151 @@ static void what_a_sleeping_compute_left_is_read_once(void **state)
 	assert_int_equal(answers, 7);
 }
 
+/* ---- branches from before there were markers: only the rows know what a role stands for ---- */
+
+static void absorb_unmarked(struct control_fixture *f, struct inventory_role *roles, size_t role_count)
+{
+	struct error err;
+	const struct inventory inventory = {
+		.roles = roles, .role_count = role_count, .lacks_markers = true
+	};
+	CLEANUP(transaction_end) struct transaction tx = { 0 };
+	assert_int_equal(transaction_begin(f->services.md, &tx, &err), STATUS_OK);
+	assert_int_equal(branch_inventory_absorb(
+	                         &f->services, production(f), branch_inventory_ticket(), &inventory, 7, &err),
+	        STATUS_OK);
+	assert_int_equal(transaction_commit(&tx, &err), STATUS_OK);
+}
+
+/* As a version without inventories left them. */
+static void forget_oids(struct control_fixture *f)
+{
+	struct error err;
+	assert_int_equal(statement_do(f->services.md, "UPDATE role SET oid = 0", NULL, 0, &err), STATUS_OK);
+}
+
+static void expect_role(struct control_fixture *f, const char *id, const char *identity, const char *method)
+{
+	CLEANUP(free_text) char *path = xasprintf(ROLES "/%s", id);
+	call_api(f, "GET", path, NULL);
+	assert_string_equal(text_at(f, "/status/identity_type"), identity);
+	assert_string_equal(text_at(f, "/status/auth_method"), method);
+}
+
+#define IS_USER   "USER", "LAKEBASE_OAUTH_V1"
+#define IS_NOBODY "IDENTITY_TYPE_UNSPECIFIED", "PG_PASSWORD_SCRAM_SHA_256"
+
+static void a_branch_without_markers_keeps_what_its_roles_stand_for(void **state)
+{
+	struct control_fixture *f = *state;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	forget_oids(f);
+	struct inventory_role roles[] = { plain(100, "alice@example.com"), plain(101, "app"),
+		plain(102, "0f3c8a7e-1111-2222-3333-444455556666") };
+	roles[2].identity = INVENTORY_SERVICE_PRINCIPAL; /* databricks_auth has made it there */
+	for (int i = 0; i < 2; i++) {                    /* by its name, then by its oid */
+		absorb_unmarked(f, roles, 3);
+		expect_role(f, "alice", IS_USER);
+		expect_role(f, "app", IS_NOBODY);
+		expect_role(f, "sp-0f3c8a7e-1111-2222-3333-444455556666", "SERVICE_PRINCIPAL",
+		        "LAKEBASE_OAUTH_V1");
+	}
+	/* By SQL nobody becomes one: neither by being made anew under the name, nor by taking it. */
+	roles[0].oid = 103;
+	absorb_unmarked(f, roles, 1);
+	expect_role(f, "alice", IS_NOBODY);
+	/* With markers, the one that is missing tells. */
+	perform(f, "POST", ROLES "?role_id=bob",
+	        "{\"spec\":{\"postgres_role\":\"bob\",\"identity_type\":\"USER\"}}");
+	expect_role(f, "bob", IS_USER);
+	struct inventory_role bob = plain(104, "bob");
+	absorb(f, &bob, 1, NULL, 0);
+	expect_role(f, "bob", IS_NOBODY);
+}
+
+static void a_name_that_is_waited_for_makes_nobody_an_identity(void **state)
+{
+	struct control_fixture *f = *state;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	CLEANUP(free_text)
+	char *name = begin_operation(f, "POST", ROLES "?role_id=bob",
+	        "{\"spec\":{\"postgres_role\":\"bob\",\"identity_type\":\"USER\"}}");
+	struct inventory_role roles[] = { plain(100, "bob") };
+	absorb_unmarked(f, roles, 1);
+	expect_role(f, "bob", IS_NOBODY);
+	finish_operation(f, name);
+}
+
+static void the_next_change_writes_the_markers(void **state)
+{
+	struct control_fixture *f = *state;
+	static const struct {
+		const char *method, *path, *body;
+		bool is_nobody; /* alice, afterwards */
+	} changes[] = {
+		{ "POST", ROLES "?role_id=app", IS_PLAIN, false },
+		{ "PATCH", ROLES "/alice?update_mask=spec.attributes.createdb",
+		        "{\"spec\":{\"attributes\":{\"createdb\":true}}}", false },
+		{ "POST", ROLES "?role_id=alice&replace_existing=true",
+		        "{\"spec\":{\"postgres_role\":\"alice@example.com\",\"auth_method\":\"NO_LOGIN\"}}",
+		        true },
+	};
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
+		machine_forget_markers();
+		forget_oids(f);
+		/* Without them nothing is changed. */
+		f->machine->fail_with[STEP_MARK] = STATUS_UNAVAILABLE;
+		f->machine->fail_times[STEP_MARK] = 100;
+		CLEANUP(free_text)
+		char *name = begin_operation(f, changes[i].method, changes[i].path, changes[i].body);
+		finish_operation(f, name);
+		assert_string_equal(text_at(f, "/error/error_code"), "UNAVAILABLE");
+		assert_false(machine_has_markers());
+		f->machine->fail_times[STEP_MARK] = 1; /* it passes */
+		perform(f, changes[i].method, changes[i].path, changes[i].body);
+		assert_true(machine_has_markers());
+		if (changes[i].is_nobody)
+			expect_role(f, "alice", "IDENTITY_TYPE_UNSPECIFIED", "NO_LOGIN");
+		else
+			expect_role(f, "alice", IS_USER);
+	}
+}
+
+static void note_answer(void *arg, bool is_fresh)
+{
+	*(int *)arg = is_fresh ? 1 : -1;
+}
+
+static void look_at_postgres(struct control_fixture *f)
+{
+	int answer = 0;
+	branch_inventory_ask(f->services.inventory, production(f), note_answer, &answer);
+	while (answer == 0)
+		(void)uv_run(&f->loop, UV_RUN_NOWAIT);
+	assert_int_equal(answer, 1);
+}
+
+static void looking_writes_the_markers(void **state)
+{
+	struct control_fixture *f = *state;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	machine_forget_markers();
+	forget_oids(f);
+	look_at_postgres(f); /* finds out that there are none */
+	expect_role(f, "alice", IS_USER);
+	f->machine->fail_with[STEP_MARK] = STATUS_UNAVAILABLE;
+	f->machine->fail_times[STEP_MARK] = 1;
+	look_at_postgres(f);
+	expect_role(f, "alice", IS_USER);
+	assert_false(machine_has_markers());
+	look_at_postgres(f);
+	assert_true(machine_has_markers());
+	look_at_postgres(f);
+	expect_role(f, "alice", IS_USER);
+	assert_int_equal(f->machine->done[STEP_MARK], 2); /* once */
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, control_fixture_set_up, control_fixture_tear_down)
@@ -378,6 +524,10 @@ int main(void)
 		TEST(a_deletion_is_not_done_twice),
 		TEST(a_password_of_sql_is_not_ours),
 		TEST(names_of_one_id_are_not_counted_through),
+		TEST(a_branch_without_markers_keeps_what_its_roles_stand_for),
+		TEST(a_name_that_is_waited_for_makes_nobody_an_identity),
+		TEST(the_next_change_writes_the_markers),
+		TEST(looking_writes_the_markers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

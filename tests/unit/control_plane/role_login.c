@@ -332,6 +332,40 @@ static void branches_mock_alike_and_projects_do_not(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, control_fixture_set_up, control_fixture_tear_down)
 
+/* By the operation that is open, so that nothing has to be taken back when the deletion fails, or control dies. */
+static void nobody_logs_in_as_a_role_that_is_being_deleted(void **state)
+{
+	struct control_fixture *f = *state;
+	begin(f, true);
+	(void)add("app", true, APP);
+	perform(f, "POST", "/projects/p/branches/production/databases?database_id=d",
+	        "{\"spec\":{\"postgres_database\":\"d\",\"role\":\"projects/p/branches/production/roles/"
+	        "alice\"}}");
+	assert_true(ask(f, "app").is_permitted);
+	static const char *const names[] = { "app", "alice@example.com" };
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		CLEANUP(free_text)
+		char *path = xasprintf("/projects/p/branches/production/roles/%s", i == 0 ? "app" : "alice");
+		f->machine->fail_with[STEP_CHANGE] = STATUS_UNAVAILABLE;
+		f->machine->fail_times[STEP_CHANGE] = 100;
+		CLEANUP(free_text) char *name = begin_operation(f, "DELETE", path, NULL);
+		int changes = f->machine->done[STEP_CHANGE];
+		while (f->machine->done[STEP_CHANGE] == changes)
+			(void)uv_run(&f->loop, UV_RUN_NOWAIT);
+		struct control_login login = ask(f, names[i]);
+		assert_true(login.method == LOGIN_TOKEN ? login.is_revoked : !login.is_permitted);
+		control_fixture_crash(f);
+		login = ask(f, names[i]);
+		assert_true(login.method == LOGIN_TOKEN ? login.is_revoked : !login.is_permitted);
+		assert_true(ask(f, names[1 - i]).is_permitted && !ask(f, names[1 - i]).is_revoked);
+		finish_operation(f, name);
+		assert_string_equal(text_at(f, "/error/error_code"), "UNAVAILABLE");
+		f->machine->fail_times[STEP_CHANGE] = 0;
+		login = ask(f, names[i]);
+		assert_true(login.is_permitted && !login.is_revoked);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -345,6 +379,7 @@ int main(void)
 		TEST(one_that_cannot_be_asked_is_asked_again),
 		TEST(what_is_gone_is_not_found),
 		TEST(branches_mock_alike_and_projects_do_not),
+		TEST(nobody_logs_in_as_a_role_that_is_being_deleted),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,6 +32,7 @@ enum machine_step {
 	STEP_LOOK,   /* at the roles and databases */
 	STEP_READ,   /* what a sleeping compute has left of them */
 	STEP_CHANGE, /* of a role or database */
+	STEP_MARK,   /* what roles stand for */
 	MACHINE_STEPS,
 };
 
@@ -72,6 +73,9 @@ void machine_set_state(const char *uid, enum fleet_state state);
 /* Beside what every project begins with; as if made by SQL. */
 struct inventory_role *machine_add_role(const char *name);
 void machine_forget_roles(void); /* all of them */
+/* It is one of an older version, where only the rows knew what roles stood for. */
+void machine_forget_markers(void);
+bool machine_has_markers(void);
 struct inventory_database *machine_add_database(const char *name, const char *owner);
 
 /* Inside: takes note of a call; the failure the test has ordered for it, if any. */

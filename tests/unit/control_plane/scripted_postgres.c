@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "compute/catalog_change.h"
+#include "compute/system_objects.h"
 
 #define ITEMS_MAX 64
 
@@ -15,6 +16,7 @@ static struct {
 	struct inventory_database databases[ITEMS_MAX];
 	size_t role_count, database_count;
 	int64_t next_oid;
+	bool lacks_markers;
 } p = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static struct inventory_role *find_role(const char *name)
@@ -57,11 +59,24 @@ void machine_forget_roles(void)
 	p.role_count = 0;
 }
 
+void machine_forget_markers(void)
+{
+	p.lacks_markers = true;
+	for (size_t i = 0; i < p.role_count; i++)
+		p.roles[i].identity = INVENTORY_PLAIN;
+}
+
+bool machine_has_markers(void)
+{
+	return !p.lacks_markers;
+}
+
 /* As a project begins, whose creator is the fixture's caller. */
 void machine_postgres_start(void)
 {
 	p.role_count = p.database_count = 0;
 	p.next_oid = 16384;
+	p.lacks_markers = false;
 	struct inventory_role *owner = machine_add_role("alice@example.com");
 	owner->identity = INVENTORY_USER;
 	owner->login = owner->createdb = owner->createrole = owner->bypassrls = true;
@@ -80,6 +95,7 @@ status inventory_take(const char *socket_folder, struct inventory *ret, struct e
 	ret->databases = xcalloc(ITEMS_MAX, sizeof *ret->databases);
 	ret->role_count = p.role_count;
 	ret->database_count = p.database_count;
+	ret->lacks_markers = p.lacks_markers;
 	memcpy(ret->roles, p.roles, sizeof p.roles);
 	memcpy(ret->databases, p.databases, sizeof p.databases);
 	pthread_mutex_unlock(&p.lock);
@@ -146,6 +162,27 @@ static void set(struct inventory_role *role, const struct role_wish *wish, unsig
 		        role->verifier, sizeof role->verifier, "%s", wish->verifier ? wish->verifier : "");
 }
 
+/* A role of that name is another one if it has another oid. */
+status catalog_mark_identities(
+        const char *socket_folder, const struct identity_mark *marks, size_t mark_count, struct error *err)
+{
+	(void)socket_folder;
+	status st = machine_note(STEP_MARK, err);
+	pthread_mutex_lock(&p.lock);
+	for (size_t i = 0; i < mark_count && st == STATUS_OK && p.lacks_markers; i++) {
+		for (size_t j = 0; j < p.role_count; j++) {
+			bool is_it = marks[i].oid == 0 ? strcmp(p.roles[j].name, marks[i].name) == 0
+			                               : p.roles[j].oid == marks[i].oid;
+			if (is_it)
+				p.roles[j].identity = marks[i].identity;
+		}
+	}
+	if (st == STATUS_OK)
+		p.lacks_markers = false;
+	pthread_mutex_unlock(&p.lock);
+	return st;
+}
+
 status catalog_create_role(
         const char *socket_folder, const struct role_wish *wish, bool is_repeated, struct error *err)
 {
@@ -157,6 +194,7 @@ status catalog_create_role(
 		st = error_set(err, STATUS_EXISTS, 0, "role with that name already exists");
 	if (st == STATUS_OK)
 		set(role ? role : machine_add_role(wish->name), wish, ROLE_ALL);
+	p.lacks_markers = st == STATUS_OK ? false : p.lacks_markers;
 	pthread_mutex_unlock(&p.lock);
 	return st;
 }
