@@ -169,6 +169,7 @@ static void send_route(struct client *client, uint64_t id, const struct control_
 	(void)yyjson_mut_obj_add_str(doc, endpoint, "host", route->host);
 	(void)yyjson_mut_obj_add_str(doc, endpoint, "address", route->address);
 	(void)yyjson_mut_obj_add_bool(doc, endpoint, "disabled", route->is_disabled);
+	(void)yyjson_mut_obj_add_bool(doc, endpoint, "read_only", route->is_read_only);
 	if (login) {
 		bool is_token = login->method == LOGIN_TOKEN;
 		yyjson_mut_val *value = yyjson_mut_obj_add_obj(doc, root, "login");

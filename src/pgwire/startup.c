@@ -39,7 +39,7 @@ status startup_head_parse(const uint8_t *head, struct startup_head *ret, struct 
 	default:
 		if (code >> 16 != MAJOR)
 			return error_set(err, STATUS_UNSUPPORTED, 0,
-			        "unsupported frontend protocol %u.%u: server supports 3.0",
+			        "unsupported frontend protocol %u.%u: server supports 3.0 to 3.0",
 			        (unsigned)(code >> 16), (unsigned)(code & 0xffff));
 		found.kind = STARTUP_SESSION;
 	}

@@ -112,6 +112,12 @@ void refusal_unknown_endpoint(struct refusal *ret, const char *asked, bool is_ad
 	}
 }
 
+void refusal_no_read_only_host(struct refusal *ret, const char *uid)
+{
+	refuse(ret, ERRCODE_INVALID_CATALOG_NAME, "read-only host of endpoint \"%s\" does not exist", uid);
+	hint(ret, "It is a read-write endpoint without readable secondaries: connect to status.hosts.host.");
+}
+
 void refusal_disabled(struct refusal *ret, const char *endpoint_name)
 {
 	refuse(ret, ERRCODE_NOT_IN_REQUIRED_STATE, "endpoint \"%s\" is disabled", endpoint_name);

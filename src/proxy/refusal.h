@@ -27,6 +27,7 @@ void refusal_two_endpoints(struct refusal *ret, const char *server_name_uid, str
 void refusal_bad_endpoint(struct refusal *ret, struct slice name);
 /* `asked` is the uid or the address that control does not know. */
 void refusal_unknown_endpoint(struct refusal *ret, const char *asked, bool is_address);
+void refusal_no_read_only_host(struct refusal *ret, const char *uid);
 void refusal_disabled(struct refusal *ret, const char *endpoint_name);
 void refusal_user(struct refusal *ret, struct slice user); /* cloud_admin */
 void refusal_user_too_long(struct refusal *ret);

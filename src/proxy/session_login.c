@@ -171,9 +171,13 @@ int client_session_choose_certificate(SSL *ssl, void *unused)
 	struct session_login *login = s->login;
 	struct certificate found;
 	struct error err;
-	server_name_parse(
-	        SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name), s->home->domain, &login->server_name);
+	const char *sni = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+	server_name_parse(sni, s->home->domain, &login->server_name);
 	const char *name = login->server_name.name[0] ? login->server_name.name : NULL;
+	const struct own_certificate *own = s->home->own;
+	/* Who gives no name and comes over the network means the domain; over loopback it may be the address. */
+	if (own && (sni ? own_certificate_covers(own, sni) : s->is_remote))
+		return own_certificate_use(own, ssl);
 	if (certificate_cache_get(s->home->certificates, name, login->address, clock_wall_usec(), &found,
 	            &err) != STATUS_OK) {
 		log_error("could not issue a certificate for \"%s\": %s", name ? name : login->address,
@@ -274,6 +278,12 @@ static void session_on_route(void *owner, const struct control_answer *answer)
 		session_on_failed_answer(s, answer, false);
 		return;
 	}
+	if (login->wants_read_only && !answer->endpoint.is_read_only) {
+		struct refusal refusal;
+		refusal_no_read_only_host(&refusal, login->uid);
+		session_refuse(s, &refusal);
+		return;
+	}
 	login->endpoint = answer->endpoint;
 	free(s->uid);
 	s->uid = xstrdup(answer->endpoint.uid);
@@ -305,6 +315,7 @@ static void session_on_startup(struct client_session *s, struct slice packet)
 		session_refuse(s, &refusal);
 		return;
 	}
+	login->wants_read_only = route_take_read_only(login->uid);
 	if (login->uid[0])
 		s->uid = xstrdup(login->uid);
 	startup_append_forward(&login->forward, &message);
