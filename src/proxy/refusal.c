@@ -58,9 +58,10 @@ void refusal_protocol(struct refusal *ret, const struct error *err)
 	refuse(ret, sqlstate, "%s", err->message);
 }
 
-void refusal_stuffed(struct refusal *ret)
+void refusal_stuffed(struct refusal *ret, bool is_tls)
 {
-	refuse(ret, ERRCODE_PROTOCOL_VIOLATION, "received unencrypted data after encryption request");
+	refuse(ret, ERRCODE_PROTOCOL_VIOLATION, "received unencrypted data after %s request",
+	        is_tls ? "SSL" : "GSSAPI encryption");
 	(void)snprintf(ret->detail, sizeof ret->detail,
 	        "This could be either a client-software bug or evidence of an attempted man-in-the-middle "
 	        "attack.");

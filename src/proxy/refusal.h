@@ -20,7 +20,7 @@ struct refusal {
 
 void refusal_tls_required(struct refusal *ret);
 void refusal_protocol(struct refusal *ret, const struct error *err); /* what startup_… said */
-void refusal_stuffed(struct refusal *ret); /* plain bytes behind a request for TLS */
+void refusal_stuffed(struct refusal *ret, bool is_tls); /* plain bytes behind a request for TLS, or for GSS */
 void refusal_no_alpn(struct refusal *ret);
 void refusal_too_many(struct refusal *ret);
 void refusal_two_endpoints(struct refusal *ret, const char *server_name_uid, struct slice option);

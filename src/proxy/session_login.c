@@ -68,13 +68,13 @@ static bool session_refuse_head(struct client_session *s, status st, const struc
 }
 
 /* The client must wait for our answer; what is there already was put there by somebody else (CVE-2021-23222). */
-static bool session_is_stuffed(struct client_session *s)
+static bool session_is_stuffed(struct client_session *s, bool is_tls)
 {
 	uint8_t byte;
 	if (recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 1)
 		return false;
 	struct refusal refusal;
-	refusal_stuffed(&refusal);
+	refusal_stuffed(&refusal, is_tls);
 	session_refuse(s, &refusal);
 	return true;
 }
@@ -90,19 +90,17 @@ static bool session_on_knock(struct client_session *s)
 		return false;
 	switch (head.kind) {
 	case STARTUP_TLS_REQUEST:
-		if (!session_is_stuffed(s) && session_answer(s, 'S'))
+		if (!session_is_stuffed(s, true) && session_answer(s, 'S'))
 			session_begin_tls(s);
 		return false;
 	case STARTUP_GSS_REQUEST:
 		if (login->gss_was_asked) {
-			(void)session_refuse_head(s,
-			        error_set(&err, STATUS_INVALID, 0, "GSSAPI encryption was requested twice"),
-			        &err);
+			(void)session_refuse_head(s, startup_refuse_request(head.kind, &err), &err);
 			return false;
 		}
 		login->gss_was_asked = true;
 		login->knock_len = 0;
-		return !session_is_stuffed(s) && session_answer(s, 'N');
+		return !session_is_stuffed(s, false) && session_answer(s, 'N');
 	case STARTUP_CANCEL_REQUEST:
 		if (head.packet_len != KNOCK_MAX)
 			session_end(s, "cancel request for no session");
@@ -350,8 +348,7 @@ static void session_read_startup(struct client_session *s)
 		return;
 	case STARTUP_TLS_REQUEST:
 	case STARTUP_GSS_REQUEST:
-		(void)session_refuse_head(
-		        s, error_set(&err, STATUS_INVALID, 0, "encryption was requested inside TLS"), &err);
+		(void)session_refuse_head(s, startup_refuse_request(head.kind, &err), &err);
 	}
 }
 
