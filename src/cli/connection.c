@@ -20,6 +20,14 @@ char *local_api_url(const struct settings *settings)
 	return xasprintf("http://%s%s%s:%d", is_v6 ? "[" : "", address, is_v6 ? "]" : "", settings->api_port);
 }
 
+char *database_root_certificate(const struct data_directory *dd)
+{
+	const struct settings *settings = &dd->settings;
+	if (settings->tls_root)
+		return xstrdup(settings->tls_root);
+	return settings->tls_certificate ? xstrdup("system") : data_directory_path(dd, "authority.crt");
+}
+
 status local_data_directory(const struct options *options, struct data_directory **ret, struct error *err)
 {
 	const char *path = option_value(options, "data");
@@ -299,7 +307,7 @@ static void find_database_server(struct connection *connection)
 	if (strcmp(own_url, connection->url) == 0) {
 		connection->pg_port = dd->settings.pg_port;
 		if (!connection->root_certificate)
-			connection->root_certificate = data_directory_path(dd, "authority.crt");
+			connection->root_certificate = database_root_certificate(dd);
 	}
 }
 

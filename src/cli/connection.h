@@ -54,6 +54,11 @@ MUST_CHECK status profiles_read(struct ini *ret, char **ret_path, struct error *
 
 /* Where the API of this data directory is for clients on this machine. The caller frees. */
 char *local_api_url(const struct settings *settings);
+/*
+ * What libpq is told to check the database servers of this data directory with: a file, or "system" where they have a certificate
+ * that the system trusts. The caller frees.
+ */
+char *database_root_certificate(const struct data_directory *dd);
 /* The token in admin.token. The caller frees. */
 MUST_CHECK status admin_token_read(const struct data_directory *dd, char **ret, struct error *err);
 /* The data directory named by --data, or the default one. */

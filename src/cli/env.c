@@ -31,11 +31,13 @@ static int env_main(const struct cli_services *services, int argc, char **argv)
 	        admin_token_read(dd, &token, &err) != STATUS_OK)
 		return print_failure(&err);
 	CLEANUP(free_text) char *url = local_api_url(&dd->settings);
-	CLEANUP(free_text) char *certificate = data_directory_path(dd, "authority.crt");
+	CLEANUP(free_text) char *certificate = database_root_certificate(dd);
+	CLEANUP(free_text) char *authority = data_directory_path(dd, "authority.crt");
 	print_export("DATABRICKS_HOST", url);
 	print_export("DATABRICKS_TOKEN", token);
 	print_export("PGSSLROOTCERT", certificate);
-	print_export("NODE_EXTRA_CA_CERTS", certificate);
+	/* In addition to what Node trusts anyway. */
+	print_export("NODE_EXTRA_CA_CERTS", dd->settings.tls_root ? certificate : authority);
 	return 0;
 }
 

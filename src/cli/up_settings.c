@@ -1,5 +1,8 @@
 #include "cli/up_settings.h"
 
+#include <errno.h>
+#include <unistd.h>
+
 #include "base/number.h"
 
 static status parse_port(const char *flag, const char *text, int *ret, struct error *err)
@@ -47,22 +50,56 @@ static status parse_limit(const char *text, struct settings *changes, struct err
 	return STATUS_OK;
 }
 
+/*
+ * A file, or nothing to end the setting. The whole path is kept, since roles run in another folder, and symbolic links in it stay what
+ * they are: who renews a certificate lets one point to another file.
+ */
+static status parse_file(const struct options *options, const char *flag, char **ret, struct error *err)
+{
+	const char *path = option_value(options, flag);
+	if (!path)
+		return STATUS_OK;
+	if (*path != '\0' && access(path, R_OK) < 0)
+		return error_set(
+		        err, STATUS_INVALID, errno, "flag \"--%s\": could not read file \"%s\"", flag, path);
+	CLEANUP(free_text) char *here = getcwd(NULL, 0);
+	bool is_whole = *path == '\0' || *path == '/';
+	if (!is_whole && !here)
+		return error_set(err, STATUS_IO, errno, "could not tell the current folder");
+	*ret = is_whole ? xstrdup(path) : xasprintf("%s/%s", here, path);
+	return STATUS_OK;
+}
+
+static status parse_files(const struct options *options, struct settings *changes, struct error *err)
+{
+	status st = parse_file(options, "tls-certificate", &changes->tls_certificate, err);
+	if (st == STATUS_OK)
+		st = parse_file(options, "tls-key", &changes->tls_key, err);
+	if (st == STATUS_OK)
+		st = parse_file(options, "tls-root", &changes->tls_root, err);
+	return st;
+}
+
 status up_settings_parse(const struct options *options, struct settings *changes, struct error *err)
 {
 	CLEANUP(up_settings_done) struct settings parsed = { 0 };
 	const char *api = option_value(options, "api"), *port = option_value(options, "pg-port");
 	const char *domain = option_value(options, "domain"), *user = option_value(options, "postgres-user");
+	const char *addresses = option_value(options, "pg-address");
 	status st = api ? parse_api(api, &parsed, err) : STATUS_OK;
 	if (st == STATUS_OK && port)
 		st = parse_port("pg-port", port, &parsed.pg_port, err);
 	for (size_t i = 0; st == STATUS_OK && i < options->use_count; i++)
 		if (strcmp(options->uses[i].name, "set") == 0)
 			st = parse_limit(options->uses[i].value, &parsed, err);
+	if (st == STATUS_OK)
+		st = parse_files(options, &parsed, err);
 	if (st == STATUS_OK && user && *user == '\0')
 		st = error_set(err, STATUS_INVALID, 0, "flag \"--postgres-user\" needs the name of a user");
 	if (st != STATUS_OK)
 		return st;
 	parsed.domain = domain ? xstrdup(domain) : NULL;
+	parsed.pg_address = addresses ? xstrdup(addresses) : NULL;
 	parsed.postgres_user = user ? xstrdup(user) : NULL;
 	*changes = parsed;
 	parsed = (struct settings){ 0 };
@@ -72,7 +109,11 @@ status up_settings_parse(const struct options *options, struct settings *changes
 void up_settings_done(struct settings *changes)
 {
 	free_text(&changes->api_address);
+	free_text(&changes->pg_address);
 	free_text(&changes->domain);
+	free_text(&changes->tls_certificate);
+	free_text(&changes->tls_key);
+	free_text(&changes->tls_root);
 	free_text(&changes->postgres_user);
 	free_text(&changes->metrics_access);
 }

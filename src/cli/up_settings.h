@@ -8,7 +8,12 @@
 #define UP_SETTINGS_OPTIONS                                                                                  \
 	{ .name = "api", .summary = "where the REST API listens: ADDR:PORT" },                               \
 	        { .name = "pg-port", .summary = "port of Postgres" },                                        \
+	        { .name = "pg-address", .summary = "with a domain: addresses where Postgres listens" },      \
 	        { .name = "domain", .summary = "endpoints are hosts below this name" },                      \
+	        { .name = "tls-certificate",                                                                 \
+		        .summary = "file of a certificate for hosts below the domain" },                     \
+	        { .name = "tls-key", .summary = "file of its key" },                                         \
+	        { .name = "tls-root", .summary = "file that clients verify it with" },                       \
 	        { .name = "postgres-user", .summary = "system user that Postgres runs as" },                 \
 	{                                                                                                    \
 		.name = "set", .summary = "a limit: NAME=VALUE"                                              \

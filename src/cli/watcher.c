@@ -341,14 +341,18 @@ static void on_first_start_timeout(uv_timer_t *timer)
 	}
 }
 
-/* W3: what was started here is stopped, what was there before stays. */
+/*
+ * W3: what was started here is stopped, what was there before stays. When all is to be stopped this is for the roles that have just
+ * been started again: they may not hold their locks yet, by which the others are found (stop.h).
+ */
 static void stop_started(struct watcher *watcher)
 {
 	for (size_t i = ARRAY_LEN(watcher->roles); i > 0; i--) {
 		const struct watched *role = &watcher->roles[i - 1];
 		bool was_killed = false;
 		struct error err;
-		if (role->pid != 0 && !role->is_adopted &&
+		bool is_to_stop = watcher->has_failed || role->state == WATCHED_STARTING;
+		if (role->pid != 0 && !role->is_adopted && is_to_stop &&
 		        role_stop(role->pid, OUTDATED_STOP_USEC, &was_killed, &err) != STATUS_OK)
 			log_error("could not stop %s again: %s", role->name, err.message);
 	}
@@ -403,7 +407,7 @@ status watcher_run(
 	if (!watcher.has_failed)
 		(void)uv_run(&watcher.loop, UV_RUN_DEFAULT);
 
-	if (watcher.has_failed)
+	if (watcher.has_failed || watcher.shall_stop)
 		stop_started(&watcher);
 	close_all(&watcher);
 	if (watcher.has_failed) {

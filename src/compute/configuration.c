@@ -85,6 +85,8 @@ static void add_defaults(struct buffer *out)
 	add(out, "default_text_search_config", "pg_catalog.english");
 	/* A replication slot that nobody reads must not fill the disk of all: it is given up then. */
 	add(out, "max_slot_wal_keep_size", "16GB");
+	/* A query whose client is gone ends, also when the proxy died and nobody can tell Postgres. */
+	add(out, "client_connection_check_interval", "2s");
 }
 
 void configuration_quote_word(const char *text, struct buffer *out)

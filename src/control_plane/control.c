@@ -123,7 +123,8 @@ static status find_route(
 
 	CLEANUP(free_text) char *name = endpoint_name(&project, &branch, &endpoint);
 	CLEANUP(free_text) char *host = endpoint_host(control->dd, &endpoint);
-	struct control_route route = { .is_disabled = endpoint.is_disabled };
+	struct control_route route = { .is_disabled = endpoint.is_disabled,
+		.is_read_only = endpoint.is_read_only };
 	(void)snprintf(route.uid, sizeof route.uid, "%s", endpoint.uid);
 	(void)snprintf(route.name, sizeof route.name, "%s", name);
 	(void)snprintf(route.host, sizeof route.host, "%s", host);

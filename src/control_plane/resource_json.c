@@ -32,7 +32,8 @@ char *endpoint_name(const struct project_row *project, const struct branch_row *
 char *endpoint_host(const struct data_directory *dd, const struct endpoint_row *endpoint)
 {
 	if (dd->settings.domain)
-		return xasprintf("%s.%s", endpoint->uid, dd->settings.domain);
+		return xasprintf(
+		        "%s%s.%s", endpoint->uid, endpoint->is_read_only ? "-ro" : "", dd->settings.domain);
 	return xstrdup(endpoint->address);
 }
 

@@ -33,7 +33,7 @@ yyjson_mut_val *role_to_json(yyjson_mut_doc *doc, const struct project_row *proj
 yyjson_mut_val *database_to_json(yyjson_mut_doc *doc, const struct project_row *project,
         const struct branch_row *branch, const struct database_row *database);
 
-/* "<uid>.<domain>", or the endpoint's own loopback address. Caller frees. */
+/* "<uid>.<domain>" ("<uid>-ro.<domain>" of a read-only one), or the endpoint's own loopback address. Caller frees. */
 char *endpoint_host(const struct data_directory *dd, const struct endpoint_row *endpoint);
 
 /* Names; caller frees. */

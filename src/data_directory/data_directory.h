@@ -15,7 +15,11 @@ struct settings {
 	char *api_address; /* "127.0.0.1" */
 	int api_port;      /* 8080 */
 	int pg_port;       /* 5432 */
+	char *pg_address;  /* with a domain: IP addresses to listen on, separated by commas; NULL: all */
 	char *domain; /* NULL: every endpoint is a loopback address; else hosts are <endpoint uid>.<domain> */
+	/* With a domain: PEM files of a certificate for hosts below it and of its key; NULL: signed by our authority. */
+	char *tls_certificate, *tls_key;
+	char *tls_root;      /* PEM file that clients verify it with; NULL: what their system trusts */
 	char *postgres_user; /* system user Postgres runs as; NULL: the user who runs Tarn (who is not root)
 	                      */
 	char *admin_login;   /* "admin@localhost": identity of the token in admin.token */
@@ -40,8 +44,10 @@ struct settings {
 	int64_t audit_total_mb;           /* 4096: the oldest go when all are larger */
 	int64_t audit_retention_days;     /* 365: and when they are older */
 	int64_t requests_per_sec; /* 500: of one identity to the REST API, on average; five times that at once */
-	int64_t failures_per_min;      /* 60: failed logins and bad tokens of one client address, then 429 */
-	char *metrics_access;          /* "loopback": from this machine without a token; "token": never */
+	int64_t failures_per_min;  /* 60: failed logins and bad tokens of one client address, then 429 */
+	int64_t idle_session_sec;  /* 86400: a session of Postgres without a byte for so long is ended */
+	int64_t silent_client_sec; /* 60: when its machine has not answered for so long, a client is gone */
+	char *metrics_access;      /* "loopback": from this machine without a token; "token": never */
 	int64_t deleted_retention_sec; /* 604800: how long a soft-deleted project or branch can be undeleted
 	                                  */
 };

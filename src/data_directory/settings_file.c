@@ -33,7 +33,11 @@ static const struct member members[] = {
 	MEMBER(MEMBER_TEXT, api_address, 0),
 	MEMBER(MEMBER_PORT, api_port, 0),
 	MEMBER(MEMBER_PORT, pg_port, 0),
+	MEMBER(MEMBER_TEXT, pg_address, 0),
 	MEMBER(MEMBER_TEXT, domain, 0),
+	MEMBER(MEMBER_TEXT, tls_certificate, 0),
+	MEMBER(MEMBER_TEXT, tls_key, 0),
+	MEMBER(MEMBER_TEXT, tls_root, 0),
 	MEMBER(MEMBER_LIMIT, suspend_timeout_min_sec, 604800),
 	MEMBER(MEMBER_LIMIT, suspend_timeout_max_sec, 315360000),
 	MEMBER(MEMBER_LIMIT, projects, 1000000),
@@ -61,6 +65,8 @@ static const struct member members[] = {
 	MEMBER(MEMBER_LIMIT, audit_retention_days, 36500),
 	MEMBER(MEMBER_LIMIT, requests_per_sec, 1000000),
 	MEMBER(MEMBER_LIMIT, failures_per_min, 1000000),
+	MEMBER(MEMBER_LIMIT, idle_session_sec, 31536000),
+	MEMBER(MEMBER_LIMIT, silent_client_sec, 3600),
 	MEMBER(MEMBER_TEXT, metrics_access, 0),
 };
 
@@ -121,6 +127,8 @@ void settings_set_defaults(struct settings *settings)
 		.audit_retention_days = 365,
 		.requests_per_sec = 500,
 		.failures_per_min = 60,
+		.idle_session_sec = 86400,
+		.silent_client_sec = 60,
 		.metrics_access = xstrdup("loopback"),
 	};
 }
@@ -194,6 +202,45 @@ static bool is_domain(const char *text)
 	       !strstr(text, "..") && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-.") == len;
 }
 
+/* One or more addresses, each between commas. */
+static bool is_address_list(const char *list)
+{
+	CLEANUP(free_text) char *copy = xstrdup(list);
+	for (char *rest = copy, *address; (address = strsep(&rest, ","));)
+		if (!is_address(address))
+			return false;
+	return true;
+}
+
+static status check_doors(const struct settings *settings, struct error *err)
+{
+	const char *const needs_domain[] = { settings->pg_address, settings->tls_certificate };
+	static const char *const names[] = { "pg_address", "tls_certificate" };
+	for (size_t i = 0; i < ARRAY_LEN(needs_domain); i++)
+		if (needs_domain[i] && !settings->domain)
+			return error_set(err, STATUS_INVALID, 0,
+			        "setting \"%s\" needs a \"domain\": without one endpoints are addresses of "
+			        "this machine alone",
+			        names[i]);
+	if (settings->pg_address && !is_address_list(settings->pg_address))
+		return error_set(err, STATUS_INVALID, 0,
+		        "setting \"pg_address\" must be IP addresses, separated by commas");
+	if (!settings->tls_certificate != !settings->tls_key)
+		return error_set(err, STATUS_INVALID, 0,
+		        "settings \"tls_certificate\" and \"tls_key\" go together: \"%s\" is missing",
+		        settings->tls_key ? "tls_certificate" : "tls_key");
+	if (settings->tls_root && !settings->tls_certificate)
+		return error_set(err, STATUS_INVALID, 0,
+		        "setting \"tls_root\" is for a certificate of your own: \"tls_certificate\" is "
+		        "missing");
+	const char *const paths[] = { settings->tls_certificate, settings->tls_key, settings->tls_root };
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++)
+		if (paths[i] && paths[i][0] != '/')
+			return error_set(err, STATUS_INVALID, 0,
+			        "file \"%s\" in the settings must be a whole path, from \"/\" on", paths[i]);
+	return STATUS_OK;
+}
+
 static bool is_login(const char *text)
 {
 	size_t len = text ? strlen(text) : 0;
@@ -239,6 +286,9 @@ status settings_check(const struct settings *settings, struct error *err)
 		return error_set(err, STATUS_INVALID, 0,
 		        "setting \"domain\" must be a DNS name in lower case, at most %d characters",
 		        DOMAIN_MAX);
+	status st = check_doors(settings, err);
+	if (st != STATUS_OK)
+		return st;
 	const char *access = settings->metrics_access;
 	if (!access || (strcmp(access, "loopback") != 0 && strcmp(access, "token") != 0))
 		return error_set(err, STATUS_INVALID, 0,

@@ -15,6 +15,18 @@ static bool starts_with(struct slice text, const char *prefix)
 	return text.len >= len && memcmp(text.data, prefix, len) == 0;
 }
 
+static status refuse_version(uint32_t code, struct error *err)
+{
+	return error_set(err, STATUS_UNSUPPORTED, 0,
+	        "unsupported frontend protocol %u.%u: server supports 3.0 to 3.0", (unsigned)(code >> 16),
+	        (unsigned)(code & 0xffff));
+}
+
+status startup_refuse_request(enum startup_kind kind, struct error *err)
+{
+	return refuse_version(kind == STARTUP_TLS_REQUEST ? CODE_TLS : CODE_GSS, err);
+}
+
 status startup_head_parse(const uint8_t *head, struct startup_head *ret, struct error *err)
 {
 	struct wire_cursor cursor = wire_cursor_on((struct slice){ head, STARTUP_HEAD_LEN });
@@ -38,9 +50,7 @@ status startup_head_parse(const uint8_t *head, struct startup_head *ret, struct 
 		break;
 	default:
 		if (code >> 16 != MAJOR)
-			return error_set(err, STATUS_UNSUPPORTED, 0,
-			        "unsupported frontend protocol %u.%u: server supports 3.0",
-			        (unsigned)(code >> 16), (unsigned)(code & 0xffff));
+			return refuse_version(code, err);
 		found.kind = STARTUP_SESSION;
 	}
 	*ret = found;

@@ -44,6 +44,9 @@ struct startup_head {
  */
 MUST_CHECK status startup_head_parse(const uint8_t *head, struct startup_head *ret, struct error *err);
 
+/* What a server says of a request for encryption where none can be asked for any more: another major version to it. */
+status startup_refuse_request(enum startup_kind kind, struct error *err);
+
 struct startup_message {
 	uint32_t minor_version;
 	struct slice user;           /* never empty */

@@ -11,12 +11,14 @@
 
 #include "base/log.h"
 #include "proxy/client_session_internal.h"
+#include "proxy/tcp_peer.h"
 #include "proxy/tls_context.h"
 
 #define SESSION_MAGIC 0x73657373u
 
 static void client_ready(uv_poll_t *poll, int poll_status, int events);
 static void backend_ready(uv_poll_t *poll, int poll_status, int events);
+static void home_note_end(struct session_home *home);
 static void session_relay(struct client_session *s, enum relay_result result);
 
 struct client_session *session_of(void *p)
@@ -57,8 +59,12 @@ static int client_mask_wanted(const struct client_session *s)
 	case SESSION_CONNECTING:
 	case SESSION_GREETING:
 		return UV_DISCONNECT | write; /* S3 */
-	case SESSION_RELAYING:
-		return mask_of(relay_client_wants(&s->relay));
+	case SESSION_RELAYING: {
+		struct relay_wants wants = relay_client_wants(&s->relay);
+		/* A client that cannot be read just now may go as well. */
+		int gone = wants.read || s->relay.client_ended || s->has_hung_up ? 0 : UV_DISCONNECT;
+		return mask_of(wants) | gone;
+	}
 	case SESSION_LINGERING:
 		return s->is_said ? UV_READABLE : UV_WRITABLE;
 	case SESSION_CANCELLING: /* clients close at once and still mean it */
@@ -180,19 +186,32 @@ void session_end(struct client_session *s, const char *fmt, ...)
 
 /* --- states --- */
 
+static bool session_is_leaving(const struct client_session *s)
+{
+	return s->relay.client_ended || s->has_hung_up;
+}
+
+/* How long a session that relays may be without a byte. */
+static uint64_t session_quiet_max_ms(const struct client_session *s)
+{
+	return session_is_leaving(s) ? LEAVE_MAX_MS : (uint64_t)s->home->idle_sec * 1000;
+}
+
 static void session_timeout(uv_timer_t *timer)
 {
 	struct client_session *s = session_of(timer->data);
 	uint64_t now = uv_now(s->home->loop);
 	switch (s->state) {
-	case SESSION_RELAYING:
-		if (s->relay.client_ended)
+	case SESSION_RELAYING: {
+		uint64_t quiet_ms = now - s->last_active, limit_ms = session_quiet_max_ms(s);
+		if (quiet_ms < limit_ms)
+			session_start_timer(s, limit_ms - quiet_ms);
+		else if (session_is_leaving(s))
 			session_say_goodbye(s, "client closed");
-		else if (now - s->last_active >= IDLE_MAX_MS)
-			session_say_goodbye(s, "idle for 24 hours");
 		else
-			(void)uv_timer_start(timer, session_timeout, IDLE_MAX_MS - (now - s->last_active), 0);
+			session_say_goodbye(s, "idle for %lld s", (long long)s->home->idle_sec);
 		break;
+	}
 	case SESSION_LINGERING:
 	case SESSION_CANCELLING:
 		session_end(s, "client did not close");
@@ -249,7 +268,7 @@ void session_enter(struct client_session *s, enum session_state state)
 		break;
 	case SESSION_RELAYING:
 		s->last_active = uv_now(s->home->loop);
-		session_start_timer(s, IDLE_MAX_MS);
+		session_start_timer(s, session_quiet_max_ms(s));
 		break;
 	case SESSION_CANCELLING:
 		session_start_timer(s, CANCEL_MAX_MS);
@@ -266,6 +285,7 @@ void session_enter(struct client_session *s, enum session_state state)
 		s->home->count--;
 		uv_close((uv_handle_t *)&s->client_poll, client_closed);
 		uv_close((uv_handle_t *)&s->timer, client_closed);
+		home_note_end(s->home);
 		return;
 	}
 	if (state == SESSION_RELAYING && (s->relay.to_backend || SSL_has_pending(s->ssl))) {
@@ -381,6 +401,8 @@ static void session_relay(struct client_session *s, enum relay_result result)
 	wakefulness_note(s->home->wakefulness);
 	switch (result) {
 	case RELAY_GOES_ON:
+		if (s->home->on_drained && relay_is_at_rest(&s->relay))
+			session_say_goodbye(s, "proxy is stopping");
 		break;
 	case RELAY_CLIENT_CLOSED:
 		/* Its end has been read and everything has been given to it: there is no close to wait for. */
@@ -399,14 +421,30 @@ static void session_relay(struct client_session *s, enum relay_result result)
 	}
 }
 
+static void session_relay_client(struct client_session *s, bool is_broken, int events)
+{
+	bool was_leaving = session_is_leaving(s), can_read = relay_client_wants(&s->relay).read;
+	if (is_broken && !can_read) {
+		/* What it sent before is of no use to anybody: nobody is left to read the answers. */
+		session_end(s, "connection to the client failed");
+		return;
+	}
+	if ((events & UV_DISCONNECT) && !can_read)
+		s->has_hung_up = true; /* its last bytes are read when the server takes them */
+	session_relay(s, relay_client_ready(&s->relay, is_broken || (events & UV_READABLE),
+	                         is_broken || (events & UV_WRITABLE)));
+	if (s->state == SESSION_RELAYING && session_is_leaving(s) && !was_leaving)
+		session_start_timer(s, LEAVE_MAX_MS);
+}
+
 static void client_ready(uv_poll_t *poll, int poll_status, int events)
 {
 	struct client_session *s = session_of(poll->data);
-	bool is_readable = events & UV_READABLE, is_writable = events & UV_WRITABLE;
+	bool is_writable = events & UV_WRITABLE;
 	if (poll_status < 0) {
 		/* The socket is in error and libuv has stopped to watch it; reading tells which error. */
 		s->client_mask = 0;
-		is_readable = is_writable = true;
+		is_writable = true;
 	}
 	session_check(s);
 	switch (s->state) {
@@ -433,13 +471,9 @@ static void client_ready(uv_poll_t *poll, int poll_status, int events)
 		else if (is_writable)
 			(void)session_flush(s);
 		break;
-	case SESSION_RELAYING: {
-		bool had_ended = s->relay.client_ended;
-		session_relay(s, relay_client_ready(&s->relay, is_readable, is_writable));
-		if (s->state == SESSION_RELAYING && s->relay.client_ended && !had_ended)
-			session_start_timer(s, DRAIN_MAX_MS);
+	case SESSION_RELAYING:
+		session_relay_client(s, poll_status < 0, events);
 		break;
-	}
 	case SESSION_LINGERING:
 		session_linger(s);
 		break;
@@ -455,9 +489,12 @@ static void backend_ready(uv_poll_t *poll, int poll_status, int events)
 	struct client_session *s = session_of(poll->data);
 	session_check(s);
 	if (poll_status < 0) {
-		/* Closed with bytes of ours unread; what it said before is still there to be read. */
+		/*
+		 * Closed with bytes of ours unread; what it said before is still there to be read. Sending takes the error off the socket
+		 * when there is no room to read: otherwise each poll would report it at once, for as long as the client is slow.
+		 */
 		s->backend_mask = 0;
-		events = UV_READABLE;
+		events = UV_READABLE | UV_WRITABLE;
 	}
 	session_relay(s, relay_backend_ready(&s->relay, events & UV_READABLE, events & UV_WRITABLE));
 	session_poll(s);
@@ -510,6 +547,7 @@ void client_session_start(struct session_home *home, int fd, const struct sockad
 	s->login = xcalloc(1, sizeof *s->login);
 	login_attempt_from(peer, &s->login->attempt);
 	print_address((struct sockaddr *)&local, s->login->address, &port);
+	s->is_remote = !tcp_address_is_loopback(peer) && strcmp(address, s->login->address) != 0;
 	s->next = home->first;
 	if (s->next)
 		s->next->prev = s;
@@ -519,19 +557,54 @@ void client_session_start(struct session_home *home, int fd, const struct sockad
 	session_knock(s); /* the first bytes are often there already */
 }
 
-void client_session_stop_all(struct session_home *home)
+void client_session_end_silent(struct session_home *home)
+{
+	struct client_session *next;
+	for (struct client_session *s = home->first; s; s = next) {
+		next = s->next;
+		if (s->is_remote && s->state == SESSION_RELAYING &&
+		        tcp_peer_is_silent(s->fd, home->silent_sec))
+			session_end(s, "the client's machine does not answer any more");
+	}
+}
+
+/* --- stop --- */
+
+/* Within the end of a session; the last one tells. */
+static void home_note_end(struct session_home *home)
+{
+	if (!home->on_drained || home->first)
+		return;
+	void (*on_drained)(void *owner) = home->on_drained;
+	home->on_drained = NULL;
+	on_drained(home->owner);
+}
+
+void client_session_drain(struct session_home *home, void (*on_drained)(void *owner), void *owner)
 {
 	struct refusal refusal;
+	struct client_session *next;
 	refusal_shutting_down(&refusal);
+	home->on_drained = on_drained;
+	home->owner = owner;
+	for (struct client_session *s = home->first; s; s = next) {
+		next = s->next;
+		if (s->state < SESSION_STARTUP)
+			session_end(s, "proxy is stopping");
+		else if (s->state < SESSION_GREETING)
+			session_refuse(s, &refusal);
+		else if (s->state == SESSION_RELAYING && relay_is_at_rest(&s->relay))
+			session_say_goodbye(s, "proxy is stopping");
+	}
+	home_note_end(home);
+}
+
+void client_session_stop_all(struct session_home *home)
+{
+	home->on_drained = NULL;
 	while (home->first) {
 		struct client_session *s = home->first;
-		bool is_in_login = s->state < SESSION_GREETING;
 		if (s->tls_is_up && s->state != SESSION_LINGERING) {
-			/* Between two messages of a compute nothing can be said: where they end is not known here. */
-			if (is_in_login)
-				refusal_append(&s->out, &refusal);
-			if (is_in_login && !session_flush(s))
-				continue;
 			ERR_clear_error();
 			(void)SSL_shutdown(s->ssl);
 		}

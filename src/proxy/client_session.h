@@ -52,6 +52,7 @@
 #include "proxy/certificate_cache.h"
 #include "proxy/control_link.h"
 #include "proxy/login_limit.h"
+#include "proxy/own_certificate.h"
 #include "proxy/wakefulness.h"
 
 #define LOGIN_MAX_MS        60000u  /* as authentication_timeout of a stock server */
@@ -59,8 +60,7 @@
 #define REOPEN_MAX_MS       30000u  /* of trying a compute again that is "not now" */
 #define REOPEN_PAUSE_MS     10u     /* doubles up to REOPEN_PAUSE_MAX_MS */
 #define REOPEN_PAUSE_MAX_MS 400u
-#define IDLE_MAX_MS         (24u * 3600 * 1000)
-#define DRAIN_MAX_MS        10000u /* for the answers to a client that has closed its side */
+#define LEAVE_MAX_MS        5000u /* without a byte, of a session whose client has closed its side */
 #define LINGER_MS           2000u
 #define CANCEL_MAX_MS       5000u
 
@@ -72,6 +72,7 @@ struct session_home {
 	SSL_CTX *tls;
 	struct block_pool *blocks;
 	struct certificate_cache *certificates;
+	struct own_certificate *own; /* NULL: there is none, and all are ours */
 	struct control_link *control;
 	struct cancel_table *cancels;
 	struct login_limit *failures;
@@ -79,9 +80,13 @@ struct session_home {
 	const struct token_key *token_key;
 	const char *domain;
 	size_t session_max; /* beyond it a client reads FATAL 53300; beyond session_max + SESSIONS_REFUSED_MAX, nothing */
+	int64_t idle_sec;   /* a session over which nothing goes for so long is ended */
+	int64_t silent_sec; /* tcp_peer.h */
 	/* The sessions' own: */
 	struct client_session *first;
 	size_t count;
+	void (*on_drained)(void *owner); /* NULL but while draining */
+	void *owner;
 };
 #define SESSIONS_REFUSED_MAX 32u
 
@@ -90,5 +95,12 @@ int client_session_choose_certificate(SSL *ssl, void *unused);
 
 /* Takes fd (non-blocking, close-on-exec), whatever happens. */
 void client_session_start(struct session_home *home, int fd, const struct sockaddr *peer);
-/* Ends all: a client in login is told, one that relays sees the end of TLS. They free themselves from the loop. */
+/* Ends those whose client's machine has gone silent; to be called now and then. */
+void client_session_end_silent(struct session_home *home);
+/*
+ * No more sessions are to come. Clients in login are told so; sessions end when they are at rest (relay_is_at_rest()). on_drained comes
+ * once all are gone, from within this call or from the loop.
+ */
+void client_session_drain(struct session_home *home, void (*on_drained)(void *owner), void *owner);
+/* Ends all, now: each client sees the end of TLS. They free themselves from the loop; no on_drained comes any more. */
 void client_session_stop_all(struct session_home *home);

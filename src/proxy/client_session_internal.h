@@ -39,6 +39,7 @@ struct session_login {
 	char address[INET6_ADDRSTRLEN]; /* the one that the client connected to */
 	struct server_name server_name;
 	char uid[ENDPOINT_UID_MAX + 1]; /* empty: the address decides */
+	bool wants_read_only;           /* by the name of its host */
 	struct endpoint endpoint;
 	struct role_login role;
 	struct login_attempt attempt;
@@ -66,6 +67,8 @@ struct client_session {
 	int client_mask, backend_mask; /* what is polled for */
 	unsigned handles;              /* that libuv has not closed yet */
 	bool has_backend_poll, tls_is_up, tls_wants_write, is_said, has_heard;
+	bool is_remote;   /* on another machine, which may go silent */
+	bool has_hung_up; /* the client closed its side while nothing could be read from it */
 	SSL *ssl;
 	struct block *in;            /* of the login */
 	struct buffer out;           /* to the client, before RELAYING */

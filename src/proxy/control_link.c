@@ -138,6 +138,7 @@ static void answer_read(yyjson_val *root, struct control_answer *ret)
 	           take_login(yyjson_obj_get(root, "login"), ret) &&
 	           (!socket_dir || take_text(root, "socket_dir", ret->socket_dir, sizeof ret->socket_dir))) {
 		ret->endpoint.is_disabled = yyjson_get_bool(yyjson_obj_get(endpoint, "disabled"));
+		ret->endpoint.is_read_only = yyjson_get_bool(yyjson_obj_get(endpoint, "read_only"));
 		ret->kind = CONTROL_OK;
 	} else if (!endpoint && take_text(root, "socket_dir", ret->socket_dir, sizeof ret->socket_dir)) {
 		ret->has_waited = yyjson_get_bool(yyjson_obj_get(root, "waited"));

@@ -32,6 +32,7 @@ struct endpoint {
 	char uid[ENDPOINT_UID_MAX + 1];
 	char name[ENDPOINT_NAME_MAX + 1]; /* "projects/p/branches/b/endpoints/e" */
 	bool is_disabled;
+	bool is_read_only;
 	bool allows_passwords; /* native login is on in its project */
 	bool refuses_tokens; /* of the role that was asked for: its identity is gone, or deactivated; or it is being deleted */
 };

@@ -1,5 +1,6 @@
 #include "proxy/listener.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -7,13 +8,9 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "proxy/tcp_peer.h"
 
 #define LISTENER_MAGIC 0x6c737472u
-
-/* A dead peer is noticed within about five minutes; idle sessions live for a day. */
-#define KEEPALIVE_IDLE_SEC     120
-#define KEEPALIVE_INTERVAL_SEC 30
-#define KEEPALIVE_COUNT        6
 
 struct listener {
 	uint32_t magic;
@@ -33,22 +30,13 @@ static struct listener *listener_of(void *p)
 	return listener;
 }
 
-static bool is_loopback(const struct sockaddr_storage *address)
-{
-	if (address->ss_family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)address;
-		return ntohl(in->sin_addr.s_addr) >> 24 == 127;
-	}
-	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
-	return address->ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
-}
-
 static bool is_within_reach(const struct listener *listener, int fd)
 {
 	struct sockaddr_storage local = { 0 };
 	socklen_t len = sizeof local;
 	return listener->reach == LISTENER_ANYWHERE ||
-	       (getsockname(fd, (struct sockaddr *)&local, &len) == 0 && is_loopback(&local));
+	       (getsockname(fd, (struct sockaddr *)&local, &len) == 0 &&
+	               tcp_address_is_loopback((struct sockaddr *)&local));
 }
 
 static void listener_ready(uv_poll_t *poll, int poll_status, int events);
@@ -95,56 +83,60 @@ static status set(int fd, int level, int option, int value, struct error *err)
 	return STATUS_OK;
 }
 
-/* Linux hands these down to accepted sockets, which saves four system calls a connection. */
-static status set_options(int fd, int family, struct error *err)
+/* Linux hands these down to accepted sockets, which saves five system calls a connection. */
+static status set_options(int fd, const struct listener_place *place, struct error *err)
 {
 	const struct {
 		int level, option, value;
 	} options[] = {
 		{ SOL_SOCKET, SO_REUSEADDR, 1 },
-		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
 		{ IPPROTO_TCP, TCP_NODELAY, 1 },
-		{ IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SEC },
-		{ IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SEC },
-		{ IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT },
 		{ IPPROTO_IPV6, IPV6_V6ONLY, 1 },
 	};
-	size_t count = ARRAY_LEN(options) - (family == AF_INET6 ? 0 : 1);
+	size_t count = ARRAY_LEN(options) - (place->family == AF_INET6 ? 0 : 1);
 	for (size_t i = 0; i < count; i++) {
 		status st = set(fd, options[i].level, options[i].option, options[i].value, err);
 		if (st != STATUS_OK)
 			return st;
 	}
-	return STATUS_OK;
+	return tcp_peer_watch(fd, place->silent_sec, err);
 }
 
-static status bind_to(int fd, int family, enum listener_reach reach, int port, struct error *err)
+static status bind_to(int fd, const struct listener_place *place, struct error *err)
 {
+	bool is_loopback_only = place->reach == LISTENER_LOOPBACK, is_v6 = place->family == AF_INET6;
+	int port = place->port;
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
 	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
-	if (reach == LISTENER_LOOPBACK && family == AF_INET6)
+	void *address = is_v6 ? (void *)&in6.sin6_addr : (void *)&in.sin_addr;
+	if (place->address && inet_pton(place->family, place->address, address) != 1)
+		return error_set(err, STATUS_INVALID, 0, "\"%s\" is no address", place->address);
+	if (!place->address && is_loopback_only && is_v6)
 		in6.sin6_addr = in6addr_loopback;
-	if (reach == LISTENER_LOOPBACK && family == AF_INET &&
+	if (!place->address && is_loopback_only && !is_v6 &&
 	        setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", sizeof "lo") < 0)
 		log_warning("could not bind port %d to the device \"lo\": %s; connections from outside are "
 		            "closed "
 		            "after they were accepted",
 		        port, strerror(errno));
-	int rc = family == AF_INET ? bind(fd, (struct sockaddr *)&in, sizeof in)
-	                           : bind(fd, (struct sockaddr *)&in6, sizeof in6);
+	int rc = is_v6 ? bind(fd, (struct sockaddr *)&in6, sizeof in6)
+	               : bind(fd, (struct sockaddr *)&in, sizeof in);
 	if (rc == 0 && listen(fd, LISTEN_BACKLOG) == 0)
 		return STATUS_OK;
-	if (errno == EADDRNOTAVAIL && family == AF_INET6)
-		return error_set(err, STATUS_UNSUPPORTED, errno, "could not listen on IPv6");
 	int sys_errno = errno;
+	if (sys_errno == EADDRNOTAVAIL && is_v6 && !place->address)
+		return error_set(err, STATUS_UNSUPPORTED, sys_errno, "could not listen on IPv6");
 	status st = error_set(err, sys_errno == EADDRINUSE ? STATUS_CONFLICT : STATUS_IO, sys_errno,
-	        "could not listen on port %d for Postgres clients", port);
+	        "could not listen on port %d%s%s for Postgres clients", port,
+	        place->address ? " of address " : "", place->address ? place->address : "");
 	if (sys_errno == EADDRINUSE)
 		error_hint(err,
 		        "Stop the server that has this port (often a PostgreSQL of the system), or choose "
 		        "another one with --pg-port.");
 	else if (sys_errno == EACCES)
 		error_hint(err, "Choose a port above 1023 with --pg-port.");
+	else if (sys_errno == EADDRNOTAVAIL)
+		error_hint(err, "This machine has no such address: choose others with --pg-address.");
 	return st;
 }
 
@@ -166,22 +158,22 @@ void listener_close(struct listener *listener)
 	uv_close((uv_handle_t *)&listener->pause, listener_closed);
 }
 
-status listener_open(uv_loop_t *loop, int family, enum listener_reach reach, int port,
-        listener_accept_fn on_accept, void *owner, struct listener **ret, struct error *err)
+status listener_open(uv_loop_t *loop, const struct listener_place *place, listener_accept_fn on_accept,
+        void *owner, struct listener **ret, struct error *err)
 {
-	CLEANUP(close_fd) int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	CLEANUP(close_fd) int fd = socket(place->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return error_set(err, errno == EAFNOSUPPORT ? STATUS_UNSUPPORTED : STATUS_IO, errno,
 		        "could not create a listening socket");
-	status st = set_options(fd, family, err);
+	status st = set_options(fd, place, err);
 	if (st == STATUS_OK)
-		st = bind_to(fd, family, reach, port, err);
+		st = bind_to(fd, place, err);
 	if (st != STATUS_OK)
 		return st;
 	struct listener *listener = xcalloc(1, sizeof *listener);
 	*listener = (struct listener){ .magic = LISTENER_MAGIC,
 		.fd = fd,
-		.reach = reach,
+		.reach = place->reach,
 		.on_accept = on_accept,
 		.owner = owner,
 		.handles = 2 };

@@ -28,11 +28,19 @@ enum listener_reach {
 	LISTENER_ANYWHERE,
 };
 
+struct listener_place {
+	int family;          /* AF_INET or AF_INET6 */
+	const char *address; /* of that family, as text; NULL: all within reach */
+	enum listener_reach reach;
+	int port;
+	int64_t silent_sec; /* tcp_peer_watch() */
+};
+
 struct listener;
 /* takes fd: non-blocking, close-on-exec, TCP_NODELAY and keep-alive are on */
 typedef void (*listener_accept_fn)(void *owner, int fd, const struct sockaddr *peer);
 
-/* family: AF_INET or AF_INET6. STATUS_UNSUPPORTED: this machine has no such family. STATUS_CONFLICT: the port is taken. */
-MUST_CHECK status listener_open(uv_loop_t *loop, int family, enum listener_reach reach, int port,
+/* STATUS_UNSUPPORTED: this machine has no such family. STATUS_CONFLICT: the port is taken. */
+MUST_CHECK status listener_open(uv_loop_t *loop, const struct listener_place *place,
         listener_accept_fn on_accept, void *owner, struct listener **ret, struct error *err);
 void listener_close(struct listener *listener); /* frees itself from the loop; NULL is fine */

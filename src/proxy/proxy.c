@@ -21,12 +21,14 @@
 	64u /* not for sessions: the loop, listeners, control, cancel requests, refused clients */
 #define DESCRIPTORS_EACH 2u
 #define SESSIONS_MIN     4u
+#define DRAIN_MAX_MS     5000u /* for sessions to come to rest; "tarn down" waits ten seconds */
 
 struct proxy {
 	uv_loop_t loop;
-	uv_signal_t on_term, on_int;
+	uv_signal_t on_term, on_int, on_hup;
+	uv_timer_t drain;
 	struct worker *worker;
-	bool has_signals;
+	bool has_signals, is_draining;
 };
 
 /* Opens as many descriptors as the hard limit allows, and says how many sessions that makes. */
@@ -51,28 +53,60 @@ static void proxy_stop(struct proxy *proxy)
 	if (proxy->has_signals) {
 		uv_close((uv_handle_t *)&proxy->on_term, NULL);
 		uv_close((uv_handle_t *)&proxy->on_int, NULL);
+		uv_close((uv_handle_t *)&proxy->on_hup, NULL);
+		uv_close((uv_handle_t *)&proxy->drain, NULL);
 		proxy->has_signals = false;
 	}
 }
 
+static void proxy_drained(void *owner)
+{
+	proxy_stop(owner);
+}
+
+static void proxy_drained_long_enough(uv_timer_t *timer)
+{
+	proxy_stop(timer->data);
+}
+
 static void proxy_on_signal(uv_signal_t *handle, int signal_number)
 {
-	if (!((struct proxy *)handle->data)->has_signals)
-		return; /* the second one */
+	struct proxy *proxy = handle->data;
+	if (!proxy->has_signals)
+		return;
+	if (proxy->is_draining) { /* the second one */
+		proxy_stop(proxy);
+		return;
+	}
 	log_info("stopping on signal %d", signal_number);
-	proxy_stop(handle->data);
+	proxy->is_draining = true;
+	(void)uv_timer_start(&proxy->drain, proxy_drained_long_enough, DRAIN_MAX_MS, 0);
+	worker_drain(proxy->worker, proxy_drained, proxy);
+}
+
+static void proxy_on_hangup(uv_signal_t *handle, int signal_number)
+{
+	struct proxy *proxy = handle->data;
+	(void)signal_number;
+	if (proxy->has_signals)
+		worker_look_at_certificate(proxy->worker, true);
 }
 
 static status watch_signals(struct proxy *proxy, struct error *err)
 {
-	uv_signal_t *handles[] = { &proxy->on_term, &proxy->on_int };
-	const int numbers[] = { SIGTERM, SIGINT };
-	int rc = 0;
-	for (size_t i = 0; i < ARRAY_LEN(handles) && rc == 0; i++) {
-		rc = uv_signal_init(&proxy->loop, handles[i]);
-		handles[i]->data = proxy;
+	struct {
+		uv_signal_t *handle;
+		uv_signal_cb on_signal;
+		int number;
+	} signals[] = { { &proxy->on_term, proxy_on_signal, SIGTERM },
+		{ &proxy->on_int, proxy_on_signal, SIGINT }, { &proxy->on_hup, proxy_on_hangup, SIGHUP } };
+	int rc = uv_timer_init(&proxy->loop, &proxy->drain);
+	proxy->drain.data = proxy;
+	for (size_t i = 0; i < ARRAY_LEN(signals) && rc == 0; i++) {
+		rc = uv_signal_init(&proxy->loop, signals[i].handle);
+		signals[i].handle->data = proxy;
 		if (rc == 0)
-			rc = uv_signal_start(handles[i], proxy_on_signal, numbers[i]);
+			rc = uv_signal_start(signals[i].handle, signals[i].on_signal, signals[i].number);
 	}
 	if (rc < 0)
 		return error_set(err, STATUS_IO, -rc, "could not watch signals");

@@ -58,9 +58,10 @@ void refusal_protocol(struct refusal *ret, const struct error *err)
 	refuse(ret, sqlstate, "%s", err->message);
 }
 
-void refusal_stuffed(struct refusal *ret)
+void refusal_stuffed(struct refusal *ret, bool is_tls)
 {
-	refuse(ret, ERRCODE_PROTOCOL_VIOLATION, "received unencrypted data after encryption request");
+	refuse(ret, ERRCODE_PROTOCOL_VIOLATION, "received unencrypted data after %s request",
+	        is_tls ? "SSL" : "GSSAPI encryption");
 	(void)snprintf(ret->detail, sizeof ret->detail,
 	        "This could be either a client-software bug or evidence of an attempted man-in-the-middle "
 	        "attack.");
@@ -110,6 +111,12 @@ void refusal_unknown_endpoint(struct refusal *ret, const char *asked, bool is_ad
 		hint(ret, "It may have been deleted; \"tarn postgres list-endpoints\" shows those that are "
 		          "there.");
 	}
+}
+
+void refusal_no_read_only_host(struct refusal *ret, const char *uid)
+{
+	refuse(ret, ERRCODE_INVALID_CATALOG_NAME, "read-only host of endpoint \"%s\" does not exist", uid);
+	hint(ret, "It is a read-write endpoint without readable secondaries: connect to status.hosts.host.");
 }
 
 void refusal_disabled(struct refusal *ret, const char *endpoint_name)

@@ -20,13 +20,14 @@ struct refusal {
 
 void refusal_tls_required(struct refusal *ret);
 void refusal_protocol(struct refusal *ret, const struct error *err); /* what startup_… said */
-void refusal_stuffed(struct refusal *ret); /* plain bytes behind a request for TLS */
+void refusal_stuffed(struct refusal *ret, bool is_tls); /* plain bytes behind a request for TLS, or for GSS */
 void refusal_no_alpn(struct refusal *ret);
 void refusal_too_many(struct refusal *ret);
 void refusal_two_endpoints(struct refusal *ret, const char *server_name_uid, struct slice option);
 void refusal_bad_endpoint(struct refusal *ret, struct slice name);
 /* `asked` is the uid or the address that control does not know. */
 void refusal_unknown_endpoint(struct refusal *ret, const char *asked, bool is_address);
+void refusal_no_read_only_host(struct refusal *ret, const char *uid);
 void refusal_disabled(struct refusal *ret, const char *endpoint_name);
 void refusal_user(struct refusal *ret, struct slice user); /* cloud_admin */
 void refusal_user_too_long(struct refusal *ret);

@@ -27,6 +27,7 @@ void relay_start(struct relay *relay, SSL *ssl, int backend_fd, struct block_poo
 		relay->to_backend = TAKE_PTR(*early);
 	else
 		block_give(pool, early);
+	relay->is_answered = !relay->to_backend; /* the greeting ends with ReadyForQuery */
 	relay_check(relay);
 }
 
@@ -66,10 +67,12 @@ static enum relay_result read_client(struct relay *r)
 		}
 	}
 	r->bytes_from_client += block->end;
-	if (block->end > 0)
+	if (block->end > 0) {
 		r->to_backend = block;
-	else
+		r->is_answered = false;
+	} else {
 		block_give(r->pool, &block);
+	}
 	return result;
 }
 
@@ -129,7 +132,11 @@ static enum relay_result read_backend(struct relay *r)
 		n = recv(r->backend_fd, block->bytes, BLOCK_BYTES, MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
 	if (n > 0) {
+		static const char ready[] = "Z\0\0\0\5I";
+		const size_t len = sizeof ready - 1;
 		block->end = (size_t)n;
+		r->is_answered =
+		        block->end >= len && memcmp(block->bytes + block->end - len, ready, len) == 0;
 		r->to_client = block;
 		return RELAY_GOES_ON;
 	}
@@ -197,6 +204,11 @@ enum relay_result relay_backend_ready(struct relay *relay, bool is_readable, boo
 		result = pump_to_client(relay);
 	relay_check(relay);
 	return result;
+}
+
+bool relay_is_at_rest(const struct relay *relay)
+{
+	return relay->is_answered && !relay->to_backend && !relay->to_client && !relay->more_in_tls;
 }
 
 struct relay_wants relay_client_wants(const struct relay *relay)

@@ -42,6 +42,7 @@ struct relay {
 	bool backend_is_deaf;                    /* it takes no more bytes, but may have said something */
 	bool read_wants_write, write_wants_read; /* TLS' own messages are in the way */
 	bool more_in_tls;                        /* stopped by RELAY_ROUNDS, not for lack of bytes */
+	bool is_answered;                        /* see relay_is_at_rest() */
 	uint64_t bytes_from_client, bytes_to_client;
 };
 
@@ -53,6 +54,12 @@ void relay_done(struct relay *relay);
 
 MUST_CHECK enum relay_result relay_client_ready(struct relay *relay, bool is_readable, bool is_writable);
 MUST_CHECK enum relay_result relay_backend_ready(struct relay *relay, bool is_readable, bool is_writable);
+
+/*
+ * Nothing is in flight, and the last words of the server look like a ReadyForQuery outside a transaction. A guess from six bytes, good
+ * for choosing a moment to end a session that is to be ended anyway.
+ */
+bool relay_is_at_rest(const struct relay *relay);
 
 /* What to wait for; both false is fine. */
 struct relay_wants {

@@ -37,6 +37,15 @@ void server_name_parse(const char *sni, const char *domain, struct server_name *
 	*ret = found;
 }
 
+bool route_take_read_only(char uid[ENDPOINT_UID_MAX + 1])
+{
+	size_t len = strlen(uid), suffix_len = strlen(READ_ONLY_SUFFIX);
+	if (len <= suffix_len || strcmp(uid + len - suffix_len, READ_ONLY_SUFFIX) != 0)
+		return false;
+	uid[len - suffix_len] = '\0';
+	return true;
+}
+
 bool route_choose(const struct server_name *name, const struct startup_message *message,
         char ret_uid[ENDPOINT_UID_MAX + 1], struct refusal *ret)
 {

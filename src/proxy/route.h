@@ -11,8 +11,9 @@
 #include "proxy/control_link.h"
 #include "proxy/refusal.h"
 
-#define SERVER_NAME_MAX 253u
-#define DEFAULT_DOMAIN  "localhost"
+#define SERVER_NAME_MAX  253u
+#define DEFAULT_DOMAIN   "localhost"
+#define READ_ONLY_SUFFIX "-ro" /* <uid>-ro: the read-only host of an endpoint; no uid ends like this */
 
 /* "ep-" and up to 60 small letters, digits and hyphens. */
 bool endpoint_uid_is_plausible(struct slice uid);
@@ -23,6 +24,9 @@ struct server_name {
 };
 /* sni may be NULL. Ours are <uid>.<domain> and the domain itself; a final dot is dropped. */
 void server_name_parse(const char *sni, const char *domain, struct server_name *ret);
+
+/* Takes the suffix of a read-only host off; false when there is none. */
+bool route_take_read_only(char uid[ENDPOINT_UID_MAX + 1]);
 
 /* *ret_uid is left empty when the address decides. False: *ret says why not. */
 MUST_CHECK bool route_choose(const struct server_name *name, const struct startup_message *message,

@@ -69,13 +69,13 @@ static bool session_refuse_head(struct client_session *s, status st, const struc
 }
 
 /* The client must wait for our answer; what is there already was put there by somebody else (CVE-2021-23222). */
-static bool session_is_stuffed(struct client_session *s)
+static bool session_is_stuffed(struct client_session *s, bool is_tls)
 {
 	uint8_t byte;
 	if (recv(s->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) != 1)
 		return false;
 	struct refusal refusal;
-	refusal_stuffed(&refusal);
+	refusal_stuffed(&refusal, is_tls);
 	session_refuse(s, &refusal);
 	return true;
 }
@@ -91,19 +91,17 @@ static bool session_on_knock(struct client_session *s)
 		return false;
 	switch (head.kind) {
 	case STARTUP_TLS_REQUEST:
-		if (!session_is_stuffed(s) && session_answer(s, 'S'))
+		if (!session_is_stuffed(s, true) && session_answer(s, 'S'))
 			session_begin_tls(s);
 		return false;
 	case STARTUP_GSS_REQUEST:
 		if (login->gss_was_asked) {
-			(void)session_refuse_head(s,
-			        error_set(&err, STATUS_INVALID, 0, "GSSAPI encryption was requested twice"),
-			        &err);
+			(void)session_refuse_head(s, startup_refuse_request(head.kind, &err), &err);
 			return false;
 		}
 		login->gss_was_asked = true;
 		login->knock_len = 0;
-		return !session_is_stuffed(s) && session_answer(s, 'N');
+		return !session_is_stuffed(s, false) && session_answer(s, 'N');
 	case STARTUP_CANCEL_REQUEST:
 		if (head.packet_len != KNOCK_MAX)
 			session_end(s, "cancel request for no session");
@@ -172,9 +170,13 @@ int client_session_choose_certificate(SSL *ssl, void *unused)
 	struct session_login *login = s->login;
 	struct certificate found;
 	struct error err;
-	server_name_parse(
-	        SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name), s->home->domain, &login->server_name);
+	const char *sni = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+	server_name_parse(sni, s->home->domain, &login->server_name);
 	const char *name = login->server_name.name[0] ? login->server_name.name : NULL;
+	const struct own_certificate *own = s->home->own;
+	/* Who gives no name and comes over the network means the domain; over loopback it may be the address. */
+	if (own && (sni ? own_certificate_covers(own, sni) : s->is_remote))
+		return own_certificate_use(own, ssl);
 	if (certificate_cache_get(s->home->certificates, name, login->address, clock_wall_usec(), &found,
 	            &err) != STATUS_OK) {
 		log_error("could not issue a certificate for \"%s\": %s", name ? name : login->address,
@@ -285,6 +287,12 @@ static void session_on_route(void *owner, const struct control_answer *answer)
 		session_on_failed_answer(s, answer, false);
 		return;
 	}
+	if (login->wants_read_only && !answer->endpoint.is_read_only) {
+		struct refusal refusal;
+		refusal_no_read_only_host(&refusal, login->uid);
+		session_refuse(s, &refusal);
+		return;
+	}
 	login->endpoint = answer->endpoint;
 	free(s->uid);
 	s->uid = xstrdup(answer->endpoint.uid);
@@ -317,6 +325,7 @@ static void session_on_startup(struct client_session *s, struct slice packet)
 		session_refuse(s, &refusal);
 		return;
 	}
+	login->wants_read_only = route_take_read_only(login->uid);
 	if (login->uid[0])
 		s->uid = xstrdup(login->uid);
 	startup_append_forward(&login->forward, &message);
@@ -351,8 +360,7 @@ static void session_read_startup(struct client_session *s)
 		return;
 	case STARTUP_TLS_REQUEST:
 	case STARTUP_GSS_REQUEST:
-		(void)session_refuse_head(
-		        s, error_set(&err, STATUS_INVALID, 0, "encryption was requested inside TLS"), &err);
+		(void)session_refuse_head(s, startup_refuse_request(head.kind, &err), &err);
 	}
 }
 

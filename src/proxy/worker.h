@@ -19,6 +19,10 @@ MUST_CHECK status worker_create(uv_loop_t *loop, const struct data_directory *dd
         struct worker **ret, struct error *err);
 /* When it fails, some port may be open already: worker_stop() closes it. */
 MUST_CHECK status worker_listen(struct worker *worker, struct error *err);
+/* SIGHUP: looks at the files of an own certificate, whether they have changed or not (is_forced) or only if they have. */
+void worker_look_at_certificate(struct worker *worker, bool is_forced);
+/* Stops listening and lets sessions come to rest (client_session_drain()). */
+void worker_drain(struct worker *worker, void (*on_drained)(void *owner), void *owner);
 /* Stops listening and ends all sessions. The loop then runs out of handles; worker_free() after that. NULL is fine. */
 void worker_stop(struct worker *worker);
 struct worker *worker_free(struct worker *worker);

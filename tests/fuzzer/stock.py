@@ -1,7 +1,6 @@
 """Stock Postgres restored to an LSN: pg_basebackup of the root branch, and recovery from its archived WAL, on the plain file system."""
 
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +11,7 @@ import psycopg
 
 from fuzzer.model import lsn_text
 from harness.platform import clean_environment
+from harness.stock import unprivileged
 from harness.waiting import wait_until
 
 
@@ -22,14 +22,6 @@ def hashes(connection, tables):
         query = f"select count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text from {table} t"
         found[table] = connection.execute(query).fetchone()
     return found
-
-
-def unprivileged():
-    """Whom Postgres runs as when we are root: a user and the switch for subprocess."""
-    if os.geteuid() != 0:
-        return None, {}
-    entry = pwd.getpwnam("tarn")
-    return entry, {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
 class BaseBackup:

@@ -34,6 +34,12 @@ def command_line(pid):
         return ""
 
 
+def processor_seconds(pid):
+    """What it has used so far, of its own and of the kernel's."""
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def describe(pid):
     return f"{pid} {command_line(pid)}"
 

@@ -16,71 +16,16 @@ import psycopg
 import psycopg.errors
 import pytest
 
+from harness import wire
 from harness.platform import clean_environment
 from harness.waiting import wait_until
-
-SSL_REQUEST = struct.pack("!II", 8, 80877103)
-CANCEL_CODE = 80877102
+from harness.wire import CANCEL_CODE, SSL_REQUEST, RawClient
 
 
 def refused(platform, endpoint, **parameters):
     with pytest.raises(psycopg.OperationalError) as caught:
         platform.connect(endpoint, **parameters)
     return caught.value
-
-
-class RawClient:
-    """Bytes to the proxy's port, with or without TLS; reads Postgres messages."""
-
-    def __init__(self, platform, host, tls=True):
-        self.sock = socket.create_connection((host, platform.pg_port), timeout=20)
-        if tls:
-            self.sock.sendall(SSL_REQUEST)
-            assert self.sock.recv(1) == b"S"
-            context = ssl.create_default_context(cafile=platform.ca)
-            self.sock = context.wrap_socket(self.sock, server_hostname=host)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.sock.close()
-
-    def startup(self, version=196608, **parameters):
-        body = struct.pack("!I", version)
-        body += b"".join(k.encode() + b"\0" + v.encode() + b"\0" for k, v in parameters.items()) + b"\0"
-        self.sock.sendall(struct.pack("!I", len(body) + 4) + body)
-
-    def password(self, text):
-        body = text.encode() + b"\0"
-        self.sock.sendall(b"p" + struct.pack("!I", len(body) + 4) + body)
-
-    def exactly(self, count):
-        data = b""
-        while len(data) < count:
-            more = self.sock.recv(count - len(data))
-            if not more:
-                raise ConnectionError("closed")
-            data += more
-        return data
-
-    def message(self):
-        kind = self.exactly(1)
-        (length,) = struct.unpack("!I", self.exactly(4))
-        return kind, self.exactly(length - 4)
-
-    def error_fields(self):
-        """Reads on to an ErrorResponse: {'S': 'FATAL', 'C': sqlstate, 'M': …, 'H': …}."""
-        while True:
-            kind, body = self.message()
-            if kind == b"E":
-                return {part[:1].decode(): part[1:].decode() for part in body.split(b"\0") if part}
-
-    def rest_is_closed(self):
-        try:
-            return self.sock.recv(1) == b""
-        except (ConnectionError, ssl.SSLError):
-            return True
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -197,7 +142,7 @@ def login_error(platform, endpoint, password=None, host=None, **startup):
         if password is not None:
             kind, body = client.message()
             if kind == b"E":
-                return {part[:1].decode(): part[1:].decode() for part in body.split(b"\0") if part}
+                return wire.fields(body)
             assert (kind, body[:4]) == (b"R", struct.pack("!I", 3)), "asks for a password in clear, inside TLS"
             client.password(password)
         fields = client.error_fields()

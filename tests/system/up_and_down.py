@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+import time
 
 import pytest
 
@@ -173,6 +174,17 @@ def test_ctrl_c_is_a_clean_end_too(own_platform):
     platform.up.send_signal(signal.SIGINT)
     assert platform.up.wait(30) == 0
     platform.check_nothing_left()
+
+
+def test_a_stop_right_after_a_role_died_leaves_none(own_platform):
+    """Its successor may not have taken its lock yet, by which roles are found."""
+    platform = own_platform()
+    for moment in (0.0, 0.001, 0.003, 0.01, 0.03):
+        os.kill(platform.role_pid("proxy"), signal.SIGKILL)
+        time.sleep(moment)  # not a wait for anything: the moment of the stop is what varies
+        assert platform.stop() == 0
+        platform.check_nothing_left()
+        platform.start()
 
 
 def test_the_roles_outlive_up_and_a_new_one_adopts_them(own_platform):

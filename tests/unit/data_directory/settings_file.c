@@ -44,6 +44,10 @@ static void what_is_written_is_read(void **state)
 	settings_set_defaults(&settings);
 	settings.workspace_id = xstrdup("1234567890123456");
 	settings.domain = xstrdup("db.example.com");
+	settings.pg_address = xstrdup("10.0.0.1,fd00::1");
+	settings.tls_certificate = xstrdup("/etc/tarn.crt");
+	settings.tls_key = xstrdup("/etc/tarn.key");
+	settings.tls_root = xstrdup("/etc/root.crt");
 	settings.postgres_user = xstrdup("tarn");
 	settings.projects = 7;
 	settings.pg_port = 6432;
@@ -123,6 +127,20 @@ static void wrong_files_are_refused(void **state)
 		{ HEAD "\"projects\":0}", "projects", STATUS_INVALID },
 		{ HEAD "\"projects\":1000001}", "projects", STATUS_INVALID },
 		{ HEAD "\"projects\":1.5}", "projects", STATUS_INVALID },
+		{ HEAD "\"silent_client_sec\":3601}", "silent_client_sec", STATUS_INVALID },
+		{ HEAD "\"pg_address\":\"10.0.0.1\"}", "needs a \"domain\"", STATUS_INVALID },
+		{ HEAD "\"domain\":\"d\",\"pg_address\":\"10.0.0.1,\"}", "pg_address", STATUS_INVALID },
+		{ HEAD "\"domain\":\"d\",\"pg_address\":\"localhost\"}", "pg_address", STATUS_INVALID },
+		{ HEAD "\"domain\":\"d\",\"pg_address\":\"10.0.0.1, ::1\"}", "pg_address", STATUS_INVALID },
+		{ HEAD "\"tls_certificate\":\"/a\",\"tls_key\":\"/b\"}", "needs a \"domain\"",
+		        STATUS_INVALID },
+		{ HEAD "\"domain\":\"d\",\"tls_certificate\":\"/a\"}", "\"tls_key\" is missing",
+		        STATUS_INVALID },
+		{ HEAD "\"domain\":\"d\",\"tls_key\":\"/a\"}", "\"tls_certificate\" is missing",
+		        STATUS_INVALID },
+		{ HEAD "\"domain\":\"d\",\"tls_root\":\"/a\"}", "tls_root", STATUS_INVALID },
+		{ HEAD "\"domain\":\"d\",\"tls_certificate\":\"a\",\"tls_key\":\"/b\"}", "whole path",
+		        STATUS_INVALID },
 	};
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {

@@ -310,6 +310,43 @@ static void test_backend_closes_before_a_send(void **unused)
 	scene_end(scene);
 }
 
+static void tell_client(struct scene *scene, const char *words, size_t len)
+{
+	assert_int_equal(send(scene->backend_fds[1], words, len, 0), (ssize_t)len);
+	assert_int_equal(turn(scene), RELAY_GOES_ON);
+	char got[64];
+	assert_int_equal(SSL_read(scene->client, got, sizeof got), (int)len);
+}
+
+static void test_rest(void **unused)
+{
+	(void)unused;
+	struct scene *scene = scene_begin(TLS1_3_VERSION);
+	struct relay *relay = &scene->relay;
+	char got[16];
+	assert_true(relay_is_at_rest(relay)); /* right after the greeting */
+	assert_int_equal(SSL_write(scene->client, "select", 6), 6);
+	assert_int_equal(turn(scene), RELAY_GOES_ON);
+	assert_false(relay_is_at_rest(relay));
+	tell_client(scene, "C\0\0\0\5xZ\0\0\0\5T", 12); /* within a transaction */
+	assert_false(relay_is_at_rest(relay));
+	tell_client(scene, "Z\0\0\0\5E", 6);
+	assert_false(relay_is_at_rest(relay));
+	tell_client(scene, "C\0\0\0\5xZ\0\0\0\5I", 12);
+	assert_true(relay_is_at_rest(relay));
+	tell_client(scene, "N\0\0", 3); /* the beginning of something else */
+	assert_false(relay_is_at_rest(relay));
+	tell_client(scene, "Z\0\0\0\5I", 6);
+	assert_true(relay_is_at_rest(relay));
+	assert_int_equal(recv(scene->backend_fds[1], got, sizeof got, 0), 6);
+	/* What the client has not taken yet is not at rest. */
+	static const char filler[65536];
+	while (send(scene->backend_fds[1], filler, sizeof filler, MSG_DONTWAIT) > 0)
+		assert_int_equal(turn(scene), RELAY_GOES_ON);
+	assert_false(relay_is_at_rest(relay));
+	scene_end(scene);
+}
+
 static void test_flood_yields(void **unused)
 {
 	/* One client with endless bytes does not hold the loop: the relay stops, asks for a turn, and goes on. */
@@ -360,6 +397,7 @@ int main(void)
 		cmocka_unit_test(test_client_sends_garbage),
 		cmocka_unit_test(test_backend_closes),
 		cmocka_unit_test(test_backend_closes_before_a_send),
+		cmocka_unit_test(test_rest),
 		cmocka_unit_test(test_flood_yields),
 	};
 	(void)signal(SIGPIPE, SIG_IGN); /* the clients' side of the scenes writes with write(2) */

@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -55,6 +56,25 @@ static bool choose(
 	return route_choose(&name, &message, ret_uid, refusal);
 }
 
+static void check_suffix(const char *label, const char *uid, bool is_read_only)
+{
+	char text[ENDPOINT_UID_MAX + 1];
+	(void)snprintf(text, sizeof text, "%s", label);
+	assert_int_equal(route_take_read_only(text), is_read_only);
+	assert_string_equal(text, uid);
+}
+
+static void test_read_only_hosts(void **unused)
+{
+	(void)unused;
+	check_suffix(UID "-ro", UID, true);
+	check_suffix(UID, UID, false);
+	check_suffix("", "", false);
+	check_suffix("-ro", "-ro", false);
+	check_suffix(UID "-rw", UID "-rw", false);
+	check_name(UID "-ro.localhost", "localhost", UID "-ro.localhost", UID "-ro");
+}
+
 static void test_choice(void **unused)
 {
 	(void)unused;
@@ -73,6 +93,9 @@ static void test_choice(void **unused)
 
 	assert_false(choose(UID ".localhost", "ep-other", uid, &refusal));
 	assert_string_equal(refusal.sqlstate, "08P01");
+	assert_false(choose(UID ".localhost", UID "-ro", uid,
+	        &refusal)); /* another host, although of the same endpoint */
+	assert_string_equal(refusal.sqlstate, "08P01");
 	static const char *const bad[] = { "", "x", "ep-", "EP-A", "ep-a\"b", "ep-a b", "ep-a\x01",
 		"ep-0123456789-0123456789-0123456789-0123456789-0123456789-0123456789" };
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -87,6 +110,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_server_names),
 		cmocka_unit_test(test_long_names),
+		cmocka_unit_test(test_read_only_hosts),
 		cmocka_unit_test(test_choice),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
