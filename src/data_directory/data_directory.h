@@ -41,6 +41,8 @@ struct settings {
 	int64_t audit_retention_days;     /* 365: and when they are older */
 	int64_t requests_per_sec; /* 500: of one identity to the REST API, on average; five times that at once */
 	int64_t failures_per_min;      /* 60: failed logins and bad tokens of one client address, then 429 */
+	int64_t pooler_clients;        /* 10000: of one endpoint through its pooler */
+	int64_t pooler_wait_sec;       /* 120: in the queue for one of its connections */
 	char *metrics_access;          /* "loopback": from this machine without a token; "token": never */
 	int64_t deleted_retention_sec; /* 604800: how long a soft-deleted project or branch can be undeleted
 	                                  */

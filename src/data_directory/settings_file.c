@@ -61,6 +61,8 @@ static const struct member members[] = {
 	MEMBER(MEMBER_LIMIT, audit_retention_days, 36500),
 	MEMBER(MEMBER_LIMIT, requests_per_sec, 1000000),
 	MEMBER(MEMBER_LIMIT, failures_per_min, 1000000),
+	MEMBER(MEMBER_LIMIT, pooler_clients, 100000),
+	MEMBER(MEMBER_LIMIT, pooler_wait_sec, 86400),
 	MEMBER(MEMBER_TEXT, metrics_access, 0),
 };
 
@@ -121,6 +123,8 @@ void settings_set_defaults(struct settings *settings)
 		.audit_retention_days = 365,
 		.requests_per_sec = 500,
 		.failures_per_min = 60,
+		.pooler_clients = 10000,
+		.pooler_wait_sec = 120,
 		.metrics_access = xstrdup("loopback"),
 	};
 }

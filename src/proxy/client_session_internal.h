@@ -46,6 +46,7 @@ struct session_login {
 	char mechanism[sizeof SCRAM_MECHANISM_PLUS]; /* that the client has chosen; empty: not yet */
 	bool is_challenged;                          /* the client has our server-first */
 	bool must_check;       /* by a running compute, whether the password is still the role's */
+	bool has_pooler;       /* socket_path is the pooler's, which has taken the role */
 	struct buffer forward; /* the start-up packet for the compute */
 	struct control_question *question;
 	struct backend_connection *connection;
@@ -66,6 +67,7 @@ struct client_session {
 	int client_mask, backend_mask; /* what is polled for */
 	unsigned handles;              /* that libuv has not closed yet */
 	bool has_backend_poll, tls_is_up, tls_wants_write, is_said, has_heard;
+	bool is_pooled; /* through the endpoint's pooler */
 	SSL *ssl;
 	struct block *in;            /* of the login */
 	struct buffer out;           /* to the client, before RELAYING */

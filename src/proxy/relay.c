@@ -20,7 +20,7 @@ static bool may_read_client(const struct relay *r)
 
 void relay_start(struct relay *relay, SSL *ssl, int backend_fd, struct block_pool *pool, struct block **early)
 {
-	*relay = (struct relay){ .ssl = ssl, .backend_fd = backend_fd, .pool = pool };
+	*relay = (struct relay){ .ssl = ssl, .backend_fd = backend_fd, .pool = pool, .is_at_rest = true };
 	if (*early && (*early)->start < (*early)->end)
 		relay->to_backend = TAKE_PTR(*early);
 	else
@@ -128,6 +128,7 @@ static enum relay_result read_backend(struct relay *r)
 	} while (n < 0 && errno == EINTR);
 	if (n > 0) {
 		block->end = (size_t)n;
+		r->is_at_rest = n >= 6 && memcmp(block->bytes + n - 6, "Z\0\0\0\5", 5) == 0;
 		r->to_client = block;
 		return RELAY_GOES_ON;
 	}

@@ -42,6 +42,7 @@ struct relay {
 	bool backend_is_deaf;                    /* it takes no more bytes, but may have said something */
 	bool read_wants_write, write_wants_read; /* TLS' own messages are in the way */
 	bool more_in_tls;                        /* stopped by RELAY_ROUNDS, not for lack of bytes */
+	bool is_at_rest; /* the backend's last bytes look like a ReadyForQuery: a message may follow */
 	uint64_t bytes_from_client, bytes_to_client;
 };
 

@@ -44,15 +44,24 @@ static void test_long_names(void **unused)
 	check_name(name, "localhost", "", "");
 }
 
-static bool choose(
-        const char *sni, const char *option, char ret_uid[ENDPOINT_UID_MAX + 1], struct refusal *refusal)
+static bool choose_pooled(const char *sni, const char *option, char ret_uid[ENDPOINT_UID_MAX + 1],
+        bool *ret_is_pooled, struct refusal *refusal)
 {
 	struct server_name name;
 	struct startup_message message = { 0 };
 	server_name_parse(sni, "localhost", &name);
 	if (option)
 		message.endpoint = slice_from_text(option);
-	return route_choose(&name, &message, ret_uid, refusal);
+	return route_choose(&name, &message, ret_uid, ret_is_pooled, refusal);
+}
+
+static bool choose(
+        const char *sni, const char *option, char ret_uid[ENDPOINT_UID_MAX + 1], struct refusal *refusal)
+{
+	bool is_pooled = true;
+	bool is_chosen = choose_pooled(sni, option, ret_uid, &is_pooled, refusal);
+	assert_true(!is_chosen || !is_pooled);
+	return is_chosen;
 }
 
 static void test_choice(void **unused)
