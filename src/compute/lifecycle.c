@@ -78,6 +78,7 @@ static void free_parts(struct lifecycle *lc)
 	free(lc->socket_folder);
 	free(lc->spec_path);
 	free(lc->log_path);
+	free(lc->pooler_log_path);
 	free(lc->last_exit_path);
 	free(lc->inventory_path);
 	free(lc->scripts_folder);
@@ -721,6 +722,7 @@ static status open_storage(struct lifecycle *lc, struct error *err)
 		.volume_id = lc->spec->volume_id,
 		.socket_folder = lc->socket_folder,
 		.log_path = lc->log_path,
+		.pooler_log_path = lc->pooler_log_path,
 		.bin_dir = lc->spec->bin_dir,
 		.postgres_major = lc->spec->postgres_major };
 	status st = storage_open(lc->loop, &options, &lifecycle_storage_events, lc, &lc->storage, err);
@@ -800,6 +802,7 @@ status lifecycle_start(
 	lc->socket_folder = xasprintf("%s/socket", lc->folder);
 	lc->spec_path = xasprintf("%s/spec.json", lc->folder);
 	lc->log_path = xasprintf("%s/postgres.log", lc->folder);
+	lc->pooler_log_path = xasprintf("%s/" POOLER_LOG, lc->folder);
 	lc->last_exit_path = xasprintf("%s/last_exit.json", lc->folder);
 	lc->inventory_path = xasprintf("%s/inventory.json", lc->folder);
 	lc->user_name = name_of_user();

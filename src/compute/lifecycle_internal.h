@@ -21,8 +21,8 @@ struct lifecycle {
 	uint32_t magic;
 	uv_loop_t *loop;
 	struct lifecycle_options options;
-	char *folder, *socket_folder, *spec_path, *log_path, *last_exit_path, *inventory_path,
-	        *scripts_folder;
+	char *folder, *socket_folder, *spec_path, *log_path, *pooler_log_path, *last_exit_path,
+	        *inventory_path, *scripts_folder;
 	char statements_module[PATH_MAX], whitelist_module[PATH_MAX]; /* empty: not installed */
 	char *user_name;                                              /* who runs us */
 	struct system_user user;                                      /* Postgres' */

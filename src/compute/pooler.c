@@ -493,7 +493,7 @@ static void describe_end(const struct pooler *p, int exit_status, struct error *
 		last = line ? line + 1 : text.data + p->log_start;
 	}
 	error_fill(ret, STATUS_IO, 0, "the pooler %s%s%.200s", how, *last ? ": " : "", last);
-	error_hint(ret, "Its log is pooler.log in the compute's folder.");
+	error_hint(ret, "Its log is " POOLER_LOG " in the compute's folder.");
 }
 
 static void free_when_done(struct pooler *p);
@@ -743,7 +743,7 @@ struct pooler *pooler_create(uv_loop_t *loop, const struct pooler_options *optio
 	p->socket_folder = xasprintf("%s/pooler", options->folder);
 	p->ini_path = xasprintf("%s/pooler.ini", options->folder);
 	p->users_path = xasprintf("%s/pooler_users", options->folder);
-	p->log_path = xasprintf("%s/pooler.log", options->folder);
+	p->log_path = xasprintf("%s/" POOLER_LOG, options->folder);
 	STAILQ_INIT(&p->waiting);
 	STAILQ_INIT(&p->current);
 	STAILQ_INIT(&p->lookers);

@@ -30,6 +30,8 @@
 #define POOLER_START_MS  10000 /* for its socket to answer */
 #define POOLER_ROLES_MAX 1000  /* in one question */
 
+#define POOLER_LOG "pooler.log" /* in computes/UID */
+
 struct pooler;
 
 struct pooler_options {

@@ -240,6 +240,15 @@ static void test_failures(void **unused)
 	        "\xe9 m");
 	check_answer("\"error\":{\"code\":\"SHUTTING_DOWN\",\"message\":\"m\"}", CONTROL_SHUTTING_DOWN, "m");
 	check_answer("\"error\":{\"code\":\"NEW_ONE\",\"message\":\"m\"}", CONTROL_FAILED, "m");
+	check_answer("\"error\":{\"code\":\"NOT_NOW\",\"message\":\"m\"}", CONTROL_NOT_NOW, "m");
+	check_answer("\"error\":{\"code\":\"REFUSED\",\"sqlstate\":\"28000\",\"message\":\"m\"}",
+	        CONTROL_REFUSED, "m");
+	/* A client is told nothing without a kind. */
+	check_answer("\"error\":{\"code\":\"REFUSED\",\"message\":\"m\"}", CONTROL_FAILED, "m");
+	check_answer("\"error\":{\"code\":\"REFUSED\",\"sqlstate\":\"2800\",\"message\":\"m\"}",
+	        CONTROL_FAILED, "m");
+	check_answer("\"error\":{\"code\":\"REFUSED\",\"sqlstate\":\"280000\",\"message\":\"m\"}",
+	        CONTROL_FAILED, "m");
 	check_answer("\"error\":{\"code\":7,\"message\":{}}", CONTROL_FAILED, "");
 	check_answer("\"error\":null", CONTROL_FAILED, "");
 	static const char strange[] = "control gave an answer that is not understood";

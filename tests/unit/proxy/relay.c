@@ -291,6 +291,28 @@ static void test_backend_closes(void **unused)
 	scene_end(scene);
 }
 
+/* A last message of ours may follow only what looks like the end of the server's. */
+static void test_rest(void **unused)
+{
+	(void)unused;
+	struct scene *scene = scene_begin(TLS1_3_VERSION);
+	static const struct {
+		const char *bytes;
+		size_t len;
+		bool is_at_rest;
+	} steps[] = { { "T", 1, false }, { "C\0\0\0\4Z\0\0\0\5I", 11, true }, { "D\0\0\0\5I", 6, false },
+		{ "Z\0\0\0\5T", 6, true }, { "Z\0\0\0\5", 5, false }, { "Z\0\0\0\6I", 6, false } };
+	assert_true(scene->relay.is_at_rest); /* the greeting ended so */
+	for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+		char got[64];
+		assert_int_equal(send(scene->backend_fds[1], steps[i].bytes, steps[i].len, 0), steps[i].len);
+		assert_int_equal(turn(scene), RELAY_GOES_ON);
+		assert_int_equal(scene->relay.is_at_rest, steps[i].is_at_rest);
+		assert_int_equal(SSL_read(scene->client, got, sizeof got), steps[i].len);
+	}
+	scene_end(scene);
+}
+
 static void test_backend_closes_before_a_send(void **unused)
 {
 	(void)unused;
@@ -359,6 +381,7 @@ int main(void)
 		cmocka_unit_test(test_client_sends_garbage),
 		cmocka_unit_test(test_backend_closes),
 		cmocka_unit_test(test_backend_closes_before_a_send),
+		cmocka_unit_test(test_rest),
 		cmocka_unit_test(test_flood_yields),
 	};
 	(void)signal(SIGPIPE, SIG_IGN); /* as proxy_main() does: OpenSSL writes with write(2) */
