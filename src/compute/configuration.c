@@ -70,23 +70,6 @@ static const char *setting_of(const struct spec *spec, const char *name)
 	return found;
 }
 
-int configuration_reserved_connections(const struct spec *spec)
-{
-	const struct {
-		const char *name;
-		int64_t value;
-	} kinds[] = { { "superuser_reserved_connections", 3 }, { "reserved_connections", 0 } };
-	int64_t sum = 0;
-	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		const char *own = setting_of(spec, kinds[i].name);
-		int64_t value = kinds[i].value;
-		if (own)
-			(void)!number_parse(slice_from_text(own), 0, CONNECTIONS_MAX, &value);
-		sum += value;
-	}
-	return (int)sum;
-}
-
 static void add_defaults(struct buffer *out)
 {
 	buffer_append_text(out, "# Defaults, which the endpoint's settings below may change\n");

@@ -32,9 +32,6 @@ struct configuration {
 /* From the maximum CU: 104 at 0.5, 209 at 1, 419 at 2, …, at most 4000 (rest-api.md 4.4). */
 int configuration_max_connections(double max_cu);
 
-/* superuser_reserved_connections and reserved_connections, as the spec has them or as they are by default. */
-int configuration_reserved_connections(const struct spec *spec);
-
 void configuration_format_settings(const struct configuration *configuration, struct buffer *out);
 void configuration_format_hba(const struct configuration *configuration, struct buffer *out);
 void configuration_format_ident(const struct configuration *configuration, struct buffer *out);

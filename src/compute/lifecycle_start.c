@@ -189,8 +189,7 @@ static status launch(struct lifecycle *lc, struct error *err)
 		.user = lc->user };
 	pid_t pid = 0;
 	lc->pooler_postgres = (struct pooler_postgres){ .major = lc->spec->postgres_major,
-		.connections = pooler_connections(configuration_max_connections(lc->spec->max_cu),
-		        configuration_reserved_connections(lc->spec)) };
+		.connections = pooler_connections(configuration_max_connections(lc->spec->max_cu)) };
 	lc->started_usec = clock_monotonic_usec();
 	status st = postgres_process_start(&command, &pid, err);
 	if (st == STATUS_OK) {

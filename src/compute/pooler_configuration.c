@@ -2,12 +2,12 @@
 
 #include <inttypes.h>
 
-int pooler_connections(int max_connections, int reserved)
+int pooler_connections(int max_connections)
 {
 	int room = (max_connections + 9) / 10;
 	if (room < POOLER_ROOM_MIN)
 		room = POOLER_ROOM_MIN;
-	int left = max_connections - reserved - room;
+	int left = max_connections - POOLER_SUPERUSER - room;
 	return left < 1 ? 1 : left;
 }
 

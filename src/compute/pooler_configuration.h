@@ -3,7 +3,7 @@
  * write them. There is no password and no hash in them: who is let in is the proxy's affair, which alone can enter the folder of
  * PgBouncer's socket; the users are names, those that were found to be roles.
  *
- * Sizes. Postgres' max_connections, less what it keeps for superusers (ours), less a tenth, but at least POOLER_ROOM_MIN, for connections that go
+ * Sizes. Postgres' max_connections, less what it keeps for superusers (us), less a tenth, but at least POOLER_ROOM_MIN, for connections that go
  * past the pooler: so many a database's pools may have together, and any one of them alone, since an idle connection of another role
  * makes room (PgBouncer "evicts" it).
  */
@@ -12,10 +12,9 @@
 #include "base/base.h"
 #include "base/buffer.h"
 
-#define POOLER_CLIENTS_MAX  10000
-#define POOLER_WAIT_SEC     120 /* in the queue for a connection; then FATAL "query_wait_timeout" */
-#define POOLER_IDLE_SEC     60  /* then a connection to Postgres that nobody uses is closed */
+#define POOLER_IDLE_SEC     60 /* then a connection to Postgres that nobody uses is closed */
 #define POOLER_ROOM_MIN     5
+#define POOLER_SUPERUSER    3   /* superuser_reserved_connections, which nobody can change */
 #define POOLER_PREPARED_MAX 200 /* per connection to Postgres; the least recently used one goes */
 /* Descriptors that PgBouncer needs besides clients and servers: its log, its sockets, libevent, the administrator. */
 #define POOLER_DESCRIPTORS_OWN 40
@@ -28,8 +27,7 @@ struct pooler_configuration {
 	int64_t clients, wait_sec;
 };
 
-/* reserved: superuser_reserved_connections and reserved_connections, together. At least 1. */
-int pooler_connections(int max_connections, int reserved);
+int pooler_connections(int max_connections); /* at least 1 */
 
 /* STATUS_INVALID when a path cannot be written into it. */
 MUST_CHECK status pooler_configuration_format(

@@ -22,29 +22,6 @@ static void connections_follow_the_maximum_cu(void **state)
 		assert_int_equal(configuration_max_connections(table[i].cu), table[i].connections);
 }
 
-static void reserved(const char *settings, int expected)
-{
-	CLEANUP(free_text)
-	char *text =
-	        xasprintf("{\"version\":1,\"revision\":1,\"endpoint_uid\":\"ep-a\",\"volume_id\":\"br-a\","
-	                  "\"postgres\":{\"major\":17,\"bin_dir\":\"/b\"},\"cu\":{\"max\":1},"
-	                  "\"settings\":{%s}}",
-	                settings);
-	CLEANUP(spec_freep) struct spec *spec = NULL;
-	struct error err;
-	assert_int_equal(spec_parse(slice_from_text(text), &spec, &err), STATUS_OK);
-	assert_int_equal(configuration_reserved_connections(spec), expected);
-}
-
-static void reserved_connections_are_counted(void **state)
-{
-	(void)state;
-	reserved("", 3);
-	reserved("\"superuser_reserved_connections\":\"5\"", 5);
-	reserved("\"superuser_reserved_connections\":\"0\",\"Reserved_Connections\":\"20\"", 20);
-	reserved("\"reserved_connections\":\"many\"", 3); /* Postgres refuses it */
-}
-
 static void quoted(const char *value, const char *expected)
 {
 	CLEANUP(buffer_done) struct buffer out = { 0 };
@@ -259,7 +236,6 @@ int main(void)
 		cmocka_unit_test(a_clone_recovers_without_asking_around),
 		cmocka_unit_test(only_one_system_user_gets_in),
 		cmocka_unit_test(the_pooler_gets_in_as_anybody_but_the_superuser),
-		cmocka_unit_test(reserved_connections_are_counted),
 		cmocka_unit_test(the_archive_command_only_looks),
 		cmocka_unit_test(a_brake_beats_the_endpoints_settings),
 	};

@@ -14,11 +14,11 @@ static void room_is_left_beside_the_pools(void **state)
 {
 	(void)state;
 	static const struct {
-		int max, reserved, connections;
-	} table[] = { { 104, 3, 90 }, { 209, 3, 185 }, { 419, 3, 374 }, { 4000, 3, 3597 }, { 20, 3, 12 },
-		{ 104, 100, 1 }, { 5, 3, 1 } };
+		int max, connections;
+	} table[] = { { 104, 90 }, { 209, 185 }, { 419, 374 }, { 4000, 3597 }, { 20, 12 }, { 9, 1 },
+		{ 5, 1 } };
 	for (size_t i = 0; i < ARRAY_LEN(table); i++)
-		assert_int_equal(pooler_connections(table[i].max, table[i].reserved), table[i].connections);
+		assert_int_equal(pooler_connections(table[i].max), table[i].connections);
 }
 
 static const struct pooler_configuration ordinary = { .postgres_socket_folder = "/d/computes/ep-a/socket",
