@@ -7,6 +7,7 @@
 #include "base/buffer.h"
 #include "cli/cli.h"
 #include "compute/installation.h"
+#include "compute/pooler_program.h"
 #include "compute/supervisor.h"
 #include "control_plane/control.h"
 #include "page_filesystem/pagefs.h"
@@ -53,6 +54,22 @@ static size_t list_installations(struct cli_installation *out, size_t max)
 	return count;
 }
 
+static status describe_pooler(char *out, size_t size, struct error *err)
+{
+	struct pooler_program found;
+	status st = pooler_program_find(&found, err);
+	if (st == STATUS_OK)
+		(void)snprintf(out, size, "%s in %s", found.version, found.path);
+	return st;
+}
+
+static status check_pooler_user(const char *postgres_user, struct error *err)
+{
+	struct system_user postgres, pooler;
+	status st = system_user_find(postgres_user, &postgres, err);
+	return st == STATUS_OK ? pooler_user_find(&postgres, &pooler, err) : st;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct cli_role roles[] = {
@@ -62,6 +79,9 @@ int main(int argc, char **argv)
 		{ "pagefs", pagefs_main },
 		{ NULL, NULL },
 	};
-	const struct cli_services services = { .roles = roles, .list_installations = list_installations };
+	const struct cli_services services = { .roles = roles,
+		.list_installations = list_installations,
+		.describe_pooler = describe_pooler,
+		.check_pooler_user = check_pooler_user };
 	return cli_main(argc, argv, &services);
 }

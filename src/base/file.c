@@ -85,6 +85,20 @@ status file_replace_durably(const char *path, struct slice content, mode_t mode,
 	return folder_sync(dirname(copy), err);
 }
 
+status file_replace_for_group(const char *path, struct slice content, gid_t group, struct error *err)
+{
+	CLEANUP(free_text) char *temporary = xasprintf("%s.new", path);
+	CLEANUP(close_fd)
+	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640);
+	if (fd < 0 || fchmod(fd, 0640) < 0 || (group != (gid_t)-1 && fchown(fd, (uid_t)-1, group) < 0))
+		return error_set(err, STATUS_IO, errno, "could not create file \"%s\"", temporary);
+	if (file_write_all(fd, content.data, content.len, err) != STATUS_OK)
+		return error_prefix(err, "file \"%s\"", temporary);
+	if (rename(temporary, path) < 0)
+		return error_set(err, STATUS_IO, errno, "could not rename file \"%s\"", temporary);
+	return STATUS_OK;
+}
+
 status folder_make(const char *path, mode_t mode, struct error *err)
 {
 	if (mkdir(path, mode) == 0) {

@@ -20,6 +20,10 @@ MUST_CHECK status file_read(const char *path, size_t max_len, struct buffer *buf
 MUST_CHECK status file_replace_durably(
         const char *path, struct slice content, mode_t mode, struct error *err);
 
+/* The same, not durably, readable for a group (0640); (gid_t)-1: ours. */
+MUST_CHECK status file_replace_for_group(
+        const char *path, struct slice content, gid_t group, struct error *err);
+
 MUST_CHECK status file_write_all(int fd, const void *bytes, size_t len, struct error *err); /* not durable */
 
 MUST_CHECK status folder_sync(const char *path, struct error *err);

@@ -23,6 +23,12 @@ struct cli_services {
 	} * roles;
 	/* Fills at most `max`; returns how many. */
 	size_t (*list_installations)(struct cli_installation *out, size_t max);
+	/*
+	 * The PgBouncer that the pooler is made of, "1.24.1 in /usr/sbin/pgbouncer"; and the system user it runs as beside Postgres' own, of that
+	 * name (NULL: ourselves).
+	 */
+	status (*describe_pooler)(char *out, size_t size, struct error *err);
+	status (*check_pooler_user)(const char *postgres_user, struct error *err);
 };
 
 #define EXIT_FAILED 1

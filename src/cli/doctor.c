@@ -91,6 +91,7 @@ static int doctor_main(const struct cli_services *services, int argc, char **arg
 	check_data_directory(&findings, path, &dd);
 	check_installations(&findings, services);
 	check_postgres_user(&findings, dd ? &dd->settings : NULL);
+	check_pooler(&findings, services, dd ? &dd->settings : NULL);
 	check_port(&findings, dd, "the REST API", dd ? dd->settings.api_address : "127.0.0.1",
 	        dd ? dd->settings.api_port : 8080, "control");
 	check_port(&findings, dd, "Postgres", "0.0.0.0", dd ? dd->settings.pg_port : 5432, "proxy");
@@ -112,7 +113,8 @@ const struct command doctor_command = {
 	.summary = "check this machine and say what to fix",
 	.help = "Usage: tarn doctor [--data DIR] [-o json]\n"
 	        "\n"
-	        "Checks what Tarn needs of this machine: Postgres installations, ports, disk space, the user "
+	        "Checks what Tarn needs of this machine: Postgres installations, PgBouncer, ports, disk "
+	        "space, the user "
 	        "Postgres runs\n"
 	        "as, limits, cgroups, FUSE. Changes nothing. Exit code 1 if something must be fixed.\n"
 	        "\n"

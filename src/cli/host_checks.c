@@ -48,17 +48,41 @@ void check_installations(struct findings *findings, const struct cli_services *s
 		                "TARN_POSTGRES"));
 }
 
-void check_postgres_user(struct findings *findings, const struct settings *settings)
+/* NULL: there is none, or it is ourselves who are not root. */
+static const char *find_postgres_user(const struct settings *settings)
 {
 	static const char *const names[] = { "tarn", "postgres" };
 	const char *user = settings ? settings->postgres_user : NULL;
+	for (size_t i = 0; i < ARRAY_LEN(names) && !user && geteuid() == 0; i++)
+		if (getpwnam(names[i]))
+			user = names[i];
+	return user;
+}
+
+/* Without it endpoints can be reached all the same, but not through their poolers. */
+void check_pooler(
+        struct findings *findings, const struct cli_services *services, const struct settings *settings)
+{
+	char text[512];
+	struct error err;
+	bool is_there = services->describe_pooler(text, sizeof text, &err) == STATUS_OK;
+	if (!is_there)
+		findings_add(findings, FINDING_WARNING, "pooler",
+		        xasprintf("%s: \"-pooler\" hosts refuse clients", err.message), xstrdup(err.hint));
+	else if (services->check_pooler_user(find_postgres_user(settings), &err) != STATUS_OK)
+		findings_add(findings, FINDING_WARNING, "pooler",
+		        xasprintf("%s: \"-pooler\" hosts refuse clients", err.message), xstrdup(err.hint));
+	else
+		findings_add(findings, FINDING_OK, "pooler", xasprintf("PgBouncer %s", text), NULL);
+}
+
+void check_postgres_user(struct findings *findings, const struct settings *settings)
+{
+	const char *user = find_postgres_user(settings);
 	if (!user && geteuid() != 0) {
 		findings_add(findings, FINDING_OK, "Postgres user", xstrdup("Postgres runs as you"), NULL);
 		return;
 	}
-	for (size_t i = 0; i < ARRAY_LEN(names) && !user; i++)
-		if (getpwnam(names[i]))
-			user = names[i];
 	if (user && getpwnam(user))
 		findings_add(findings, FINDING_OK, "Postgres user",
 		        xasprintf("Postgres runs as \"%s\"", user), NULL);

@@ -7,6 +7,8 @@
 
 void check_installations(struct findings *findings, const struct cli_services *services);
 void check_postgres_user(struct findings *findings, const struct settings *settings);
+void check_pooler(
+        struct findings *findings, const struct cli_services *services, const struct settings *settings);
 void check_descriptors(struct findings *findings);
 void check_disk(struct findings *findings, const char *path);
 void check_openssl(struct findings *findings);

@@ -156,6 +156,47 @@ static void print_storage(yyjson_val *computes)
 		(void)printf("\n%s", out.data);
 }
 
+static void add_number(struct table *table, yyjson_val *object, const char *member)
+{
+	CLEANUP(free_text)
+	char *text = xasprintf("%lld", (long long)yyjson_get_sint(yyjson_obj_get(object, member)));
+	table_add_cell(table, text);
+}
+
+/* One line per compute whose pooler runs. */
+static void print_poolers(yyjson_val *computes)
+{
+	CLEANUP(table_done) struct table table = { 0 };
+	static const char *const titles[] = { "POOLER OF", "PID", "CLIENTS", "WAITING", "CONNECTIONS",
+		"IN USE", "QUERIES" };
+	static const char *const members[] = { "pid", "clients", "waiting" };
+	size_t i, count, lines = 0;
+	yyjson_val *compute;
+	for (i = 0; i < ARRAY_LEN(titles); i++)
+		table_add_column(&table, titles[i]);
+	yyjson_arr_foreach(computes, i, count, compute)
+	{
+		yyjson_val *pooler = yyjson_obj_get(compute, "pooler");
+		if (!yyjson_is_obj(pooler))
+			continue;
+		long long active = yyjson_get_sint(yyjson_obj_get(pooler, "servers_active")),
+		          idle = yyjson_get_sint(yyjson_obj_get(pooler, "servers_idle")),
+		          max = yyjson_get_sint(yyjson_obj_get(pooler, "connections"));
+		CLEANUP(free_text) char *connections = xasprintf("%lld of %lld", active + idle, max);
+		table_add_cell(&table, json_text(compute, "uid"));
+		for (size_t k = 0; k < ARRAY_LEN(members); k++)
+			add_number(&table, pooler, members[k]);
+		table_add_cell(&table, connections);
+		add_number(&table, pooler, "servers_active");
+		add_number(&table, pooler, "queries");
+		lines++;
+	}
+	CLEANUP(buffer_done) struct buffer out = { 0 };
+	table_write(&table, &out);
+	if (lines > 0)
+		(void)printf("\n%s", out.data);
+}
+
 static void add_megabytes(struct table *table, yyjson_val *branch, const char *member)
 {
 	CLEANUP(free_text)
@@ -203,6 +244,7 @@ static void print_text(yyjson_val *root)
 		print_table(computes, compute_titles, compute_members);
 	}
 	print_storage(computes);
+	print_poolers(computes);
 	print_branches(yyjson_obj_get(root, "branches"));
 }
 
@@ -249,7 +291,8 @@ const struct command status_command = {
 	        "or stopping; \"unwatched\" while control is down. Below: the restore points of each compute "
 	        "and "
 	        "how long\n"
-	        "recovery would take if it crashed now; the space of each branch: its size as Postgres sees "
+	        "recovery would take if it crashed now; clients and connections of the poolers that run; the "
+	        "space of each branch: its size as Postgres sees "
 	        "it, what "
 	        "only it\n"
 	        "uses, what it shares with others, and what its past and its WAL take.\n"

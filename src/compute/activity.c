@@ -22,7 +22,12 @@ enum activity_verdict activity_judge(
 	/* Who began and is not here any more; a reset of the server's counters makes it negative and tells nothing. */
 	int64_t left =
 	        (sight->sessions_begun - activity->sessions_begun) - (sight->clients - activity->clients);
-	bool has_left = activity->has_looked && left > 0;
+	bool has_pooled = sight->pooled_queries != activity->pooled_queries;
+	if (activity->has_looked)
+		activity->pooled_credit += sight->pooled_ended - activity->pooled_ended;
+	int64_t pooled = left < 0 ? 0 : left < activity->pooled_credit ? left : activity->pooled_credit;
+	activity->pooled_credit -= pooled;
+	bool has_left = activity->has_looked && (left > pooled || (pooled > 0 && has_pooled));
 	int64_t last = sight->is_busy || has_left ? now_usec : sight->last_change_usec;
 	if (last > activity->last_active_usec)
 		activity->last_active_usec = last;
@@ -30,6 +35,8 @@ enum activity_verdict activity_judge(
 		activity->last_active_usec = now_usec;
 	activity->sessions_begun = sight->sessions_begun;
 	activity->clients = sight->clients;
+	activity->pooled_ended = sight->pooled_ended;
+	activity->pooled_queries = sight->pooled_queries;
 	activity->has_looked = true;
 	bool is_due = timeout_usec > 0 && now_usec - activity->last_active_usec >= timeout_usec;
 	return is_due && !sight->is_busy ? ACTIVITY_SUSPEND : ACTIVITY_STAY;

@@ -17,12 +17,16 @@ struct activity_sight {
 	int64_t sessions_begun; /* ever, those of the looks not counted; grows also when one left again */
 	int64_t clients;        /* connected now, ours not counted */
 	bool has_subscriptions; /* that are enabled */
+	int64_t pooled_ended;   /* ever, idle connections of the pooler that it has closed (pooler.h, P4) */
+	int64_t pooled_queries; /* ever, that went through it */
 };
 
 /* What is remembered between looks. */
 struct activity {
 	int64_t last_active_usec; /* wall clock */
 	int64_t sessions_begun, clients;
+	int64_t pooled_ended, pooled_queries;
+	int64_t pooled_credit; /* of those that ended, how many have not been missed among the clients yet */
 	bool has_looked;
 };
 
@@ -33,8 +37,8 @@ void activity_begin(struct activity *activity, int64_t now_usec);
 
 /*
  * Takes a sight in, tells whether to suspend now. timeout_usec 0: never. A client that left since the last look
- * counts as active now, because what it did last cannot be seen any more. A clock that was set back delays a
- * suspension, at most by one timeout.
+ * counts as active now, because what it did last cannot be seen any more; but not a connection of the pooler that was
+ * idle, if nothing went through the pooler since. A clock that was set back delays a suspension, at most by one timeout.
  */
 enum activity_verdict activity_judge(struct activity *activity, const struct activity_sight *sight,
         int64_t timeout_usec, int64_t now_usec);

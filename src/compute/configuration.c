@@ -1,13 +1,9 @@
 #include "compute/configuration.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/number.h"
@@ -201,7 +197,8 @@ void configuration_format_settings(const struct configuration *c, struct buffer 
 	add(out, "log_line_prefix", "%m [%p] ");
 	add(out, "update_process_title", "on");
 	add(out, "cluster_name", c->spec->endpoint_uid);
-	add(out, "unix_socket_permissions", "0700");
+	/* Its folder says who can reach it: Postgres' user, Tarn's, and the pooler's. */
+	add(out, "unix_socket_permissions", c->pooler_user_name ? "0777" : "0700");
 	add(out, "dynamic_library_path", "$libdir");
 	if (c->spec->postgres_major >= 17)
 		add(out, "allow_alter_system", "off");
@@ -217,10 +214,10 @@ void configuration_format_hba(const struct configuration *c, struct buffer *out)
 {
 	buffer_append_text(out, "# Written by Tarn at every start; changes are lost.\n");
 	/* Until a clone has been rid of what is its parent's, only the supervisor gets in. */
-	const char *who = c->start->is_quiet ? "cloud_admin" : "all";
-	buffer_printf(out, "local all %s peer map=tarn\n", who);
+	buffer_append_text(out, "local all cloud_admin peer map=tarn\n");
 	if (!c->start->is_quiet)
-		buffer_append_text(out, "local replication all peer map=tarn\n");
+		buffer_append_text(
+		        out, "local all all peer map=clients\nlocal replication all peer map=tarn\n");
 }
 
 void configuration_format_ident(const struct configuration *c, struct buffer *out)
@@ -228,22 +225,10 @@ void configuration_format_ident(const struct configuration *c, struct buffer *ou
 	buffer_append_text(out, "# Written by Tarn at every start; changes are lost.\n");
 	/* Quotes make the name literal; a name with a quote in it cannot be written, and matches nobody. */
 	if (!strpbrk(c->system_user_name, "\"\n\r"))
-		buffer_printf(out, "tarn \"%s\" all\n", c->system_user_name);
-}
-
-static status write_file(const char *folder, const char *name, const struct buffer *content,
-        const struct system_user *user, struct error *err)
-{
-	CLEANUP(free_text) char *path = xasprintf("%s/%s", folder, name);
-	CLEANUP(free_text) char *fresh = xasprintf("%s.new", path);
-	CLEANUP(close_fd) int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640);
-	if (fd < 0 || fchmod(fd, 0640) < 0 || (user->is_other && fchown(fd, (uid_t)-1, user->gid) < 0))
-		return error_set(err, STATUS_IO, errno, "could not create file \"%s\"", fresh);
-	if (file_write_all(fd, content->data, content->len, err) != STATUS_OK)
-		return error_prefix(err, "file \"%s\"", fresh);
-	if (rename(fresh, path) < 0)
-		return error_set(err, STATUS_IO, errno, "could not rename file \"%s\"", fresh);
-	return STATUS_OK;
+		buffer_printf(out, "tarn \"%s\" all\nclients \"%s\" all\n", c->system_user_name,
+		        c->system_user_name);
+	if (c->pooler_user_name)
+		buffer_printf(out, "clients \"%s\" all\n", c->pooler_user_name);
 }
 
 status configuration_write(
@@ -260,7 +245,9 @@ status configuration_write(
 	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
 		CLEANUP(buffer_done) struct buffer content = { 0 };
 		files[i].format(c, &content);
-		status st = write_file(folder, files[i].name, &content, user, err);
+		CLEANUP(free_text) char *path = xasprintf("%s/%s", folder, files[i].name);
+		status st = file_replace_for_group(
+		        path, buffer_slice(&content), user->is_other ? user->gid : (gid_t)-1, err);
 		if (st != STATUS_OK)
 			return st;
 	}

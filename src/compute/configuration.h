@@ -22,9 +22,11 @@ struct configuration {
 	const char *scripts_folder;    /* of extensions.h */
 	const char *statements_module; /* path of pg_stat_statements, NULL when not installed */
 	const char *whitelist_module;  /* path of pgextwlist, NULL when not installed */
-	const char *system_user_name;  /* who runs Tarn: the only one who may connect, as anybody */
-	bool has_locked_memory;        /* as much as it likes (postgres_process.h) */
-	bool shares_user; /* Postgres runs as that user, too: a tenant's way back in must be closed */
+	const char *system_user_name;  /* who runs Tarn: may connect as anybody */
+	const char *
+	        pooler_user_name; /* may connect as anybody but cloud_admin; NULL: there is no such user beside the former */
+	bool has_locked_memory; /* as much as it likes (postgres_process.h) */
+	bool shares_user;       /* Postgres runs as that user, too: a tenant's way back in must be closed */
 };
 
 /* From the maximum CU: 104 at 0.5, 209 at 1, 419 at 2, …, at most 4000 (rest-api.md 4.4). */

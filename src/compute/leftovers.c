@@ -100,6 +100,18 @@ static bool is_old_pagefs(const char *pid_text, const struct leftovers *leftover
 	       has_argument(&arguments, "--mount", leftovers->mount_path);
 }
 
+static bool is_old_pooler(const char *pid_text, const struct leftovers *leftovers)
+{
+	char target[PATH_MAX];
+	return link_is(pid_text, "fd/2", target) && begins_with_path(target, leftovers->pooler_log_path);
+}
+
+static bool is_ours(const char *pid_text, const struct leftovers *leftovers)
+{
+	return is_old_postgres(pid_text, leftovers) || is_old_pagefs(pid_text, leftovers) ||
+	       is_old_pooler(pid_text, leftovers);
+}
+
 /* For most processes of the machine one look at one link. `ours` is the name of our own program. */
 static bool is_leftover(const char *pid_text, const char *ours, const struct leftovers *leftovers)
 {
@@ -107,6 +119,7 @@ static bool is_leftover(const char *pid_text, const char *ours, const struct lef
 	if (!link_is(pid_text, "exe", program))
 		return false;
 	return (is_named(program, "postgres") && is_old_postgres(pid_text, leftovers)) ||
+	       (is_named(program, "pgbouncer") && is_old_pooler(pid_text, leftovers)) ||
 	       (is_named(program, ours) && is_old_pagefs(pid_text, leftovers));
 }
 
@@ -145,9 +158,7 @@ static int find_process(const struct leftovers *leftovers, pid_t *ret_pid)
 			continue;
 		CLEANUP(close_fd) int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)number, 0);
 		/* Looked at again after the descriptor was opened: now it is the process that the descriptor means. */
-		if (pidfd >= 0 && parent_of(item->d_name) != getpid() &&
-		        (is_old_postgres(item->d_name, leftovers) ||
-		                is_old_pagefs(item->d_name, leftovers))) {
+		if (pidfd >= 0 && parent_of(item->d_name) != getpid() && is_ours(item->d_name, leftovers)) {
 			*ret_pid = (pid_t)number;
 			return TAKE_FD(pidfd);
 		}

@@ -1,6 +1,6 @@
 /*
- * Leftovers: what a supervisor that was killed may have left: processes of its Postgres and its page file system on their way
- * out, and the mount, dead or alive. And the children of our own that a killed postmaster left to us.
+ * Leftovers: what a supervisor that was killed may have left: processes of its Postgres, its page file system and its pooler on their
+ * way out, and the mount, dead or alive. And the children of our own that a killed postmaster left to us.
  *
  * An old Postgres must be gone before a new one starts: it would go on writing WAL beside it (T29). Its lock file
  * postmaster.pid is inside the mount, which may be dead, so processes are found by what /proc tells of each: program, command
@@ -19,6 +19,7 @@ struct leftovers {
 	const char *mount_path;    /* PGDATA */
 	const char *log_path;      /* postgres.log */
 	const char *socket_folder; /* .s.PGSQL.5432, its lock */
+	const char *pooler_log_path;
 };
 
 /* Kills what works on the volume and is no child of ours, and waits until it is gone. Blocks; STATUS_UNAVAILABLE when one does not end. */

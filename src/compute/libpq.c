@@ -18,9 +18,15 @@
 	        (PGconn * conn, const char *command, int count, const Oid *types, const char *const *values, \
 	                const int *lengths, const int *formats, int format),                                 \
 	        (conn, command, count, types, values, lengths, formats, format))                             \
+	F(int, PQsendQuery, (PGconn * conn, const char *query), (conn, query))                               \
+	F(int, PQsocket, (const PGconn *conn), (conn))                                                       \
+	F(int, PQconsumeInput, (PGconn * conn), (conn))                                                      \
+	F(int, PQisBusy, (PGconn * conn), (conn))                                                            \
+	F(PGresult *, PQgetResult, (PGconn * conn), (conn))                                                  \
 	F(ExecStatusType, PQresultStatus, (const PGresult *result), (result))                                \
 	F(char *, PQresultErrorField, (const PGresult *result, int field), (result, field))                  \
 	F(int, PQntuples, (const PGresult *result), (result))                                                \
+	F(int, PQfnumber, (const PGresult *result, const char *name), (result, name))                        \
 	F(char *, PQgetvalue, (const PGresult *result, int row, int column), (result, row, column))          \
 	F(char *, PQescapeLiteral, (PGconn * conn, const char *text, size_t len), (conn, text, len))         \
 	F(char *, PQescapeIdentifier, (PGconn * conn, const char *text, size_t len), (conn, text, len))

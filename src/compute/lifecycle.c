@@ -1,9 +1,11 @@
 #include "compute/lifecycle.h"
 
+#include <errno.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -14,6 +16,7 @@
 #include "compute/installation.h"
 #include "compute/inventory.h"
 #include "compute/lifecycle_internal.h"
+#include "compute/pooler_program.h"
 #include "compute/postgres_log.h"
 #include "compute/postgres_process.h"
 #include "compute/reconcile.h"
@@ -45,6 +48,8 @@ void lifecycle_tell(struct lifecycle *lc)
 		lc->report.pagefs_pid = storage_pid(lc->storage);
 		storage_describe(lc->storage, &lc->report.storage);
 	}
+	if (lc->pooler)
+		lc->report.pooler = *pooler_seen(lc->pooler);
 	if (lc->hub)
 		report_hub_send(lc->hub);
 }
@@ -73,6 +78,7 @@ static void free_parts(struct lifecycle *lc)
 	free(lc->socket_folder);
 	free(lc->spec_path);
 	free(lc->log_path);
+	free(lc->pooler_log_path);
 	free(lc->last_exit_path);
 	free(lc->inventory_path);
 	free(lc->scripts_folder);
@@ -105,6 +111,8 @@ static void everybody_told(void *owner)
 		(uv_handle_t *)&lc->promote };
 	for (size_t i = 0; i < ARRAY_LEN(handles); i++)
 		uv_close(handles[i], handle_closed);
+	if (lc->pooler)
+		pooler_close(TAKE_PTR(lc->pooler));
 }
 
 /* C4. The volume is let go before anybody hears of it, so that whoever does can open it at once. */
@@ -432,6 +440,7 @@ static void become_ready(struct lifecycle *lc)
 	log_info("ready: prepared in %.1f ms, Postgres up in %.1f ms, reconciled in %.1f ms",
 	        lc->report.prepare_ms, lc->report.postgres_ms, lc->report.reconcile_ms);
 	lifecycle_tell(lc);
+	pooler_begin(lc->pooler, &lc->pooler_postgres);
 	lc->options.on_ready(lc->options.owner);
 	storage_begin(lc->storage, lc->log_start);
 	schedule_look(lc);
@@ -452,6 +461,7 @@ status lifecycle_write_configuration(struct lifecycle *lc, struct error *err)
 		.has_locked_memory = postgres_process_free_locked_memory(),
 		.whitelist_module = lc->whitelist_module[0] ? lc->whitelist_module : NULL,
 		.system_user_name = lc->user_name,
+		.pooler_user_name = lc->has_pooler_user ? POOLER_USER : NULL,
 		.shares_user = !lc->user.is_other,
 	};
 	return configuration_write(&configuration, lc->folder, &lc->user, err);
@@ -556,6 +566,41 @@ static void answer(void *owner, uint64_t ticket, const struct point_answer *poin
 	report_hub_answer_point(lc->hub, ticket, &told);
 }
 
+static void pool_answered(void *owner, uint64_t ticket, const char *socket_folder,
+        const struct pooler_verdict *verdicts, size_t count, const struct error *err)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	if (lc->hub && err)
+		report_hub_answer_error(lc->hub, ticket, err);
+	else if (lc->hub)
+		report_hub_answer_pool(lc->hub, ticket, socket_folder, verdicts, count);
+}
+
+static void take_pool(void *owner, uint64_t ticket, const char *const *roles, size_t count)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	struct error err;
+	error_fill(&err, STATUS_UNAVAILABLE, 0, "the compute is not ready");
+	if (lc->pooler)
+		pooler_ask(lc->pooler, roles, count, ticket, pool_answered, lc);
+	else
+		report_hub_answer_error(lc->hub, ticket, &err);
+}
+
+static void pooler_changed(void *owner)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	if (!lifecycle_is_over(lc))
+		lifecycle_tell(lc);
+}
+
+static void pooler_closed(void *owner)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	if (--lc->open_handles == 0)
+		lifecycle_let_go(lc);
+}
+
 static void take_order(void *owner, enum report_order order, uint64_t ticket)
 {
 	struct lifecycle *lc = lifecycle_of(owner);
@@ -588,6 +633,51 @@ static void start_anew(struct lifecycle *lc, const char *reason)
 	shut_down_postgres(lc);
 }
 
+/* False: it ends, or begins anew. */
+static bool judge_activity(struct lifecycle *lc)
+{
+	const struct pooler_seen *pooled = pooler_seen(lc->pooler);
+	lc->sight.sessions_begun -=
+	        lc->own_sessions + storage_sessions(lc->storage) + pooler_sessions(lc->pooler);
+	lc->sight.pooled_ended = pooled->ended;
+	lc->sight.pooled_queries = pooled->counts.queries;
+	int64_t timeout = lc->spec->suspend_timeout_sec * USEC_PER_SEC;
+	enum activity_verdict verdict = activity_judge(&lc->activity, &lc->sight, timeout, clock_wall_usec());
+	lc->report.last_active_usec = lc->activity.last_active_usec;
+	if (verdict == ACTIVITY_SUSPEND && !lc->must_apply) {
+		suspend(lc, "inactive");
+		return false;
+	}
+	if (lc->sight.has_subscriptions && lc->start.has_no_replication_workers) {
+		start_anew(lc, "a subscription was created, whose workers need a new start");
+		return false;
+	}
+	if (lc->report.last_active_usec - lc->told_active_usec >= ACTIVE_NEWS_USEC)
+		lifecycle_tell(lc);
+	return true;
+}
+
+static void look_ended(struct lifecycle *lc)
+{
+	struct error err;
+	if (postgres_log_bound(lc->log_path, &err) != STATUS_OK)
+		log_warning("%s", err.message);
+	schedule_look(lc);
+	lifecycle_step(lc);
+}
+
+/* Now both were looked at, the pooler last: what it has closed since Postgres was looked at is known to be its. */
+static void pooler_looked(void *owner)
+{
+	struct lifecycle *lc = lifecycle_of(owner);
+	bool is_current = lc->report.state == COMPUTE_READY && lc->watch && lc->shutdown_signals == 0 &&
+	                  !lc->suspend_reason && lc->pooler;
+	if (is_current && !lc->is_job_running && !judge_activity(lc))
+		return;
+	if (is_current)
+		look_ended(lc);
+}
+
 static void look_done(void *owner, void *input, const struct error *err)
 {
 	struct lifecycle *lc = lifecycle_of(owner);
@@ -595,31 +685,13 @@ static void look_done(void *owner, void *input, const struct error *err)
 	lc->is_looking = false;
 	if (!lifecycle_job_ended(lc))
 		return;
-	if (err) {
-		log_warning("could not look for activity: %s",
-		        err->message); /* not knowing is no reason to suspend */
-	} else {
-		lc->sight.sessions_begun -= lc->own_sessions + storage_sessions(lc->storage);
-		int64_t timeout = lc->spec->suspend_timeout_sec * USEC_PER_SEC;
-		enum activity_verdict verdict =
-		        activity_judge(&lc->activity, &lc->sight, timeout, clock_wall_usec());
-		lc->report.last_active_usec = lc->activity.last_active_usec;
-		if (verdict == ACTIVITY_SUSPEND && !lc->must_apply) {
-			suspend(lc, "inactive");
-			return;
-		}
-		if (lc->sight.has_subscriptions && lc->start.has_no_replication_workers) {
-			start_anew(lc, "a subscription was created, whose workers need a new start");
-			return;
-		}
-		if (lc->report.last_active_usec - lc->told_active_usec >= ACTIVE_NEWS_USEC)
-			lifecycle_tell(lc);
-	}
-	struct error log_err;
-	if (postgres_log_bound(lc->log_path, &log_err) != STATUS_OK)
-		log_warning("%s", log_err.message);
-	schedule_look(lc);
-	lifecycle_step(lc);
+	if (err) /* not knowing is no reason to suspend */
+		log_warning("could not look for activity: %s", err->message);
+	else if (pooler_look(lc->pooler, pooler_looked, lc))
+		return;
+	else if (!judge_activity(lc))
+		return;
+	look_ended(lc);
 }
 
 static void look_due(uv_timer_t *timer)
@@ -650,6 +722,7 @@ static status open_storage(struct lifecycle *lc, struct error *err)
 		.volume_id = lc->spec->volume_id,
 		.socket_folder = lc->socket_folder,
 		.log_path = lc->log_path,
+		.pooler_log_path = lc->pooler_log_path,
 		.bin_dir = lc->spec->bin_dir,
 		.postgres_major = lc->spec->postgres_major };
 	status st = storage_open(lc->loop, &options, &lifecycle_storage_events, lc, &lc->storage, err);
@@ -677,12 +750,36 @@ static status prepare(struct lifecycle *lc, struct error *err)
 	return st == STATUS_OK ? open_storage(lc, err) : st;
 }
 
+/* The pooler's user may enter, and so connect; who may connect as whom is Postgres' to say (hba.conf). */
 static status make_socket_folder(struct lifecycle *lc, struct error *err)
 {
+	gid_t group = lc->has_pooler_user ? lc->pooler_user.gid : lc->user.gid;
 	status st = folder_make(lc->socket_folder, 0700, err);
 	if (st == STATUS_OK && lc->user.is_other)
-		st = tree_give_to(lc->socket_folder, lc->user.uid, lc->user.gid, err);
+		st = tree_give_to(lc->socket_folder, lc->user.uid, group, err);
+	if (st == STATUS_OK && chmod(lc->socket_folder, lc->has_pooler_user ? 0710 : 0700) < 0)
+		st = error_set(
+		        err, STATUS_IO, errno, "could not set the mode of folder \"%s\"", lc->socket_folder);
 	return st;
+}
+
+/* Without a user for it nobody can be let in by it; who asks is told. */
+static void create_pooler(struct lifecycle *lc)
+{
+	struct error ignored;
+	const struct settings *settings = &lc->options.dd->settings;
+	lc->has_pooler_user =
+	        lc->user.is_other && pooler_user_find(&lc->user, &lc->pooler_user, &ignored) == STATUS_OK;
+	const struct pooler_options options = { .folder = lc->folder,
+		.postgres_socket_folder = lc->socket_folder,
+		.postgres_user = lc->user,
+		.clients_max = settings->pooler_clients,
+		.wait_sec = settings->pooler_wait_sec,
+		.on_change = pooler_changed,
+		.on_closed = pooler_closed,
+		.owner = lc };
+	lc->pooler = pooler_create(lc->loop, &options);
+	lc->open_handles++;
 }
 
 static char *name_of_user(void)
@@ -694,7 +791,9 @@ static char *name_of_user(void)
 status lifecycle_start(
         uv_loop_t *loop, const struct lifecycle_options *options, struct lifecycle **ret, struct error *err)
 {
-	static const struct report_events events = { .on_order = take_order, .on_finished = everybody_told };
+	static const struct report_events events = {
+		.on_order = take_order, .on_pool = take_pool, .on_finished = everybody_told
+	};
 	struct lifecycle *lc = xcalloc(1, sizeof *lc);
 	lc->magic = LIFECYCLE_MAGIC;
 	lc->loop = loop;
@@ -703,6 +802,7 @@ status lifecycle_start(
 	lc->socket_folder = xasprintf("%s/socket", lc->folder);
 	lc->spec_path = xasprintf("%s/spec.json", lc->folder);
 	lc->log_path = xasprintf("%s/postgres.log", lc->folder);
+	lc->pooler_log_path = xasprintf("%s/" POOLER_LOG, lc->folder);
 	lc->last_exit_path = xasprintf("%s/last_exit.json", lc->folder);
 	lc->inventory_path = xasprintf("%s/inventory.json", lc->folder);
 	lc->user_name = name_of_user();
@@ -731,6 +831,8 @@ status lifecycle_start(
 	(void)unlink(lc->inventory_path);
 	struct error problem;
 	st = system_user_find(options->dd->settings.postgres_user, &lc->user, &problem);
+	if (st == STATUS_OK)
+		create_pooler(lc);
 	if (st == STATUS_OK)
 		st = make_socket_folder(lc, &problem);
 	if (st == STATUS_OK)

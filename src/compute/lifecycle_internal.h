@@ -8,6 +8,7 @@
 #include "compute/activity.h"
 #include "compute/job.h"
 #include "compute/lifecycle.h"
+#include "compute/pooler.h"
 #include "compute/postmaster_file.h"
 #include "compute/report.h"
 #include "compute/spec.h"
@@ -20,15 +21,19 @@ struct lifecycle {
 	uint32_t magic;
 	uv_loop_t *loop;
 	struct lifecycle_options options;
-	char *folder, *socket_folder, *spec_path, *log_path, *last_exit_path, *inventory_path,
-	        *scripts_folder;
+	char *folder, *socket_folder, *spec_path, *log_path, *pooler_log_path, *last_exit_path,
+	        *inventory_path, *scripts_folder;
 	char statements_module[PATH_MAX], whitelist_module[PATH_MAX]; /* empty: not installed */
 	char *user_name;                                              /* who runs us */
 	struct system_user user;                                      /* Postgres' */
+	struct system_user pooler_user;                               /* valid with has_pooler_user */
+	bool has_pooler_user;                                         /* and it is another one than ours */
 	struct spec *spec;
-	struct spec *old_spec;     /* while a new one is tried: to go back to */
-	struct storage *storage;   /* NULL before it is opened, and once it is closed */
-	struct volume_start start; /* of the Postgres that runs */
+	struct spec *old_spec;                  /* while a new one is tried: to go back to */
+	struct storage *storage;                /* NULL before it is opened, and once it is closed */
+	struct volume_start start;              /* of the Postgres that runs */
+	struct pooler *pooler;                  /* NULL before the user is known, and once it is closed */
+	struct pooler_postgres pooler_postgres; /* what the Postgres that runs was started with */
 
 	struct compute_report report; /* report.state is the state; only set_state() writes it */
 	struct report_hub *hub;       /* NULL once finishing */

@@ -7,9 +7,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "compute/children.h"
+#include "compute/configuration.h"
 #include "compute/haste.h"
 #include "compute/leftovers.h"
 #include "compute/lifecycle_internal.h"
+#include "compute/pooler_configuration.h"
 #include "compute/postgres_log.h"
 #include "compute/postgres_process.h"
 
@@ -151,6 +153,7 @@ static void postgres_ended(void *owner, pid_t pid, int exit_status)
 	if (lc->start.recovery_timeline != 0)
 		haste_set(storage_pid(lc->storage), false);
 	storage_stop(lc->storage);
+	pooler_stop(lc->pooler);
 	if (lc->is_job_running)
 		lc->has_exited_meanwhile = true; /* the job's connection is broken: it ends soon */
 	else
@@ -185,6 +188,8 @@ static status launch(struct lifecycle *lc, struct error *err)
 		.log_path = lc->log_path,
 		.user = lc->user };
 	pid_t pid = 0;
+	lc->pooler_postgres = (struct pooler_postgres){ .major = lc->spec->postgres_major,
+		.connections = pooler_connections(configuration_max_connections(lc->spec->max_cu)) };
 	lc->started_usec = clock_monotonic_usec();
 	status st = postgres_process_start(&command, &pid, err);
 	if (st == STATUS_OK) {

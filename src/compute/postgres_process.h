@@ -1,9 +1,6 @@
 /*
- * Postgres process: starting one that cannot outlive its supervisor. What a supervisor that was killed left: leftovers.h.
- *
- * The child leads a session of its own, runs as the Postgres user, inherits nothing but its log, and gets SIGQUIT (immediate
- * shutdown) from the kernel when the thread that started it dies: that must be the supervisor's main thread. It can write only below
- * the folder that PGDATA is in, in that of its socket, and to shared memory (confinement.h).
+ * Postgres process: starting one that cannot outlive its supervisor (leashed_process.h): SIGQUIT, an immediate shutdown, is its parent-death
+ * signal. It can write only below the folder that PGDATA is in, in that of its socket, and to shared memory.
  */
 #pragma once
 

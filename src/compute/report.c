@@ -23,6 +23,7 @@ struct ticket {
 	LIST_ENTRY(ticket) link;
 	uint64_t number;
 	int64_t id; /* the asker's */
+	enum report_order order;
 };
 
 struct listening {
@@ -77,6 +78,35 @@ static void add_storage(yyjson_mut_doc *doc, yyjson_mut_val *root, const struct 
 	yyjson_mut_obj_add_val(doc, root, "storage", object);
 }
 
+/* There is nothing to tell before somebody has used it. */
+static void add_pooler(yyjson_mut_doc *doc, yyjson_mut_val *root, const struct pooler_seen *seen)
+{
+	const struct pooler_counts *counts = &seen->counts;
+	if (seen->connections == 0)
+		return;
+	const struct {
+		const char *name;
+		int64_t value;
+	} members[] = {
+		{ "pid", seen->pid },
+		{ "connections", seen->connections },
+		{ "clients", counts->clients },
+		{ "waiting", counts->waiting },
+		{ "longest_wait_usec", counts->longest_wait_usec },
+		{ "servers_active", counts->servers_active },
+		{ "servers_idle", counts->servers_idle },
+		{ "transactions", counts->transactions },
+		{ "queries", counts->queries },
+		{ "wait_usec", counts->wait_usec },
+		{ "received_bytes", counts->received_bytes },
+		{ "sent_bytes", counts->sent_bytes },
+		{ "clients_ended", seen->clients_ended },
+	};
+	yyjson_mut_val *object = yyjson_mut_obj_add_obj(doc, root, "pooler");
+	for (size_t i = 0; i < ARRAY_LEN(members); i++)
+		yyjson_mut_obj_add_int(doc, object, members[i].name, members[i].value);
+}
+
 void compute_report_format(const struct compute_report *report, struct buffer *out)
 {
 	static const char *const states[] = { "starting", "ready", "suspending", "stopped", "failed" };
@@ -103,6 +133,7 @@ void compute_report_format(const struct compute_report *report, struct buffer *o
 	yyjson_mut_obj_add_real(doc, timing, "reconcile_ms", report->reconcile_ms);
 	yyjson_mut_obj_add_val(doc, root, "timing", timing);
 	add_storage(doc, root, &report->storage);
+	add_pooler(doc, root, &report->pooler);
 	/* A reason quotes what Postgres said, which need not be UTF-8: never fail because of it. */
 	size_t len;
 	char *text = yyjson_mut_write(doc, YYJSON_WRITE_ALLOW_INVALID_UNICODE, &len);
@@ -131,19 +162,19 @@ static void send_answer(struct line_channel *channel, yyjson_mut_doc *doc)
 	yyjson_mut_doc_free(doc);
 }
 
-/* {"point":{"id":7, …}}: the inner object is for the caller to fill. */
-static yyjson_mut_doc *begin_answer(int64_t id, yyjson_mut_val **ret_point)
+/* {"point":{"id":7, …}}, or "pool": the inner object is for the caller to fill. */
+static yyjson_mut_doc *begin_answer(enum report_order order, int64_t id, yyjson_mut_val **ret_inner)
 {
 	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
 	yyjson_mut_val *root = yyjson_mut_obj(doc);
 	yyjson_mut_doc_set_root(doc, root);
-	*ret_point = yyjson_mut_obj(doc);
-	yyjson_mut_obj_add_val(doc, root, "point", *ret_point);
-	yyjson_mut_obj_add_int(doc, *ret_point, "id", id);
+	*ret_inner = yyjson_mut_obj_add_obj(doc, root, order == ORDER_POOL ? "pool" : "point");
+	yyjson_mut_obj_add_int(doc, *ret_inner, "id", id);
 	return doc;
 }
 
-static void send_error(struct line_channel *channel, int64_t id, const struct error *err)
+static void send_error(
+        struct line_channel *channel, enum report_order order, int64_t id, const struct error *err)
 {
 	static const char *const codes[] = {
 		[STATUS_INVALID] = "INVALID",
@@ -157,19 +188,20 @@ static void send_error(struct line_channel *channel, int64_t id, const struct er
 		[STATUS_NO_SPACE] = "NO_SPACE",
 	};
 	const char *code = (size_t)err->code < ARRAY_LEN(codes) ? codes[err->code] : NULL;
-	yyjson_mut_val *point;
-	yyjson_mut_doc *doc = begin_answer(id, &point);
+	yyjson_mut_val *inner;
+	yyjson_mut_doc *doc = begin_answer(order, id, &inner);
 	yyjson_mut_val *error = yyjson_mut_obj(doc);
 	yyjson_mut_obj_add_str(doc, error, "code", code ? code : "INTERNAL");
 	yyjson_mut_obj_add_str(doc, error, "message", err->message);
 	if (err->hint[0])
 		yyjson_mut_obj_add_str(doc, error, "hint", err->hint);
-	yyjson_mut_obj_add_val(doc, point, "error", error);
+	yyjson_mut_obj_add_val(doc, inner, "error", error);
 	send_answer(channel, doc);
 }
 
 /* Takes the ticket off its connection; NULL when that is gone. */
-static struct line_channel *redeem(struct report_hub *hub, uint64_t number, int64_t *ret_id)
+static struct line_channel *redeem(
+        struct report_hub *hub, uint64_t number, enum report_order *ret_order, int64_t *ret_id)
 {
 	struct listening *one;
 	struct ticket *ticket;
@@ -177,6 +209,7 @@ static struct line_channel *redeem(struct report_hub *hub, uint64_t number, int6
 		LIST_FOREACH (ticket, &one->tickets, link)
 			if (ticket->number == number) {
 				*ret_id = ticket->id;
+				*ret_order = ticket->order;
 				LIST_REMOVE(ticket, link);
 				one->ticket_count--;
 				free(ticket);
@@ -188,12 +221,13 @@ static struct line_channel *redeem(struct report_hub *hub, uint64_t number, int6
 void report_hub_answer_point(struct report_hub *hub, uint64_t ticket, const struct report_point *point)
 {
 	int64_t id;
-	struct line_channel *channel = redeem(hub_of(hub), ticket, &id);
+	enum report_order order;
+	struct line_channel *channel = redeem(hub_of(hub), ticket, &order, &id);
 	if (!channel)
 		return;
 	char lsn[LSN_TEXT_MAX];
 	yyjson_mut_val *object;
-	yyjson_mut_doc *doc = begin_answer(id, &object);
+	yyjson_mut_doc *doc = begin_answer(order, id, &object);
 	lsn_format(point->lsn, lsn);
 	yyjson_mut_obj_add_uint(doc, object, "number", point->number);
 	yyjson_mut_obj_add_str(doc, object, "lsn", lsn);
@@ -202,51 +236,104 @@ void report_hub_answer_point(struct report_hub *hub, uint64_t ticket, const stru
 	send_answer(channel, doc);
 }
 
+void report_hub_answer_pool(struct report_hub *hub, uint64_t ticket, const char *socket_folder,
+        const struct pooler_verdict *verdicts, size_t count)
+{
+	int64_t id;
+	enum report_order order;
+	struct line_channel *channel = redeem(hub_of(hub), ticket, &order, &id);
+	if (!channel)
+		return;
+	yyjson_mut_val *object;
+	yyjson_mut_doc *doc = begin_answer(order, id, &object);
+	yyjson_mut_obj_add_strcpy(doc, object, "socket_dir", socket_folder);
+	yyjson_mut_val *refused = yyjson_mut_obj_add_arr(doc, object, "refused");
+	for (size_t i = 0; i < count; i++) {
+		if (!verdicts[i].err)
+			continue;
+		yyjson_mut_val *one = yyjson_mut_arr_add_obj(doc, refused);
+		yyjson_mut_obj_add_strcpy(doc, one, "role", verdicts[i].role);
+		yyjson_mut_obj_add_strcpy(doc, one, "message", verdicts[i].err->message);
+	}
+	send_answer(channel, doc);
+}
+
 void report_hub_answer_error(struct report_hub *hub, uint64_t ticket, const struct error *err)
 {
 	int64_t id;
-	struct line_channel *channel = redeem(hub_of(hub), ticket, &id);
+	enum report_order order;
+	struct line_channel *channel = redeem(hub_of(hub), ticket, &order, &id);
 	if (channel)
-		send_error(channel, id, err);
+		send_error(channel, order, id, err);
 }
 
-static void take_question(struct listening *one, enum report_order order, int64_t id)
+/* The number of a new ticket; 0 when it was refused. */
+static uint64_t take_ticket(struct listening *one, enum report_order order, int64_t id)
 {
 	struct report_hub *hub = one->hub;
 	struct error err;
 	if (hub->is_finishing || one->ticket_count >= TICKETS_MAX) {
 		error_fill(&err, hub->is_finishing ? STATUS_UNAVAILABLE : STATUS_LIMIT, 0,
 		        hub->is_finishing ? "the compute is not running" : "too many questions at once");
-		send_error(one->channel, id, &err);
-		return;
+		send_error(one->channel, order, id, &err);
+		return 0;
 	}
 	struct ticket *ticket = xcalloc(1, sizeof *ticket);
-	*ticket = (struct ticket){ .number = ++hub->last_ticket, .id = id };
+	*ticket = (struct ticket){ .number = ++hub->last_ticket, .id = id, .order = order };
 	LIST_INSERT_HEAD(&one->tickets, ticket, link);
 	one->ticket_count++;
-	hub->events->on_order(hub->owner, order, ticket->number);
+	return ticket->number;
+}
+
+/* False when they are not a list of names. */
+static bool take_pool(struct listening *one, int64_t id, yyjson_val *roles)
+{
+	const char *names[POOLER_ROLES_MAX];
+	size_t count = yyjson_arr_size(roles), i, max;
+	yyjson_val *role;
+	if (!yyjson_is_arr(roles) || count > POOLER_ROLES_MAX)
+		return false;
+	yyjson_arr_foreach(roles, i, max, role)
+	{
+		names[i] = yyjson_get_str(role);
+		if (!names[i] || strlen(names[i]) != yyjson_get_len(role) ||
+		        yyjson_get_len(role) > POOLER_USER_NAME_MAX)
+			return false;
+	}
+	struct report_hub *hub = one->hub;
+	uint64_t ticket = take_ticket(one, ORDER_POOL, id);
+	if (ticket != 0)
+		hub->events->on_pool(hub->owner, ticket, names, count);
+	return true;
+}
+
+/* False for a line that is malformed; unknown orders of a newer control are left alone. */
+static bool take_order(struct listening *one, yyjson_val *root)
+{
+	static const char *const names[] = { "suspend", "apply", "point", "flush", "pool" };
+	struct report_hub *hub = one->hub;
+	yyjson_val *order = yyjson_obj_get(root, "do"), *id = yyjson_obj_get(root, "id");
+	size_t which = 0;
+	while (which < ARRAY_LEN(names) && !yyjson_equals_str(order, names[which]))
+		which++;
+	bool is_question = which == ORDER_POINT || which == ORDER_FLUSH || which == ORDER_POOL;
+	if (!yyjson_is_str(order) || (is_question && !yyjson_is_int(id)))
+		return false;
+	if (which == ORDER_POOL)
+		return take_pool(one, yyjson_get_sint(id), yyjson_obj_get(root, "roles"));
+	uint64_t ticket = is_question ? take_ticket(one, (enum report_order)which, yyjson_get_sint(id)) : 0;
+	if (which < ARRAY_LEN(names) && !hub->is_finishing && (ticket != 0 || !is_question))
+		hub->events->on_order(hub->owner, (enum report_order)which, ticket);
+	return true;
 }
 
 static void take_line(void *owner, struct line_channel *channel, struct slice line)
 {
-	static const char *const names[] = { "suspend", "apply", "point", "flush" };
-	struct listening *one = owner;
 	yyjson_doc *doc = yyjson_read((const char *)line.data, line.len, 0);
-	yyjson_val *order = yyjson_obj_get(yyjson_doc_get_root(doc), "do");
-	yyjson_val *id = yyjson_obj_get(yyjson_doc_get_root(doc), "id");
-	bool is_known = yyjson_is_str(order), has_id = yyjson_is_int(id);
-	int64_t number = yyjson_get_sint(id);
-	size_t which = 0;
-	while (which < ARRAY_LEN(names) && !yyjson_equals_str(order, names[which]))
-		which++;
+	bool is_good = take_order(owner, yyjson_doc_get_root(doc));
 	yyjson_doc_free(doc);
-	bool is_question = which == ORDER_POINT || which == ORDER_FLUSH;
-	if (!is_known || (is_question && !has_id))
-		line_channel_close(channel); /* malformed; unknown orders of a newer control are left alone */
-	else if (is_question)
-		take_question(one, (enum report_order)which, number);
-	else if (which < ARRAY_LEN(names) && !one->hub->is_finishing)
-		one->hub->events->on_order(one->hub->owner, (enum report_order)which, 0);
+	if (!is_good)
+		line_channel_close(channel);
 }
 
 static void free_hub(uv_handle_t *handle)

@@ -11,6 +11,7 @@
 
 #include "base/base.h"
 #include "base/buffer.h"
+#include "compute/pooler.h"
 
 enum compute_state { COMPUTE_STARTING, COMPUTE_READY, COMPUTE_SUSPENDING, COMPUTE_STOPPED, COMPUTE_FAILED };
 
@@ -36,16 +37,19 @@ struct compute_report {
 	int64_t applied_revision;
 	double prepare_ms, postgres_ms, reconcile_ms; /* where the last start's time went */
 	struct storage_report storage;
+	struct pooler_seen pooler;
 };
 
 /* Without a newline. */
 void compute_report_format(const struct compute_report *report, struct buffer *out);
 
-enum report_order { ORDER_SUSPEND, ORDER_APPLY, ORDER_POINT, ORDER_FLUSH };
+enum report_order { ORDER_SUSPEND, ORDER_APPLY, ORDER_POINT, ORDER_FLUSH, ORDER_POOL };
 
 struct report_events {
 	/* A point and a flush are answered: once, with report_hub_answer_*() and their ticket. */
 	void (*on_order)(void *owner, enum report_order order, uint64_t ticket);
+	/* May these roles use the pooler? Answered once; roles are the hub's. */
+	void (*on_pool)(void *owner, uint64_t ticket, const char *const *roles, size_t count);
 	/* After report_hub_finish(): everything has been sent or given up. */
 	void (*on_finished)(void *owner);
 };
@@ -67,6 +71,8 @@ struct report_point {
 	int64_t time_usec;
 };
 void report_hub_answer_point(struct report_hub *hub, uint64_t ticket, const struct report_point *point);
+void report_hub_answer_pool(struct report_hub *hub, uint64_t ticket, const char *socket_folder,
+        const struct pooler_verdict *verdicts, size_t count);
 void report_hub_answer_error(struct report_hub *hub, uint64_t ticket, const struct error *err);
 /* Sends what waits, closes everything; on_finished comes from the loop, the hub frees itself after it. */
 void report_hub_finish(struct report_hub *hub);

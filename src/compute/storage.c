@@ -79,7 +79,8 @@ static struct leftovers leftovers_of(const struct storage *storage)
 	return (struct leftovers){ .volume_id = storage->options.volume_id,
 		.mount_path = volume_data_path(storage->volume),
 		.log_path = storage->options.log_path,
-		.socket_folder = storage->options.socket_folder };
+		.socket_folder = storage->options.socket_folder,
+		.pooler_log_path = storage->options.pooler_log_path };
 }
 
 /* ---- mounting ---- */

@@ -39,7 +39,7 @@ struct storage_events {
 
 struct storage_options {
 	const struct data_directory *dd; /* all borrowed */
-	const char *volume_id, *socket_folder, *log_path, *bin_dir;
+	const char *volume_id, *socket_folder, *log_path, *pooler_log_path, *bin_dir;
 	int postgres_major;
 };
 

@@ -23,6 +23,7 @@
 #include "control_plane/compute_activity.h"
 #include "control_plane/compute_spec.h"
 #include "control_plane/control_socket.h"
+#include "control_plane/endpoint_address.h"
 #include "control_plane/health.h"
 #include "control_plane/housekeeper.h"
 #include "control_plane/identity.h"
@@ -106,7 +107,9 @@ static status find_route(
 	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
 	CLEANUP(project_row_done) struct project_row project = { 0 };
 	struct branch_row branch;
-	status st = find_by_uid_or_address(control, uid, address, &endpoint, err);
+	char own_address[ADDRESS_MAX + 1];
+	bool is_pooled = !uid && endpoint_address_from_pooler(address, own_address);
+	status st = find_by_uid_or_address(control, uid, is_pooled ? own_address : address, &endpoint, err);
 	if (st == STATUS_OK)
 		st = branch_row_get(control->md, endpoint.branch, &branch, err);
 	if (st == STATUS_OK)
@@ -124,7 +127,8 @@ static status find_route(
 	CLEANUP(free_text) char *name = endpoint_name(&project, &branch, &endpoint);
 	CLEANUP(free_text) char *host = endpoint_host(control->dd, &endpoint);
 	struct control_route route = { .is_disabled = endpoint.is_disabled,
-		.is_read_only = endpoint.is_read_only };
+		.is_read_only = endpoint.is_read_only,
+		.is_pooled = is_pooled };
 	(void)snprintf(route.uid, sizeof route.uid, "%s", endpoint.uid);
 	(void)snprintf(route.name, sizeof route.name, "%s", name);
 	(void)snprintf(route.host, sizeof route.host, "%s", host);

@@ -44,9 +44,11 @@ struct control_socket {
 struct request {
 	struct client *client;
 	uint64_t id;
-	size_t suspended; /* shutdown: how many computes ran */
-	bool has_waited;  /* open: the compute did not run */
-	char uid[64];     /* route: of the endpoint */
+	size_t suspended;  /* shutdown: how many computes ran */
+	bool has_waited;   /* open: the compute did not run */
+	char *pooled_role; /* open: who wants to use its pooler; NULL: nobody */
+	char uid[64];      /* route: of the endpoint */
+	bool is_pooled;    /* route: asked for by the pooler's address */
 };
 
 static struct control_socket *socket_of(void *p)
@@ -153,6 +155,7 @@ static struct request *request_new(struct client *client, uint64_t id)
 static void give_back(struct request *request)
 {
 	struct client *client = client_of(request->client);
+	free(request->pooled_role);
 	free(request);
 	client->pending--;
 	client_free_when_unused(client);
@@ -172,11 +175,13 @@ static void send_route(struct client *client, uint64_t id, const struct control_
 	(void)yyjson_mut_obj_add_bool(doc, endpoint, "read_only", route->is_read_only);
 	const struct fleet *fleet = client->socket->fleet;
 	const struct fleet_member *member = fleet_look(fleet, route->uid);
-	if (member && member->state == FLEET_RUNNING && !route->is_disabled &&
+	if (member && member->state == FLEET_RUNNING && !route->is_disabled && !route->is_pooled &&
 	        !fleet_is_shutting_down(fleet)) {
 		CLEANUP(free_text) char *socket_dir = fleet_socket_dir(fleet, route->uid);
 		(void)yyjson_mut_obj_add_strcpy(doc, root, "socket_dir", socket_dir);
 	}
+	if (route->is_pooled)
+		(void)yyjson_mut_obj_add_bool(doc, endpoint, "pooled", true);
 	if (login) {
 		bool is_token = login->method == LOGIN_TOKEN;
 		yyjson_mut_val *value = yyjson_mut_obj_add_obj(doc, root, "login");
@@ -214,8 +219,10 @@ static void login_found(void *arg, const struct control_login *login, const stru
 		send_no_route(client, request->id, failure);
 	else if (find_route(client->socket, request->uid, NULL, &route, &err) != STATUS_OK)
 		send_no_route(client, request->id, &err);
-	else
+	else {
+		route.is_pooled = request->is_pooled;
 		send_route(client, request->id, &route, login);
+	}
 	give_back(request);
 }
 
@@ -233,30 +240,70 @@ static void take_route(
 	} else if (role && socket->answers->login) {
 		struct request *request = request_new(client, id);
 		memcpy(request->uid, route.uid, sizeof request->uid);
+		request->is_pooled = route.is_pooled;
 		socket->answers->login(socket->owner, route.uid, role, login_found, request);
 	} else {
 		send_route(client, id, &route, NULL);
 	}
 }
 
-static void opened(void *arg, const char *uid, const struct error *err)
+static void send_opened(struct request *request, const char *socket_dir)
+{
+	yyjson_mut_val *root;
+	yyjson_mut_doc *doc = answer_new(request->id, &root);
+	(void)yyjson_mut_obj_add_strcpy(doc, root, "socket_dir", socket_dir);
+	(void)yyjson_mut_obj_add_bool(doc, root, "waited", request->has_waited);
+	send_doc(request->client, doc);
+}
+
+/* 28000 invalid_authorization_specification, 0A000 feature_not_supported. */
+static void send_pool_failure(struct client *client, uint64_t id, const struct error *err)
+{
+	if (err->code == STATUS_DENIED)
+		send_error(client, id, "REFUSED", "28000", err->message, err->hint);
+	else if (err->code == STATUS_UNSUPPORTED)
+		send_error(client, id, "REFUSED", "0A000", err->message, err->hint);
+	else if (err->code == STATUS_CONFLICT || err->code == STATUS_UNAVAILABLE)
+		send_error(client, id, "NOT_NOW", "57P03", err->message, err->hint);
+	else if (err->code == STATUS_NOT_FOUND)
+		send_failure(client, id, err);
+	else
+		send_error(client, id, "REFUSED", "57P03", err->message, err->hint);
+}
+
+static void pooled(void *arg, const char *uid, const struct error *err)
 {
 	struct request *request = arg;
 	struct client *client = client_of(request->client);
-	if (client->channel && err) {
+	if (client->channel && err && fleet_is_shutting_down(client->socket->fleet)) {
 		send_failure(client, request->id, err);
+	} else if (client->channel && err) {
+		send_pool_failure(client, request->id, err);
 	} else if (client->channel) {
-		CLEANUP(free_text) char *socket_dir = fleet_socket_dir(client->socket->fleet, uid);
-		yyjson_mut_val *root;
-		yyjson_mut_doc *doc = answer_new(request->id, &root);
-		(void)yyjson_mut_obj_add_strcpy(doc, root, "socket_dir", socket_dir);
-		(void)yyjson_mut_obj_add_bool(doc, root, "waited", request->has_waited);
-		send_doc(client, doc);
+		CLEANUP(free_text) char *socket_dir = fleet_pooler_dir(client->socket->fleet, uid);
+		send_opened(request, socket_dir);
 	}
 	give_back(request);
 }
 
-static void take_open(struct client *client, uint64_t id, const char *uid)
+static void opened(void *arg, const char *uid, const struct error *err)
+{
+	struct request *request = arg;
+	struct client *client = client_of(request->client);
+	if (client->channel && !err && request->pooled_role && !client->socket->is_closed) {
+		fleet_pool(client->socket->fleet, uid, request->pooled_role, pooled, request);
+		return;
+	}
+	if (client->channel && err) {
+		send_failure(client, request->id, err);
+	} else if (client->channel) {
+		CLEANUP(free_text) char *socket_dir = fleet_socket_dir(client->socket->fleet, uid);
+		send_opened(request, socket_dir);
+	}
+	give_back(request);
+}
+
+static void take_open(struct client *client, uint64_t id, const char *uid, const char *pooled_role)
 {
 	struct control_route route = { 0 };
 	struct error err;
@@ -272,6 +319,7 @@ static void take_open(struct client *client, uint64_t id, const char *uid)
 		const struct fleet_member *member = fleet_look(client->socket->fleet, uid);
 		struct request *request = request_new(client, id);
 		request->has_waited = !member || member->state != FLEET_RUNNING;
+		request->pooled_role = pooled_role ? xstrdup(pooled_role) : NULL;
 		fleet_open(client->socket->fleet, uid, opened, request);
 	}
 }
@@ -342,6 +390,22 @@ static void add_storage(yyjson_mut_doc *doc, yyjson_mut_val *compute, const stru
 	(void)yyjson_mut_obj_add_strcpy(doc, value, "alarm", storage->alarm);
 }
 
+static void add_pooler(yyjson_mut_doc *doc, yyjson_mut_val *compute, const struct fleet_pooler *pooler)
+{
+	if (pooler->pid == 0)
+		return;
+	yyjson_mut_val *value = yyjson_mut_obj_add_obj(doc, compute, "pooler");
+	(void)yyjson_mut_obj_add_sint(doc, value, "pid", pooler->pid);
+	(void)yyjson_mut_obj_add_sint(doc, value, "connections", pooler->connections);
+	(void)yyjson_mut_obj_add_sint(doc, value, "clients", pooler->clients);
+	(void)yyjson_mut_obj_add_sint(doc, value, "waiting", pooler->waiting);
+	(void)yyjson_mut_obj_add_sint(doc, value, "servers_active", pooler->servers_active);
+	(void)yyjson_mut_obj_add_sint(doc, value, "servers_idle", pooler->servers_idle);
+	(void)yyjson_mut_obj_add_sint(doc, value, "transactions", pooler->transactions);
+	(void)yyjson_mut_obj_add_sint(doc, value, "queries", pooler->queries);
+	(void)yyjson_mut_obj_add_real(doc, value, "wait_ms", (double)pooler->wait_usec / 1000);
+}
+
 static void add_compute(void *arg, const struct fleet_member *member)
 {
 	struct status_answer *answer = arg;
@@ -367,6 +431,7 @@ static void add_compute(void *arg, const struct fleet_member *member)
 	}
 	add_timing(doc, compute, &member->timing);
 	add_storage(doc, compute, &member->storage);
+	add_pooler(doc, compute, &member->pooler);
 }
 
 static void take_status(struct client *client, uint64_t id)
@@ -396,10 +461,10 @@ static bool take_request(struct client *client, struct slice line)
 	yyjson_doc *doc = yyjson_read((const char *)line.data, line.len, 0);
 	yyjson_val *root = yyjson_doc_get_root(doc);
 	yyjson_val *id_value = yyjson_obj_get(root, "id");
-	const char *op, *uid, *address, *role;
+	const char *op, *uid, *address, *role, *pooled_role;
 	bool is_request = yyjson_is_obj(root) && yyjson_is_uint(id_value) && read_text(root, "op", &op) &&
 	                  op && read_text(root, "uid", &uid) && read_text(root, "address", &address) &&
-	                  read_text(root, "role", &role);
+	                  read_text(root, "role", &role) && read_text(root, "pooled_role", &pooled_role);
 	if (is_request) {
 		uint64_t id = yyjson_get_uint(id_value);
 		if (client->pending >= CONTROL_PENDING_MAX)
@@ -409,7 +474,7 @@ static bool take_request(struct client *client, struct slice line)
 		else if (strcmp(op, "route") == 0)
 			take_route(client, id, uid, address, role);
 		else if (strcmp(op, "open") == 0)
-			take_open(client, id, uid);
+			take_open(client, id, uid, pooled_role);
 		else if (strcmp(op, "shutdown") == 0)
 			take_shut_down(client, id);
 		else if (strcmp(op, "status") == 0)

@@ -24,6 +24,7 @@
 struct control_route {
 	char uid[64], name[256], host[256], address[64]; /* address: "127.64.0.2" */
 	bool is_disabled, is_read_only;
+	bool is_pooled; /* it was asked for by the address of its pooler */
 };
 
 /* How a role logs in to an endpoint; the proxy decides by it (role_login.h). */

@@ -4,15 +4,10 @@
 #include <stdlib.h>
 
 #include "control_plane/branch_archive.h"
+#include "control_plane/endpoint_address.h"
 #include "control_plane/endpoint_fields.h"
 #include "control_plane/resource_json.h"
 #include "control_plane/resource_name.h"
-
-/* Endpoints without a domain are loopback addresses of 127.64.0.0/10, "127.64.0.2" first. */
-#define ADDRESS_BASE  0x7f400000u
-#define ADDRESS_COUNT (1u << 22)
-#define ADDRESS_FIRST 2
-#define ADDRESS_TRIES 100000
 
 void endpoint_begin_primary(const struct project_row *project, int64_t now_usec, struct endpoint_row *ret)
 {
@@ -27,36 +22,12 @@ void endpoint_begin_primary(const struct project_row *project, int64_t now_usec,
 	};
 }
 
-/* Addresses are given out in a circle of four million, so one that was freed rests for long. */
-static status allocate_address(struct metadata *md, char out[ADDRESS_MAX + 1], struct error *err)
-{
-	for (int i = 0; i < ADDRESS_TRIES; i++) {
-		int64_t number;
-		status st = metadata_next_number(md, "endpoint_address", ADDRESS_FIRST, &number, err);
-		if (st != STATUS_OK)
-			return st;
-		uint32_t address = ADDRESS_BASE + (uint32_t)(number % ADDRESS_COUNT);
-		uint8_t last = (uint8_t)address;
-		if (last == 0 || last == 255 || address == ADDRESS_BASE + 1)
-			continue; /* look like a network, a broadcast, a gateway */
-		(void)snprintf(out, ADDRESS_MAX + 1, "%u.%u.%u.%u", address >> 24, address >> 16 & 255,
-		        address >> 8 & 255, address & 255);
-		CLEANUP(endpoint_row_done) struct endpoint_row taken = { 0 };
-		st = endpoint_row_find_address(md, out, &taken, err);
-		if (st == STATUS_NOT_FOUND)
-			return STATUS_OK;
-		if (st != STATUS_OK)
-			return st;
-	}
-	return error_set(err, STATUS_LIMIT, 0, "there is no free loopback address for another endpoint");
-}
-
 status endpoint_insert_primary(
         struct metadata *md, int64_t branch, struct endpoint_row *endpoint, struct error *err)
 {
 	endpoint->branch = branch;
 	resource_uid_make("ep", endpoint->uid);
-	status st = allocate_address(md, endpoint->address, err);
+	status st = endpoint_address_allocate(md, endpoint->address, err);
 	return st == STATUS_OK ? endpoint_row_insert(md, endpoint, err) : st;
 }
 

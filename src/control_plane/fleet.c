@@ -164,7 +164,6 @@ static status find_postgres_user(struct fleet *fleet, const char *user, struct e
 		return err->code;
 	}
 	fleet->postgres_uid = entry.pw_uid;
-	fleet->postgres_gid = entry.pw_gid;
 	fleet->has_postgres_user = true;
 	return STATUS_OK;
 }
@@ -240,6 +239,7 @@ static void answer_all(struct member *m, const struct error *err)
 {
 	member_answer(m, WAIT_POINT, err);
 	member_answer(m, WAIT_FLUSH, err);
+	member_answer(m, WAIT_POOL, err);
 	member_answer(m, WAIT_OPEN, err);
 	member_answer(m, WAIT_SUSPEND, err);
 	member_answer(m, WAIT_APPLY, err);
@@ -275,9 +275,19 @@ void fleet_each(const struct fleet *fleet, void (*fn)(void *arg, const struct fl
 		fn(arg, &fleet->members[i]->seen);
 }
 
+int64_t fleet_pooler_clients_ended(const struct fleet *fleet)
+{
+	return fleet->pooler_clients_ended;
+}
+
 char *fleet_socket_dir(const struct fleet *fleet, const char *uid)
 {
 	return data_directory_path(fleet->dd, "computes/%s/socket", uid);
+}
+
+char *fleet_pooler_dir(const struct fleet *fleet, const char *uid)
+{
+	return data_directory_path(fleet->dd, "computes/%s/pooler", uid);
 }
 
 static struct waiter *waiter_new(enum waiter_kind kind, const char *uid, fleet_done_fn done, void *arg)
@@ -338,6 +348,19 @@ void fleet_flush(struct fleet *fleet, const char *uid, fleet_point_fn done, void
 {
 	struct waiter *waiter = waiter_new(WAIT_FLUSH, uid, NULL, arg);
 	waiter->point_done = done;
+	ask_with(fleet, uid, waiter);
+}
+
+void fleet_pool(struct fleet *fleet, const char *uid, const char *role, fleet_done_fn done, void *arg)
+{
+	struct waiter *waiter = waiter_new(WAIT_POOL, uid, done, arg);
+	struct error err;
+	if (strlen(role) > FLEET_ROLE_MAX) {
+		error_fill(&err, STATUS_DENIED, 0, "role \"%s\" does not exist", role);
+		fleet_owe(fleet, waiter, &err);
+		return;
+	}
+	(void)snprintf(waiter->role, sizeof waiter->role, "%s", role);
 	ask_with(fleet, uid, waiter);
 }
 

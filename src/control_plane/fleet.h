@@ -31,6 +31,9 @@
 /* Endpoint uids become folder names: letters, digits, '-' and '_', at most this many. */
 #define FLEET_UID_MAX 63
 
+/* Bytes of a role's name. */
+#define FLEET_ROLE_MAX 63
+
 /* Starts in a row that may end before "ready"; then whoever waits is told why. */
 #define FLEET_START_ATTEMPTS 3
 
@@ -46,6 +49,7 @@ struct fleet_member {
 	pid_t pid, postgres_pid;    /* 0: none */
 	struct fleet_timing timing; /* of the last start; all 0 when not known */
 	struct fleet_storage storage; /* as last told; stays when it sleeps */
+	struct fleet_pooler pooler;   /* while it runs; all 0 when nobody has used it */
 };
 
 struct fleet_events {
@@ -87,7 +91,10 @@ MUST_CHECK status fleet_forget(struct fleet *fleet, const char *uid, struct erro
 const struct fleet_member *fleet_look(const struct fleet *fleet, const char *uid); /* NULL: unknown */
 /* In the order of the uids. fn may not register or forget. */
 void fleet_each(const struct fleet *fleet, void (*fn)(void *arg, const struct fleet_member *), void *arg);
+/* Of all computes, since control was started: clients that were ended because their pooler was. */
+int64_t fleet_pooler_clients_ended(const struct fleet *fleet);
 char *fleet_socket_dir(const struct fleet *fleet, const char *uid); /* caller frees */
+char *fleet_pooler_dir(const struct fleet *fleet, const char *uid); /* the same */
 
 /* done(NULL) when the compute accepts writes. */
 void fleet_open(struct fleet *fleet, const char *uid, fleet_done_fn done, void *arg);
@@ -105,6 +112,13 @@ void fleet_apply(struct fleet *fleet, const char *uid, fleet_done_fn done, void 
  */
 void fleet_point(struct fleet *fleet, const char *uid, fleet_point_fn done, void *arg);
 void fleet_flush(struct fleet *fleet, const char *uid, fleet_point_fn done, void *arg);
+
+/*
+ * A compute that runs lets the role use its pooler, and starts that if it does not run. Waits while the compute starts; it is not started for it:
+ * STATUS_CONFLICT when it is asleep, or falls asleep before the answer. STATUS_DENIED: there is no such role, or it may not log in;
+ * STATUS_UNSUPPORTED: there is no pooler on this machine; STATUS_UNAVAILABLE: may work in a moment.
+ */
+void fleet_pool(struct fleet *fleet, const char *uid, const char *role, fleet_done_fn done, void *arg);
 
 /* Suspends all, refuses opens from now on; done(arg, NULL, NULL) when all are asleep. */
 void fleet_shut_down(struct fleet *fleet, fleet_done_fn done, void *arg);

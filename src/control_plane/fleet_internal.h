@@ -13,7 +13,7 @@
 #include "loop/line_channel.h"
 #include "loop/process_watch.h"
 
-enum waiter_kind { WAIT_OPEN, WAIT_SUSPEND, WAIT_APPLY, WAIT_POINT, WAIT_FLUSH, WAIT_SHUT_DOWN };
+enum waiter_kind { WAIT_OPEN, WAIT_SUSPEND, WAIT_APPLY, WAIT_POINT, WAIT_FLUSH, WAIT_POOL, WAIT_SHUT_DOWN };
 
 /* One callback that is owed. It stands in its member's list, then in the fleet's list of those that are due. */
 struct waiter {
@@ -21,11 +21,12 @@ struct waiter {
 	enum waiter_kind kind;
 	fleet_done_fn done;
 	void *arg;
-	char uid[FLEET_UID_MAX + 1]; /* empty: the callback gets NULL */
-	int64_t revision;            /* of an apply that was sent; -1 before */
-	fleet_point_fn point_done;   /* of a point or flush, in place of done */
-	int64_t request;             /* of a point or flush that was sent; 0 before */
-	struct fleet_point point;    /* the answer, unless has_failed */
+	char uid[FLEET_UID_MAX + 1];   /* empty: the callback gets NULL */
+	int64_t revision;              /* of an apply that was sent; -1 before */
+	fleet_point_fn point_done;     /* of a point or flush, in place of done */
+	int64_t request;               /* of a point, flush or pool that was sent; 0 before */
+	struct fleet_point point;      /* the answer, unless has_failed */
+	char role[FLEET_ROLE_MAX + 1]; /* of a pool */
 	bool has_failed;
 	struct error err; /* counts when has_failed */
 };
@@ -69,10 +70,12 @@ struct member {
 	int streak;       /* restarts in a row without a time of quiet; the back-off grows with it */
 	int reconnects;   /* in a row without a valid line */
 
-	uv_timer_t retry;    /* not engaged: the next start; engaged: the next attempt to connect */
-	uv_timer_t deadline; /* silence, or last words without an end */
-	uv_timer_t applying; /* an apply without an answer */
-	uv_timer_t pointing; /* a point or flush without an answer */
+	uv_timer_t retry;     /* not engaged: the next start; engaged: the next attempt to connect */
+	uv_timer_t deadline;  /* silence, or last words without an end */
+	uv_timer_t applying;  /* an apply without an answer */
+	uv_timer_t pointing;  /* a point or flush without an answer */
+	uv_timer_t pooling;   /* a pool without an answer */
+	int64_t pool_request; /* the one pool that was sent and has no answer yet; 0: none */
 };
 
 struct fleet {
@@ -83,7 +86,6 @@ struct fleet {
 	const struct fleet_events *events;
 	void *owner;
 	uid_t postgres_uid;
-	gid_t postgres_gid;
 	bool has_postgres_user;  /* else Postgres runs as ourselves */
 	struct member **members; /* in the order of the uids */
 	size_t count, capacity;
@@ -92,7 +94,8 @@ struct fleet {
 	struct waiter_list due, shut_down_waiters;
 	uv_timer_t turn; /* fires at once when there are steps or due callbacks */
 	int64_t patience_ms;
-	int64_t last_request; /* id of the last point or flush that was sent */
+	int64_t last_request; /* id of the last point, flush or pool that was sent */
+	int64_t pooler_clients_ended;
 	bool is_shutting_down, is_abandoned, is_turn_closed;
 };
 
@@ -123,3 +126,9 @@ void member_take_point(struct member *m, const struct fleet_point_report *report
 void member_forget_points(
         struct member *m); /* the channel is gone: those that were sent will be sent again */
 void member_refuse_points(struct member *m); /* it is asleep */
+
+/* fleet_pool.c */
+void member_send_pools(struct member *m); /* all that wait, in one question; it has a channel */
+void member_take_pool(struct member *m, const struct fleet_pool_report *report);
+void member_forget_pools(struct member *m); /* the channel is gone: it will be asked again */
+void member_refuse_pools(struct member *m); /* it is asleep */

@@ -122,6 +122,7 @@ static void fall_asleep(struct member *m)
 	(void)uv_timer_stop(&m->retry);
 	(void)uv_timer_stop(&m->applying);
 	(void)uv_timer_stop(&m->pointing);
+	m->seen.pooler = (struct fleet_pooler){ 0 };
 	m->must_stop = false;
 	m->failures = 0;
 	member_set_state(m, FLEET_ASLEEP);
@@ -130,6 +131,7 @@ static void fall_asleep(struct member *m)
 	member_answer(m, WAIT_SUSPEND, NULL);
 	member_answer(m, WAIT_APPLY, NULL);
 	member_refuse_points(m);
+	member_refuse_pools(m);
 	fleet_need_step(m);
 	fleet_check_shut_down(m->fleet);
 	member_check(m);
@@ -245,6 +247,9 @@ static void take_report(struct member *m, const struct fleet_report *report)
 	m->seen.timing = report->timing;
 	if (report->storage.is_known)
 		m->seen.storage = report->storage;
+	if (report->pooler.clients_ended > m->seen.pooler.clients_ended)
+		m->fleet->pooler_clients_ended += report->pooler.clients_ended - m->seen.pooler.clients_ended;
+	m->seen.pooler = report->pooler;
 	m->seen.timing.start_ms = start_ms;
 	if (is_first_ready && m->is_child) {
 		m->seen.timing.start_ms = (double)(clock_monotonic_usec() - m->start_usec) / 1000;
@@ -284,6 +289,15 @@ static void take_line(void *owner, struct line_channel *channel, struct slice li
 		member_take_point(m, &point);
 		return;
 	}
+	struct fleet_pool_report pool;
+	bool is_pool = false;
+	if (st == STATUS_OK)
+		st = fleet_report_parse_pool(line, &is_pool, &pool, &err);
+	if (st == STATUS_OK && is_pool) {
+		member_take_pool(m, &pool);
+		fleet_pool_report_done(&pool);
+		return;
+	}
 	if (st == STATUS_OK)
 		st = fleet_report_parse(line, &report, &err);
 	if (st == STATUS_OK) {
@@ -313,6 +327,7 @@ static void channel_closed(void *owner, struct line_channel *channel, const char
 	m->channel = NULL;
 	m->is_suspend_sent = false; /* it may have been lost with the channel */
 	member_forget_points(m);
+	member_forget_pools(m);
 	if (m->is_gone) {
 		free_when_closed(m);
 	} else if (m->has_ended) {
@@ -670,6 +685,7 @@ void member_step(struct member *m)
 		member_answer(m, WAIT_SUSPEND, NULL);
 		member_answer(m, WAIT_APPLY, NULL);
 		member_refuse_points(m);
+		member_refuse_pools(m);
 		if (!m->fleet->is_shutting_down && (m->wants_start || has_waiter(m, WAIT_OPEN))) {
 			m->failures = 0;
 			schedule_retry(m, 0); /* in this very turn */
@@ -682,6 +698,7 @@ void member_step(struct member *m)
 		member_answer(m, WAIT_OPEN, NULL);
 		member_send_applies(m);
 		member_send_points(m);
+		member_send_pools(m);
 	}
 	member_check(m);
 }
@@ -694,7 +711,8 @@ static status make_folders(struct member *m, struct error *err)
 	if (st == STATUS_OK)
 		st = folder_make(socket_dir, 0700, err);
 	if (st == STATUS_OK && fleet->has_postgres_user &&
-	        chown(socket_dir, fleet->postgres_uid, fleet->postgres_gid) < 0)
+	        chown(socket_dir, fleet->postgres_uid, (gid_t)-1) <
+	                0) /* the group is the supervisor's affair */
 		st = error_set(
 		        err, STATUS_IO, errno, "could not change the owner of folder \"%s\"", socket_dir);
 	return st;
@@ -746,6 +764,7 @@ status member_create(
 	init_timer(m, &m->deadline);
 	init_timer(m, &m->applying);
 	init_timer(m, &m->pointing);
+	init_timer(m, &m->pooling);
 	m->wants_start = was_running && !was_stopped(m) && !fleet->is_shutting_down;
 	if (is_alive(m)) {
 		/* Not asleep from the first moment on, so that nobody takes its folder away before it is adopted. */
@@ -778,4 +797,5 @@ void member_let_go(struct member *m)
 	uv_close((uv_handle_t *)&m->deadline, timer_closed);
 	uv_close((uv_handle_t *)&m->applying, timer_closed);
 	uv_close((uv_handle_t *)&m->pointing, timer_closed);
+	uv_close((uv_handle_t *)&m->pooling, timer_closed);
 }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <yyjson.h>
@@ -197,6 +198,133 @@ static status read_storage(yyjson_val *root, struct fleet_storage *ret, struct e
 	return st;
 }
 
+static status read_pooler(yyjson_val *root, struct fleet_pooler *ret, struct error *err)
+{
+	yyjson_val *object = yyjson_obj_get(root, "pooler");
+	if (!object || yyjson_is_null(object))
+		return STATUS_OK;
+	if (!yyjson_is_obj(object))
+		return error_set(err, STATUS_INVALID, 0, "\"pooler\" is not an object");
+	struct fleet_pooler pooler = { 0 };
+	const struct {
+		const char *name;
+		int64_t *to;
+	} members[] = {
+		{ "pid", &pooler.pid },
+		{ "connections", &pooler.connections },
+		{ "clients", &pooler.clients },
+		{ "waiting", &pooler.waiting },
+		{ "longest_wait_usec", &pooler.longest_wait_usec },
+		{ "servers_active", &pooler.servers_active },
+		{ "servers_idle", &pooler.servers_idle },
+		{ "transactions", &pooler.transactions },
+		{ "queries", &pooler.queries },
+		{ "wait_usec", &pooler.wait_usec },
+		{ "received_bytes", &pooler.received_bytes },
+		{ "sent_bytes", &pooler.sent_bytes },
+		{ "clients_ended", &pooler.clients_ended },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+		status st = read_integer(object, members[i].name, INT64_MAX, members[i].to, err);
+		if (st != STATUS_OK)
+			return st;
+	}
+	*ret = pooler;
+	return STATUS_OK;
+}
+
+void fleet_pool_report_done(struct fleet_pool_report *report)
+{
+	for (size_t i = 0; i < report->refused_count; i++)
+		free(report->refused[i].role);
+	free(report->refused);
+	*report = (struct fleet_pool_report){ 0 };
+}
+
+/* As a supervisor gives them; anything else is a failure that may pass. */
+static status pool_failure_code(yyjson_val *value)
+{
+	static const struct {
+		const char *text;
+		status code;
+	} codes[] = {
+		{ "UNSUPPORTED", STATUS_UNSUPPORTED },
+		{ "INVALID", STATUS_UNSUPPORTED }, /* a place where it cannot work */
+		{ "IO", STATUS_IO },
+		{ "NO_SPACE", STATUS_NO_SPACE },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(codes); i++)
+		if (yyjson_equals_str(value, codes[i].text))
+			return codes[i].code;
+	return STATUS_UNAVAILABLE;
+}
+
+static status read_pool_failure(yyjson_val *failure, struct error *ret, struct error *err)
+{
+	char message[FLEET_REASON_MAX] = "", hint[FLEET_REASON_MAX] = "";
+	if (!yyjson_is_obj(failure))
+		return error_set(err, STATUS_INVALID, 0, "\"error\" is not an object");
+	status st = read_text(failure, "message", message, err);
+	if (st == STATUS_OK)
+		st = read_text(failure, "hint", hint, err);
+	if (st != STATUS_OK)
+		return st;
+	error_fill(ret, pool_failure_code(yyjson_obj_get(failure, "code")), 0, "%s",
+	        message[0] ? message : "the compute gave no reason");
+	error_hint(ret, "%s", hint);
+	return STATUS_OK;
+}
+
+static status read_refusals(yyjson_val *list, struct fleet_pool_report *report, struct error *err)
+{
+	size_t i, max;
+	yyjson_val *item;
+	if (!yyjson_is_arr(list))
+		return error_set(err, STATUS_INVALID, 0, "\"refused\" is not a list");
+	report->refused = xcalloc(yyjson_arr_size(list) + 1, sizeof *report->refused);
+	yyjson_arr_foreach(list, i, max, item)
+	{
+		const char *role = yyjson_get_str(yyjson_obj_get(item, "role"));
+		struct fleet_refusal *refusal = &report->refused[report->refused_count];
+		if (!role)
+			return error_set(err, STATUS_INVALID, 0, "a refusal names no \"role\"");
+		status st = read_text(item, "message", refusal->message, err);
+		if (st != STATUS_OK)
+			return st;
+		refusal->role = xstrdup(role);
+		report->refused_count++;
+	}
+	return STATUS_OK;
+}
+
+static status read_pool(yyjson_val *object, struct fleet_pool_report *ret, struct error *err)
+{
+	CLEANUP(fleet_pool_report_done) struct fleet_pool_report report = { .id = -1 };
+	status st = read_integer(object, "id", INT64_MAX, &report.id, err);
+	if (st == STATUS_OK && report.id < 0)
+		st = error_set(err, STATUS_INVALID, 0, "the answer to a \"pool\" has no \"id\"");
+	if (st != STATUS_OK)
+		return st;
+	yyjson_val *failure = yyjson_obj_get(object, "error");
+	st = failure ? read_pool_failure(failure, &report.failure, err)
+	             : read_refusals(yyjson_obj_get(object, "refused"), &report, err);
+	if (st != STATUS_OK)
+		return st;
+	*ret = report;
+	report = (struct fleet_pool_report){ 0 };
+	return STATUS_OK;
+}
+
+status fleet_report_parse_pool(
+        struct slice line, bool *ret_is_pool, struct fleet_pool_report *ret, struct error *err)
+{
+	CLEANUP(doc_freep)
+	yyjson_doc *doc = yyjson_read((const char *)line.data, line.len, YYJSON_READ_ALLOW_INVALID_UNICODE);
+	yyjson_val *pool = yyjson_obj_get(yyjson_doc_get_root(doc), "pool");
+	*ret_is_pool = yyjson_is_obj(pool);
+	return *ret_is_pool ? read_pool(pool, ret, err) : STATUS_OK;
+}
+
 /*
  * The codes that a supervisor may give as text; anything else is a failure that may pass. A conflict too (a fold was faster): the fleet's
  * own STATUS_CONFLICT means asleep.
@@ -288,6 +416,8 @@ status fleet_report_parse(struct slice line, struct fleet_report *ret, struct er
 		st = read_timing(root, &report.timing, err);
 	if (st == STATUS_OK)
 		st = read_storage(root, &report.storage, err);
+	if (st == STATUS_OK)
+		st = read_pooler(root, &report.pooler, err);
 	if (st != STATUS_OK)
 		return st;
 	report.pid = (pid_t)pid;

@@ -43,6 +43,29 @@ struct fleet_point_report {
 	struct error failure; /* code STATUS_OK: none */
 };
 
+/* What the compute's pooler says of itself. */
+struct fleet_pooler {
+	int64_t pid;         /* 0: it does not run */
+	int64_t connections; /* that the pools of a database may have; 0: nobody has used the pooler */
+	int64_t clients, waiting, longest_wait_usec, servers_active, servers_idle;
+	/* Since the compute was started: */
+	int64_t transactions, queries, wait_usec, received_bytes, sent_bytes;
+	int64_t clients_ended; /* with the pooler */
+};
+
+/* The answer to "pool". */
+struct fleet_refusal {
+	char *role;
+	char message[FLEET_REASON_MAX];
+};
+struct fleet_pool_report {
+	int64_t id; /* of the request */
+	struct fleet_refusal *refused;
+	size_t refused_count;
+	struct error failure; /* of all; code STATUS_OK: none */
+};
+void fleet_pool_report_done(struct fleet_pool_report *report); /* for CLEANUP */
+
 struct fleet_report {
 	enum fleet_report_state state;
 	char reason[FLEET_REASON_MAX]; /* printable, may be empty; longer ones are cut */
@@ -51,6 +74,7 @@ struct fleet_report {
 	int64_t applied_revision;      /* 0: not said */
 	struct fleet_timing timing;
 	struct fleet_storage storage;
+	struct fleet_pooler pooler;
 };
 
 /* STATUS_INVALID, with what is wrong, when the line is not an object with a known state and members of the
@@ -59,6 +83,9 @@ MUST_CHECK status fleet_report_parse(struct slice line, struct fleet_report *ret
 /* Is the line an answer to "point" or "flush"? Then *ret is filled, or STATUS_INVALID says what is wrong with it. */
 MUST_CHECK status fleet_report_parse_point(
         struct slice line, bool *ret_is_point, struct fleet_point_report *ret, struct error *err);
+/* The same for "pool". The caller frees what was filled. */
+MUST_CHECK status fleet_report_parse_pool(
+        struct slice line, bool *ret_is_pool, struct fleet_pool_report *ret, struct error *err);
 /* STATUS_NOT_FOUND when there is none. */
 MUST_CHECK status fleet_report_read(const char *last_exit_path, struct fleet_report *ret, struct error *err);
 static inline bool fleet_report_is_last(const struct fleet_report *report)

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -259,6 +260,69 @@ static void write_computes(struct buffer *out, const struct metrics *metrics, co
 	        (double)metrics->failed_wakes);
 }
 
+/*
+ * Of the poolers that run, of which there are no more than computes; "endpoint" is a uid, which we make. Totals begin at 0 with each start of a
+ * compute. A line without a help text is another state of the one above.
+ */
+static const struct pooler_line {
+	const char *name, *type, *help, *state;
+	size_t at; /* in struct fleet_pooler */
+	double scale;
+} pooler_lines[] = {
+	{ "tarn_pooler_clients", "gauge", "Clients that are logged in to a pooler.", NULL,
+	        offsetof(struct fleet_pooler, clients), 1 },
+	{ "tarn_pooler_clients_waiting", "gauge", "Of those: that wait for a connection to Postgres.", NULL,
+	        offsetof(struct fleet_pooler, waiting), 1 },
+	{ "tarn_pooler_longest_wait_seconds", "gauge", "How long the first of them waits already.", NULL,
+	        offsetof(struct fleet_pooler, longest_wait_usec), 1e-6 },
+	{ "tarn_pooler_connections", "gauge", "Connections of a pooler to Postgres.", "active",
+	        offsetof(struct fleet_pooler, servers_active), 1 },
+	{ "tarn_pooler_connections", "gauge", NULL, "idle", offsetof(struct fleet_pooler, servers_idle), 1 },
+	{ "tarn_pooler_connections_max", "gauge", "How many those to one database may be.", NULL,
+	        offsetof(struct fleet_pooler, connections), 1 },
+	{ "tarn_pooler_transactions_total", "counter", "Transactions that went through a pooler.", NULL,
+	        offsetof(struct fleet_pooler, transactions), 1 },
+	{ "tarn_pooler_queries_total", "counter", "Queries that went through a pooler.", NULL,
+	        offsetof(struct fleet_pooler, queries), 1 },
+	{ "tarn_pooler_wait_seconds_total", "counter", "What clients have waited for connections, together.",
+	        NULL, offsetof(struct fleet_pooler, wait_usec), 1e-6 },
+	{ "tarn_pooler_received_bytes_total", "counter", "Bytes from clients of a pooler.", NULL,
+	        offsetof(struct fleet_pooler, received_bytes), 1 },
+	{ "tarn_pooler_sent_bytes_total", "counter", "Bytes to clients of a pooler.", NULL,
+	        offsetof(struct fleet_pooler, sent_bytes), 1 },
+};
+
+struct pooler_writing {
+	struct buffer *out;
+	const struct pooler_line *line;
+};
+
+static void write_pooler(void *arg, const struct fleet_member *member)
+{
+	const struct pooler_writing *writing = arg;
+	const struct pooler_line *line = writing->line;
+	int64_t value;
+	if (member->pooler.pid == 0)
+		return;
+	memcpy(&value, (const char *)&member->pooler + line->at, sizeof value);
+	buffer_printf(writing->out, "%s{endpoint=\"%s\"%s%s%s} %.17g\n", line->name, member->uid,
+	        line->state ? ",state=\"" : "", line->state ? line->state : "", line->state ? "\"" : "",
+	        (double)value * line->scale);
+}
+
+static void write_poolers(struct buffer *out, const struct services *services)
+{
+	counter(out, "tarn_pooler_clients_ended_total",
+	        "Clients that were ended with their pooler: by a suspension, by a crash.",
+	        (double)fleet_pooler_clients_ended(services->fleet));
+	for (size_t i = 0; i < ARRAY_LEN(pooler_lines); i++) {
+		struct pooler_writing writing = { .out = out, .line = &pooler_lines[i] };
+		if (writing.line->help)
+			head(out, writing.line->name, writing.line->type, writing.line->help);
+		fleet_each(services->fleet, write_pooler, &writing);
+	}
+}
+
 /* A number that cannot be read is left out. */
 static void ask(struct buffer *out, struct metadata *md, const char *name, const char *help, const char *sql)
 {
@@ -391,6 +455,7 @@ bool metrics_get(struct call *call)
 	write_calls(&out, services->metrics);
 	write_operations(&out, services->metrics, services);
 	write_computes(&out, services->metrics, services);
+	write_poolers(&out, services);
 	write_resources(&out, services);
 	write_disk(&out, services);
 	write_http(&out, services);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/number.h"
+#include "control_plane/endpoint_address.h"
 #include "control_plane/fields.h"
 
 #define LOGICAL_SIZE_LIMIT 8796093022208ll /* 8 TiB, as the service publishes */
@@ -35,6 +36,14 @@ char *endpoint_host(const struct data_directory *dd, const struct endpoint_row *
 		return xasprintf(
 		        "%s%s.%s", endpoint->uid, endpoint->is_read_only ? "-ro" : "", dd->settings.domain);
 	return xstrdup(endpoint->address);
+}
+
+char *endpoint_pooled_host(const struct data_directory *dd, const struct endpoint_row *endpoint)
+{
+	char address[ADDRESS_MAX + 1];
+	if (dd->settings.domain)
+		return xasprintf("%s-pooler.%s", endpoint->uid, dd->settings.domain);
+	return xstrdup(endpoint_address_to_pooler(endpoint->address, address) ? address : endpoint->address);
 }
 
 char *json_write(yyjson_mut_doc *doc, yyjson_mut_val *value)
@@ -276,6 +285,8 @@ yyjson_mut_val *endpoint_to_json(const struct services *services, yyjson_mut_doc
 	add_owned(doc, hosts, "host", endpoint_host(services->dd, endpoint));
 	if (endpoint->is_read_only)
 		add_owned(doc, hosts, "read_only_host", endpoint_host(services->dd, endpoint));
+	add_owned(doc, hosts, endpoint->is_read_only ? "read_only_pooled_host" : "read_write_pooled_host",
+	        endpoint_pooled_host(services->dd, endpoint));
 	add_optional_time(doc, status_json, "last_active_time", last_active(services, endpoint));
 	return root;
 }

@@ -35,6 +35,7 @@ yyjson_mut_val *database_to_json(yyjson_mut_doc *doc, const struct project_row *
 
 /* "<uid>.<domain>" ("<uid>-ro.<domain>" of a read-only one), or the endpoint's own loopback address. Caller frees. */
 char *endpoint_host(const struct data_directory *dd, const struct endpoint_row *endpoint);
+char *endpoint_pooled_host(const struct data_directory *dd, const struct endpoint_row *endpoint);
 
 /* Names; caller frees. */
 char *project_name(const struct project_row *project);

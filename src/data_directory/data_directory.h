@@ -47,6 +47,8 @@ struct settings {
 	int64_t failures_per_min;  /* 60: failed logins and bad tokens of one client address, then 429 */
 	int64_t idle_session_sec;  /* 86400: a session of Postgres without a byte for so long is ended */
 	int64_t silent_client_sec; /* 60: when its machine has not answered for so long, a client is gone */
+	int64_t pooler_clients;    /* 10000: of one endpoint through its pooler */
+	int64_t pooler_wait_sec;   /* 120: in the queue for one of its connections */
 	char *metrics_access;      /* "loopback": from this machine without a token; "token": never */
 	int64_t deleted_retention_sec; /* 604800: how long a soft-deleted project or branch can be undeleted
 	                                  */

@@ -67,6 +67,8 @@ static const struct member members[] = {
 	MEMBER(MEMBER_LIMIT, failures_per_min, 1000000),
 	MEMBER(MEMBER_LIMIT, idle_session_sec, 31536000),
 	MEMBER(MEMBER_LIMIT, silent_client_sec, 3600),
+	MEMBER(MEMBER_LIMIT, pooler_clients, 100000),
+	MEMBER(MEMBER_LIMIT, pooler_wait_sec, 86400),
 	MEMBER(MEMBER_TEXT, metrics_access, 0),
 };
 
@@ -129,6 +131,8 @@ void settings_set_defaults(struct settings *settings)
 		.failures_per_min = 60,
 		.idle_session_sec = 86400,
 		.silent_client_sec = 60,
+		.pooler_clients = 10000,
+		.pooler_wait_sec = 120,
 		.metrics_access = xstrdup("loopback"),
 	};
 }

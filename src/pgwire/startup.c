@@ -130,7 +130,7 @@ status startup_parse(struct slice packet, struct startup_message *ret, struct er
 		const char *name;
 		struct slice *value;
 	} known[] = { { "user", &found.user }, { "database", &found.database }, { "options", &found.options },
-		{ "replication", &(struct slice){ 0 } } };
+		{ "replication", &found.replication } };
 
 	const uint8_t *first = cursor.next;
 	for (;;) {

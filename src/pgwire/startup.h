@@ -53,6 +53,7 @@ struct startup_message {
 	struct slice database;       /* data NULL when absent: Postgres then takes the user's name */
 	struct slice options;        /* data NULL when absent */
 	struct slice endpoint;       /* of options=endpoint=…; data NULL when absent */
+	struct slice replication;    /* data NULL when absent */
 	struct slice parameters;     /* all pairs, as they came, without the last NUL */
 	unsigned negotiated_options; /* how many "_pq_.…" there are */
 };

@@ -104,9 +104,9 @@ static void session_log(struct client_session *s, const char *reason)
 	for (char *p = s->user; p && *p; p++)
 		if (*p == '"')
 			*p = '\''; /* or a name could forge the fields behind it */
-	log_info("session ended: endpoint=%s user=\"%s\" client=%s seconds=%.3f received=%llu sent=%llu "
+	log_info("session ended: endpoint=%s%s user=\"%s\" client=%s seconds=%.3f received=%llu sent=%llu "
 	         "reason=%s",
-	        s->uid ? s->uid : "-", s->user ? s->user : "", s->peer,
+	        s->uid ? s->uid : "-", s->is_pooled ? "-pooler" : "", s->user ? s->user : "", s->peer,
 	        (double)(uv_now(s->home->loop) - s->started) / 1000,
 	        (unsigned long long)s->relay.bytes_from_client, (unsigned long long)s->relay.bytes_to_client,
 	        reason);
@@ -411,6 +411,12 @@ static void session_relay(struct client_session *s, enum relay_result result)
 		session_end(s, "client closed");
 		break;
 	case RELAY_BACKEND_CLOSED:
+		if (s->is_pooled && s->relay.said_ready) {
+			/* Postgres says why it ends a session; a pooler that is killed does not. */
+			struct refusal refusal;
+			refusal_pooler_gone(&refusal);
+			refusal_append(&s->out, &refusal);
+		}
 		session_say_goodbye(s, "server closed");
 		break;
 	case RELAY_CLIENT_FAILED:

@@ -47,6 +47,7 @@ struct session_login {
 	char mechanism[sizeof SCRAM_MECHANISM_PLUS]; /* that the client has chosen; empty: not yet */
 	bool is_challenged;                          /* the client has our server-first */
 	bool must_check;       /* by a running compute, whether the password is still the role's */
+	bool has_pooler;       /* socket_path is the pooler's, which has taken the role */
 	struct buffer forward; /* the start-up packet for the compute */
 	struct control_question *question;
 	struct backend_connection *connection;
@@ -69,6 +70,7 @@ struct client_session {
 	bool has_backend_poll, tls_is_up, tls_wants_write, is_said, has_heard;
 	bool is_remote;   /* on another machine, which may go silent */
 	bool has_hung_up; /* the client closed its side while nothing could be read from it */
+	bool is_pooled;   /* through the endpoint's pooler */
 	SSL *ssl;
 	struct block *in;            /* of the login */
 	struct buffer out;           /* to the client, before RELAYING */

@@ -97,7 +97,7 @@ static enum control_answer_kind kind_of(const char *code)
 		enum control_answer_kind kind;
 	} kinds[] = { { "NOT_FOUND", CONTROL_NOT_FOUND }, { "DISABLED", CONTROL_DISABLED },
 		{ "START_FAILED", CONTROL_START_FAILED }, { "SHUTTING_DOWN", CONTROL_SHUTTING_DOWN },
-		{ "BUSY", CONTROL_BUSY } };
+		{ "BUSY", CONTROL_BUSY }, { "REFUSED", CONTROL_REFUSED }, { "NOT_NOW", CONTROL_NOT_NOW } };
 	for (size_t i = 0; code && i < ARRAY_LEN(kinds); i++)
 		if (strcmp(code, kinds[i].code) == 0)
 			return kinds[i].kind;
@@ -133,12 +133,17 @@ static void answer_read(yyjson_val *root, struct control_answer *ret)
 		ret->kind = kind_of(yyjson_get_str(yyjson_obj_get(error, "code")));
 		copy_text(yyjson_obj_get(error, "message"), ret->message, sizeof ret->message);
 		copy_text(yyjson_obj_get(error, "hint"), ret->hint, sizeof ret->hint);
+		bool is_told = take_text(error, "sqlstate", ret->sqlstate, sizeof ret->sqlstate) &&
+		               strlen(ret->sqlstate) == 5;
+		if (ret->kind == CONTROL_REFUSED && !is_told)
+			ret->kind = CONTROL_FAILED;
 	} else if (endpoint && take_text(endpoint, "uid", ret->endpoint.uid, sizeof ret->endpoint.uid) &&
 	           take_text(endpoint, "name", ret->endpoint.name, sizeof ret->endpoint.name) &&
 	           take_login(yyjson_obj_get(root, "login"), ret) &&
 	           (!socket_dir || take_text(root, "socket_dir", ret->socket_dir, sizeof ret->socket_dir))) {
 		ret->endpoint.is_disabled = yyjson_get_bool(yyjson_obj_get(endpoint, "disabled"));
 		ret->endpoint.is_read_only = yyjson_get_bool(yyjson_obj_get(endpoint, "read_only"));
+		ret->endpoint.is_pooled = yyjson_get_bool(yyjson_obj_get(endpoint, "pooled"));
 		ret->kind = CONTROL_OK;
 	} else if (!endpoint && take_text(root, "socket_dir", ret->socket_dir, sizeof ret->socket_dir)) {
 		ret->has_waited = yyjson_get_bool(yyjson_obj_get(root, "waited"));
@@ -284,28 +289,37 @@ static struct control_question *ask(struct control_link *link, int64_t id, char 
 	return q;
 }
 
-struct control_question *control_ask_route(struct control_link *link, const char *uid, const char *address,
-        const char *role, control_answer_fn on_answer, void *owner)
+/* role may be NULL; what is not UTF-8 is the empty name. The caller frees. */
+static char *question_text(int64_t id, const char *op, const char *key, const char *value,
+        const char *role_key, const char *role)
 {
-	int64_t id = ++link->last_id;
-	bool is_text = utf8_valid_prefix(slice_from_text(role)) == strlen(role);
 	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
 	yyjson_mut_val *root = yyjson_mut_obj(doc);
 	yyjson_mut_doc_set_root(doc, root);
 	(void)yyjson_mut_obj_add_sint(doc, root, "id", id);
-	(void)yyjson_mut_obj_add_str(doc, root, "op", "route");
-	(void)yyjson_mut_obj_add_str(doc, root, uid ? "uid" : "address", uid ? uid : address);
-	(void)yyjson_mut_obj_add_str(doc, root, "role", is_text ? role : "");
+	(void)yyjson_mut_obj_add_str(doc, root, "op", op);
+	(void)yyjson_mut_obj_add_str(doc, root, key, value);
+	bool is_text = role && utf8_valid_prefix(slice_from_text(role)) == strlen(role);
+	if (role)
+		(void)yyjson_mut_obj_add_str(doc, root, role_key, is_text ? role : "");
 	char *text = yyjson_mut_write(doc, 0, NULL);
 	yyjson_mut_doc_free(doc);
 	assert(text);
+	return text;
+}
+
+struct control_question *control_ask_route(struct control_link *link, const char *uid, const char *address,
+        const char *role, control_answer_fn on_answer, void *owner)
+{
+	int64_t id = ++link->last_id;
+	char *text = question_text(id, "route", uid ? "uid" : "address", uid ? uid : address, "role", role);
 	return ask(link, id, text, CONTROL_ROUTE_MAX_MS, on_answer, owner);
 }
 
-struct control_question *control_ask_open(
-        struct control_link *link, const char *uid, control_answer_fn on_answer, void *owner)
+struct control_question *control_ask_open(struct control_link *link, const char *uid, const char *pooled_role,
+        control_answer_fn on_answer, void *owner)
 {
 	int64_t id = ++link->last_id;
-	char *text = xasprintf("{\"id\":%lld,\"op\":\"open\",\"uid\":\"%s\"}", (long long)id, uid);
+	char *text = question_text(id, "open", "uid", uid, "pooled_role", pooled_role);
 	return ask(link, id, text, CONTROL_OPEN_MAX_MS, on_answer, owner);
 }

@@ -35,6 +35,7 @@ struct endpoint {
 	bool is_read_only;
 	bool allows_passwords; /* native login is on in its project */
 	bool refuses_tokens; /* of the role that was asked for: its identity is gone, or deactivated; or it is being deleted */
+	bool is_pooled; /* it was asked for by the address of its pooler */
 };
 
 /* How the role that was asked for logs in to it. */
@@ -54,6 +55,8 @@ enum control_answer_kind {
 	CONTROL_START_FAILED,
 	CONTROL_SHUTTING_DOWN,
 	CONTROL_BUSY,        /* more questions wait there than it keeps */
+	CONTROL_REFUSED,     /* for good; the client may read it as it is */
+	CONTROL_NOT_NOW,     /* in a moment */
 	CONTROL_UNREACHABLE, /* nobody answered in time */
 	CONTROL_FAILED,      /* anything else */
 };
@@ -65,6 +68,7 @@ struct control_answer {
 	char socket_dir[SOCKET_DIR_MAX +
 	                1]; /* of an open that is CONTROL_OK; of a route when the compute runs, else empty */
 	bool has_waited;    /* the compute did not run when that was asked */
+	char sqlstate[6];   /* of one that is CONTROL_REFUSED */
 	char message[384];  /* of any other kind */
 	char hint[192];     /* may be empty */
 };
@@ -82,7 +86,8 @@ void control_link_close(struct control_link *link); /* frees itself from the loo
  */
 struct control_question *control_ask_route(struct control_link *link, const char *uid, const char *address,
         const char *role, control_answer_fn on_answer, void *owner);
-struct control_question *control_ask_open(
-        struct control_link *link, const char *uid, control_answer_fn on_answer, void *owner);
+/* pooled_role: who wants to use the pooler, whose socket is asked for then; NULL: Postgres' socket. */
+struct control_question *control_ask_open(struct control_link *link, const char *uid, const char *pooled_role,
+        control_answer_fn on_answer, void *owner);
 /* Forgets the question: no answer comes. */
 void control_question_cancel(struct control_question *question);

@@ -12,6 +12,7 @@
 #define ERRCODE_INVALID_CATALOG_NAME  "3D000"
 #define ERRCODE_TOO_MANY_CONNECTIONS  "53300"
 #define ERRCODE_NOT_IN_REQUIRED_STATE "55000"
+#define ERRCODE_ADMIN_SHUTDOWN        "57P01"
 #define ERRCODE_CANNOT_CONNECT_NOW    "57P03"
 #define ERRCODE_QUERY_CANCELED        "57014"
 #define ERRCODE_INTERNAL              "XX000"
@@ -233,6 +234,47 @@ void refusal_not_ready(struct refusal *ret, const char *reason)
 	refuse(ret, ERRCODE_CANNOT_CONNECT_NOW, "the database system is not ready: %s",
 	        has_permanent_words(reason) ? "see the log of tarn" : reason);
 	hint(ret, "Try again in a moment; \"tarn status\" shows what runs.");
+}
+
+void refusal_told(struct refusal *ret, const char *sqlstate, const char *message, const char *more)
+{
+	refuse(ret, sqlstate, "%s", message);
+	hint(ret, "%s", more);
+}
+
+static void hint_direct(struct refusal *ret, const char *endpoint_uid)
+{
+	hint(ret,
+	        "Connect past the pooler: the host without \"-pooler\", which is status.hosts.host of "
+	        "endpoint %s.",
+	        endpoint_uid);
+}
+
+void refusal_pooled_replication(struct refusal *ret, const char *endpoint_uid)
+{
+	refuse(ret, ERRCODE_NOT_SUPPORTED, "the pooler does not take replication connections");
+	hint_direct(ret, endpoint_uid);
+}
+
+void refusal_pooled_name(struct refusal *ret, const char *kind, struct slice name, const char *endpoint_uid)
+{
+	char text[80];
+	print_slice(text, sizeof text, name);
+	refuse(ret, ERRCODE_NOT_SUPPORTED,
+	        "%s \"%s\" cannot be reached through the pooler: the name is reserved there", kind, text);
+	hint_direct(ret, endpoint_uid);
+}
+
+void refusal_pooled_too_long(struct refusal *ret)
+{
+	refuse(ret, ERRCODE_INVALID_CATALOG_NAME, "database name is longer than 63 bytes");
+}
+
+void refusal_pooler_gone(struct refusal *ret)
+{
+	refuse(ret, ERRCODE_ADMIN_SHUTDOWN,
+	        "terminating connection because the compute was suspended or its pooler ended");
+	hint(ret, "Connect again: that starts it.");
 }
 
 void refusal_shutting_down(struct refusal *ret)

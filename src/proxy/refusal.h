@@ -42,6 +42,14 @@ void refusal_no_password(struct refusal *ret); /* another message came in its pl
 void refusal_login_timeout(struct refusal *ret);
 void refusal_start_failed(struct refusal *ret, const char *reason, const char *hint);
 void refusal_not_ready(struct refusal *ret, const char *reason); /* may work when tried again */
+/* What control or a compute has said, as it said it; sqlstate is not a literal then, but outlives *ret. */
+void refusal_told(struct refusal *ret, const char *sqlstate, const char *message, const char *more);
+/* What the pooler cannot do; endpoint_uid: where it can be done. */
+void refusal_pooled_replication(struct refusal *ret, const char *endpoint_uid);
+void refusal_pooled_name(
+        struct refusal *ret, const char *kind, struct slice name, const char *endpoint_uid); /* reserved */
+void refusal_pooled_too_long(struct refusal *ret);
+void refusal_pooler_gone(struct refusal *ret); /* to a session that was at rest */
 void refusal_shutting_down(struct refusal *ret);
 void refusal_internal(struct refusal *ret, const char *reason);
 

@@ -22,7 +22,7 @@ static bool may_read_client(const struct relay *r)
 
 void relay_start(struct relay *relay, SSL *ssl, int backend_fd, struct block_pool *pool, struct block **early)
 {
-	*relay = (struct relay){ .ssl = ssl, .backend_fd = backend_fd, .pool = pool };
+	*relay = (struct relay){ .ssl = ssl, .backend_fd = backend_fd, .pool = pool, .said_ready = true };
 	if (*early && (*early)->start < (*early)->end)
 		relay->to_backend = TAKE_PTR(*early);
 	else
@@ -137,6 +137,7 @@ static enum relay_result read_backend(struct relay *r)
 		block->end = (size_t)n;
 		r->is_answered =
 		        block->end >= len && memcmp(block->bytes + block->end - len, ready, len) == 0;
+		r->said_ready = n >= 6 && memcmp(block->bytes + n - 6, "Z\0\0\0\5", 5) == 0;
 		r->to_client = block;
 		return RELAY_GOES_ON;
 	}

@@ -43,6 +43,7 @@ struct relay {
 	bool read_wants_write, write_wants_read; /* TLS' own messages are in the way */
 	bool more_in_tls;                        /* stopped by RELAY_ROUNDS, not for lack of bytes */
 	bool is_answered;                        /* see relay_is_at_rest() */
+	bool said_ready; /* the backend's last bytes look like a ReadyForQuery: a message of ours may follow */
 	uint64_t bytes_from_client, bytes_to_client;
 };
 

@@ -255,6 +255,10 @@ static void session_on_failed_answer(
 	case CONTROL_BUSY:
 		refusal_too_many(&refusal);
 		break;
+	case CONTROL_REFUSED:
+		refusal_told(&refusal, answer->sqlstate, answer->message, answer->hint);
+		break;
+	case CONTROL_NOT_NOW:
 	case CONTROL_UNREACHABLE:
 		refusal_not_ready(&refusal, answer->message);
 		break;
@@ -274,6 +278,21 @@ static void session_take_socket(struct session_login *login, const struct contro
 	free(login->socket_path);
 	login->socket_path =
 	        answer->socket_dir[0] ? xasprintf("%s/%s", answer->socket_dir, COMPUTE_SOCKET) : NULL;
+}
+
+/* False: it has been refused. */
+static bool session_may_be_pooled(struct client_session *s)
+{
+	struct startup_message message;
+	struct error err;
+	struct refusal refusal;
+	struct slice packet = buffer_slice(&s->login->forward);
+	if (startup_parse(packet, &message, &err) != STATUS_OK)
+		refusal_protocol(&refusal, &err);
+	else if (route_accepts_pooled(&message, s->login->endpoint.uid, &refusal))
+		return true;
+	session_refuse(s, &refusal);
+	return false;
 }
 
 static void session_on_route(void *owner, const struct control_answer *answer)
@@ -298,7 +317,11 @@ static void session_on_route(void *owner, const struct control_answer *answer)
 	s->uid = xstrdup(answer->endpoint.uid);
 	login->role = answer->login;
 	login->must_check = answer->login.has_password && !answer->login.is_fresh;
-	session_take_socket(login, answer);
+	s->is_pooled = s->is_pooled || answer->endpoint.is_pooled;
+	if (s->is_pooled && !session_may_be_pooled(s))
+		return;
+	if (!s->is_pooled) /* the pooler is asked for with an open */
+		session_take_socket(login, answer);
 	session_ask_password(s);
 }
 
@@ -321,7 +344,7 @@ static void session_on_startup(struct client_session *s, struct slice packet)
 		return;
 	}
 	if (!authentication_accepts_user(message.user, &refusal) ||
-	        !route_choose(&login->server_name, &message, login->uid, &refusal)) {
+	        !route_choose(&login->server_name, &message, login->uid, &s->is_pooled, &refusal)) {
 		session_refuse(s, &refusal);
 		return;
 	}
@@ -479,7 +502,10 @@ static void session_on_check(void *owner, const struct control_answer *answer)
 		session_refuse(s, &refusal);
 	} else {
 		login->must_check = false;
-		session_connect(s);
+		if (s->is_pooled && !login->has_pooler)
+			session_ask_open(s);
+		else
+			session_connect(s);
 	}
 }
 
@@ -488,6 +514,10 @@ static void session_on_open(void *owner, const struct control_answer *answer)
 	struct client_session *s = session_of(owner);
 	struct session_login *login = s->login;
 	login->question = NULL;
+	if (answer->kind == CONTROL_NOT_NOW) {
+		session_not_now(s, answer->message);
+		return;
+	}
 	if (answer->kind != CONTROL_OK || !answer->socket_dir[0]) {
 		session_on_failed_answer(s, answer, true);
 		return;
@@ -507,7 +537,10 @@ void session_ask_open(struct client_session *s)
 {
 	struct session_login *login = s->login;
 	session_enter(s, SESSION_OPENING);
-	login->question = control_ask_open(s->home->control, login->endpoint.uid, session_on_open, s);
+	/* The pooler is asked to take the role once it is certain who it is. */
+	login->has_pooler = s->is_pooled && !login->must_check;
+	login->question = control_ask_open(s->home->control, login->endpoint.uid,
+	        login->has_pooler ? s->user : NULL, session_on_open, s);
 }
 
 void session_greet(struct client_session *s)

@@ -67,6 +67,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		                                    point.point.number < 0)))
 			abort();
 	}
+	CLEANUP(fleet_pool_report_done) struct fleet_pool_report pool = { 0 };
+	bool is_pool = false;
+	st = fleet_report_parse_pool(line, &is_pool, &pool, &err);
+	if (st != STATUS_OK && (st != STATUS_INVALID || !is_pool || err.message[0] == '\0'))
+		abort();
+	if (st == STATUS_OK && is_pool && pool.id < 0)
+		abort();
+	for (size_t i = 0; i < pool.refused_count; i++)
+		check_text(pool.refused[i].message);
 	if (fleet_report_parse(line, &report, &err) != STATUS_OK) {
 		if (err.code != STATUS_INVALID || err.message[0] == '\0')
 			abort();
@@ -77,6 +86,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	check_text(report.reason);
 	check_text(report.storage.alarm);
+	if (report.pooler.clients < 0 || report.pooler.queries < 0 || report.pooler.clients_ended < 0)
+		abort();
 	if (report.storage.points < 0 || report.storage.depth < 0 || report.storage.logical_bytes < 0)
 		abort();
 	check_again(&report);

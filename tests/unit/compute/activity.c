@@ -91,6 +91,49 @@ static void one_that_left_counts_now_one_that_came_by_its_start(void **state)
 	assert_int_equal(activity.last_active_usec, NOW + 15 * SEC);
 }
 
+/* The pooler closes what nobody uses: it says how many, and that keeps nobody awake. */
+static void connections_that_the_pooler_closes_are_no_activity(void **state)
+{
+	(void)state;
+	struct activity activity = begun_at(NOW);
+	struct activity_sight open = {
+		.clients = 5, .sessions_begun = 5, .last_change_usec = NOW + SEC, .pooled_queries = 9
+	};
+	(void)activity_judge(&activity, &open, TIMEOUT, NOW + 5 * SEC);
+	/* Told before they are missed, since the pooler is looked at after Postgres; and missed later. */
+	struct activity_sight told = open, missed = open;
+	told.pooled_ended = missed.pooled_ended = 3;
+	missed.clients = 2;
+	(void)activity_judge(&activity, &told, TIMEOUT, NOW + 50 * SEC);
+	(void)activity_judge(&activity, &missed, TIMEOUT, NOW + 55 * SEC);
+	assert_int_equal(activity.last_active_usec, NOW + SEC);
+	assert_int_equal(activity_judge(&activity, &missed, TIMEOUT, NOW + SEC + TIMEOUT), ACTIVITY_SUSPEND);
+
+	/* One more than the pooler has closed: that was somebody. */
+	activity = begun_at(NOW);
+	(void)activity_judge(&activity, &open, TIMEOUT, NOW + 5 * SEC);
+	missed.clients = 1;
+	(void)activity_judge(&activity, &missed, TIMEOUT, NOW + 55 * SEC);
+	assert_int_equal(activity.last_active_usec, NOW + 55 * SEC);
+
+	/* They were used before they were closed, which their last change does not show any more. */
+	activity = begun_at(NOW);
+	(void)activity_judge(&activity, &open, TIMEOUT, NOW + 5 * SEC);
+	missed.clients = 2;
+	missed.pooled_queries = 10;
+	(void)activity_judge(&activity, &missed, TIMEOUT, NOW + 55 * SEC);
+	assert_int_equal(activity.last_active_usec, NOW + 55 * SEC);
+
+	/* What was closed in an earlier life of Postgres excuses nobody in this one. */
+	activity = begun_at(NOW);
+	struct activity_sight first = { .clients = 1, .sessions_begun = 1, .pooled_ended = 100 },
+	                      left = first;
+	left.clients = 0;
+	(void)activity_judge(&activity, &first, TIMEOUT, NOW + 5 * SEC);
+	(void)activity_judge(&activity, &left, TIMEOUT, NOW + 10 * SEC);
+	assert_int_equal(activity.last_active_usec, NOW + 10 * SEC);
+}
+
 static void reset_counters_tell_nothing(void **state)
 {
 	(void)state;
@@ -138,6 +181,7 @@ int main(void)
 		cmocka_unit_test(an_idle_client_counts_from_its_last_query),
 		cmocka_unit_test(a_session_between_two_looks_counts),
 		cmocka_unit_test(one_that_left_counts_now_one_that_came_by_its_start),
+		cmocka_unit_test(connections_that_the_pooler_closes_are_no_activity),
 		cmocka_unit_test(reset_counters_tell_nothing),
 		cmocka_unit_test(a_clock_that_jumps),
 		cmocka_unit_test(looks_are_rare_but_in_time),

@@ -126,6 +126,25 @@ static void a_clone_recovers_without_asking_around(void **state)
 	assert_non_null(strstr(less, "max_prepared_transactions = 5\n"));
 }
 
+/* cloud_admin is for Tarn's own user alone; the pooler's may be any other role. */
+static void the_pooler_gets_in_as_anybody_but_the_superuser(void **state)
+{
+	(void)state;
+	struct volume_start start = { 0 };
+	struct configuration configuration = {
+		.start = &start, .system_user_name = "root", .pooler_user_name = "tarn-pooler"
+	};
+	CLEANUP(buffer_done) struct buffer ident = { 0 }, hba = { 0 };
+	configuration_format_ident(&configuration, &ident);
+	assert_non_null(strstr(ident.data, "\nclients \"root\" all\nclients \"tarn-pooler\" all\n"));
+	assert_null(strstr(ident.data, "\ntarn \"tarn-pooler\""));
+	configuration_format_hba(&configuration, &hba);
+	const char *own = strstr(hba.data, "local all cloud_admin peer map=tarn\n");
+	const char *rest = strstr(hba.data, "local all all peer map=clients\n");
+	assert_true(own && rest && own < rest); /* the first line that fits decides */
+	assert_non_null(strstr(hba.data, "local replication all peer map=tarn\n"));
+}
+
 static void only_one_system_user_gets_in(void **state)
 {
 	(void)state;
@@ -133,15 +152,17 @@ static void only_one_system_user_gets_in(void **state)
 	struct configuration configuration = { .start = &start, .system_user_name = "tarn admin" };
 	CLEANUP(buffer_done) struct buffer ident = { 0 };
 	configuration_format_ident(&configuration, &ident);
-	assert_non_null(strstr(ident.data, "\ntarn \"tarn admin\" all\n"));
+	assert_non_null(strstr(ident.data, "\ntarn \"tarn admin\" all\nclients \"tarn admin\" all\n"));
+	assert_null(strstr(ident.data, "pooler"));
 	configuration.system_user_name = "x\" all\ntarn \"y";
 	CLEANUP(buffer_done) struct buffer hostile = { 0 };
 	configuration_format_ident(&configuration, &hostile);
 	assert_null(strstr(hostile.data, "\ntarn"));
+	assert_null(strstr(hostile.data, "\nclients"));
 
 	CLEANUP(buffer_done) struct buffer hba = { 0 };
 	configuration_format_hba(&configuration, &hba);
-	assert_non_null(strstr(hba.data, "local all all peer map=tarn\n"));
+	assert_non_null(strstr(hba.data, "local all all peer map=clients\n"));
 	assert_null(strstr(hba.data, "host"));
 	start.is_quiet = start.has_no_replication_workers = true;
 	CLEANUP(buffer_done) struct buffer quiet = { 0 };
@@ -214,6 +235,7 @@ int main(void)
 		cmocka_unit_test(rings_need_locked_memory),
 		cmocka_unit_test(a_clone_recovers_without_asking_around),
 		cmocka_unit_test(only_one_system_user_gets_in),
+		cmocka_unit_test(the_pooler_gets_in_as_anybody_but_the_superuser),
 		cmocka_unit_test(the_archive_command_only_looks),
 		cmocka_unit_test(a_brake_beats_the_endpoints_settings),
 	};

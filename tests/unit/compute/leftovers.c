@@ -21,7 +21,7 @@
 
 struct place {
 	char path[40];
-	char *program, *mount, *log, *socket_folder;
+	char *program, *mount, *log, *socket_folder, *pooler, *pooler_log;
 	struct leftovers leftovers;
 };
 
@@ -47,13 +47,17 @@ static struct place make_place(void)
 	p.mount = xasprintf("%s/data", p.path);
 	p.log = xasprintf("%s/postgres.log", p.path);
 	p.socket_folder = xasprintf("%s/socket", p.path);
+	p.pooler = xasprintf("%s/pgbouncer", p.path);
+	p.pooler_log = xasprintf("%s/pooler.log", p.path);
 	copy_program(p.program);
+	copy_program(p.pooler);
 	assert_int_equal(folder_make(p.mount, 0700, &err), STATUS_OK);
 	assert_int_equal(folder_make(p.socket_folder, 0700, &err), STATUS_OK);
 	p.leftovers = (struct leftovers){ .volume_id = "br-a",
 		.mount_path = p.mount,
 		.log_path = p.log,
-		.socket_folder = p.socket_folder };
+		.socket_folder = p.socket_folder,
+		.pooler_log_path = p.pooler_log };
 	return p;
 }
 
@@ -65,6 +69,8 @@ static void remove_place(struct place *p)
 	free(p->mount);
 	free(p->log);
 	free(p->socket_folder);
+	free(p->pooler);
+	free(p->pooler_log);
 }
 
 /*
@@ -141,7 +147,10 @@ static void old_processes_are_ended_and_no_others(void **state)
 	pid_t by_folder = start(p.program, p.mount, NULL);
 	assert_int_equal(kill(by_folder, SIGSTOP), 0);
 	pid_t by_log = start(p.program, "/", p.log);
+	pid_t pooler = start(p.pooler, "/", p.pooler_log);
 	pid_t of_other = start(other.program, other.mount, other.log);
+	pid_t other_pooler = start(other.pooler, "/", other.pooler_log);
+	pid_t no_pooler = start("/usr/bin/sleep", "/", p.pooler_log);
 	CLEANUP(free_text) char *near = xasprintf("%s-near", p.mount);
 	struct error err;
 	assert_int_equal(folder_make(near, 0700, &err), STATUS_OK);
@@ -150,6 +159,9 @@ static void old_processes_are_ended_and_no_others(void **state)
 	clear(&p);
 	assert_true(was_killed(by_folder));
 	assert_true(was_killed(by_log));
+	assert_true(was_killed(pooler));
+	end_other(other_pooler);
+	end_other(no_pooler);
 	end_other(of_other);
 	end_other(of_neighbour);
 	end_other(no_postgres);

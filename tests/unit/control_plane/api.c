@@ -124,7 +124,8 @@ static void a_project_begins_with_all_it_needs(void **state)
 	assert_string_equal(text_at(f, "/endpoints/0/status/current_state"), "ACTIVE");
 	assert_false(has(f, "/endpoints/0/status/pending_state"));
 	assert_string_equal(text_at(f, "/endpoints/0/status/hosts/host"), "127.64.0.2");
-	assert_int_equal(yyjson_obj_size(yyjson_ptr_get(f->json, "/endpoints/0/status/hosts")), 1);
+	assert_string_equal(text_at(f, "/endpoints/0/status/hosts/read_write_pooled_host"), "127.128.0.2");
+	assert_int_equal(yyjson_obj_size(yyjson_ptr_get(f->json, "/endpoints/0/status/hosts")), 2);
 	assert_int_equal(yyjson_obj_size(yyjson_ptr_get(f->json, "/endpoints/0/status/settings")), 0);
 
 	call_api(f, "GET", "/projects/my-app/branches/production/roles/alice", NULL);

@@ -228,6 +228,46 @@ static void calls_and_operations_are_counted(void **state)
 	assert_null(strstr(text, "coffee"));
 }
 
+static void poolers_are_told_of_while_they_run(void **state)
+{
+	struct control_fixture *f = *state;
+	perform(f, "POST", "/projects?project_id=p", "{}");
+	const char *text = metrics(f, NULL);
+	expect_line(text, "tarn_pooler_clients_ended_total 42");
+	assert_null(strstr(text, "tarn_pooler_clients{"));
+
+	call_api(f, "GET", "/projects/p/branches/production/endpoints/primary", NULL);
+	CLEANUP(free_text) char *uid = xstrdup(text_at(f, "/uid"));
+	machine_set_poolers(&(struct fleet_pooler){ .pid = 1,
+	        .connections = 185,
+	        .clients = 64,
+	        .waiting = 3,
+	        .longest_wait_usec = 1500000,
+	        .servers_active = 5,
+	        .servers_idle = 6,
+	        .queries = 7,
+	        .wait_usec = 250000 });
+	text = metrics(f, NULL);
+	static const struct {
+		const char *name, *label, *value;
+	} lines[] = { { "tarn_pooler_clients", "", "64" }, { "tarn_pooler_clients_waiting", "", "3" },
+		{ "tarn_pooler_longest_wait_seconds", "", "1.5" },
+		{ "tarn_pooler_connections", ",state=\"active\"", "5" },
+		{ "tarn_pooler_connections", ",state=\"idle\"", "6" },
+		{ "tarn_pooler_connections_max", "", "185" }, { "tarn_pooler_queries_total", "", "7" },
+		{ "tarn_pooler_wait_seconds_total", "", "0.25" } };
+	for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+		CLEANUP(free_text)
+		char *line = xasprintf(
+		        "%s{endpoint=\"%s\"%s} %s", lines[i].name, uid, lines[i].label, lines[i].value);
+		expect_line(text, line);
+	}
+	/* One head for each name, also where it has several lines. */
+	const char *head = strstr(text, "# TYPE tarn_pooler_connections gauge");
+	assert_non_null(head);
+	assert_null(strstr(head + 1, "# TYPE tarn_pooler_connections gauge"));
+}
+
 static void metrics_want_a_token_from_outside(void **state)
 {
 	struct control_fixture *f = *state;
@@ -432,6 +472,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(every_change_is_audited),
 		TEST(calls_and_operations_are_counted),
+		TEST(poolers_are_told_of_while_they_run),
 		TEST(metrics_want_a_token_from_outside),
 		TEST(bad_tokens_are_limited_and_good_ones_are_not),
 		TEST(requests_are_limited_by_identity),

@@ -71,6 +71,7 @@ int machine_compute_count(void); /* registered ones */
 enum fleet_state machine_state(const char *uid);
 void machine_set_state(const char *uid, enum fleet_state state);
 /* Beside what every project begins with; as if made by SQL. */
+void machine_set_poolers(const struct fleet_pooler *pooler); /* of all computes */
 struct inventory_role *machine_add_role(const char *name);
 void machine_forget_roles(void); /* all of them */
 /* It is one of an older version, where only the rows knew what roles stood for. */

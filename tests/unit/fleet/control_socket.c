@@ -237,6 +237,48 @@ static void opens(void **state)
 	(void)close(fd);
 }
 
+static void opens_for_the_pooler(void **state)
+{
+	struct scene *scene = *state;
+	fixture_script(scene->f, "ep-a", GOOD);
+	fixture_script(scene->f, "ep-b", "lock refuse_pool say:ready serve");
+	CLEANUP(free_text) char *folder = fleet_pooler_dir(scene->f->fleet, "ep-a");
+	CLEANUP(free_text)
+	char *answer = xasprintf("{\"id\":1,\"socket_dir\":\"%s\",\"waited\":true}", folder);
+	int fd = connect_client(scene);
+	send_text(fd, "{\"id\":1,\"op\":\"open\",\"uid\":\"ep-a\",\"pooled_role\":\"app\"}\n");
+	expect(scene, fd, answer);
+	send_text(fd, "{\"id\":2,\"op\":\"open\",\"uid\":\"ep-a\",\"pooled_role\":\"nobody\"}\n");
+	expect_part(scene, fd,
+	        "{\"id\":2,\"error\":{\"code\":\"REFUSED\",\"sqlstate\":\"28000\",\"message\":\"role "
+	        "\\\"nobody\\\" does not exist\"");
+	send_text(fd, "{\"id\":3,\"op\":\"open\",\"uid\":\"ep-b\",\"pooled_role\":\"app\"}\n");
+	expect_part(scene, fd,
+	        "{\"id\":3,\"error\":{\"code\":\"REFUSED\",\"sqlstate\":\"0A000\",\"message\":\"no "
+	        "PgBouncer\",\"hint\":\"Install it.\"");
+	send_text(fd, "{\"id\":4,\"op\":\"open\",\"uid\":\"ep-x\",\"pooled_role\":\"app\"}\n");
+	expect_part(scene, fd, "{\"id\":4,\"error\":{\"code\":\"NOT_FOUND\"");
+	send_text(fd, "{\"id\":5,\"op\":\"open\",\"uid\":\"ep-a\",\"pooled_role\":7}\n");
+	expect_close(scene, fd);
+	(void)close(fd);
+}
+
+/* It falls asleep between the start and the question for its pooler: that passes. */
+static void a_pooler_that_is_asleep_is_not_now(void **state)
+{
+	struct scene *scene = *state;
+	struct outcome o = { 0 };
+	fixture_script(scene->f, "ep-a", "lock ignore_pool say:ready serve");
+	int fd = connect_client(scene);
+	send_text(fd, "{\"id\":1,\"op\":\"open\",\"uid\":\"ep-a\",\"pooled_role\":\"app\"}\n");
+	fixture_await_file(scene->f, "ep-a", "pooled");
+	fixture_suspend(scene->f, "ep-a", &o);
+	fixture_await(scene->f, &o);
+	expect_part(scene, fd, "{\"id\":1,\"error\":{\"code\":\"NOT_NOW\",\"sqlstate\":\"57P03\"");
+	outcome_clear(&o);
+	(void)close(fd);
+}
+
 static void many_clients_open_one(void **state)
 {
 	struct scene *scene = *state;
@@ -433,6 +475,8 @@ int main(void)
 		TEST(routes),
 		TEST(logins),
 		TEST(opens),
+		TEST(opens_for_the_pooler),
+		TEST(a_pooler_that_is_asleep_is_not_now),
 		TEST(many_clients_open_one),
 		TEST(a_client_that_goes_away_while_it_waits),
 		TEST(the_socket_closes_while_somebody_waits),

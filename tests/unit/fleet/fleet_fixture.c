@@ -229,6 +229,14 @@ CALL(apply, outcome_done)
 CALL(point, point_done)
 CALL(flush, point_done)
 
+void fixture_pool(struct fixture *f, const char *uid, const char *role, struct outcome *outcome)
+{
+	outcome->fixture = f;
+	f->is_in_call = true;
+	fleet_pool(f->fleet, uid, role, outcome_done, outcome);
+	f->is_in_call = false;
+}
+
 void fixture_await(struct fixture *f, struct outcome *outcome)
 {
 	while (outcome->calls == 0)

@@ -61,6 +61,7 @@ void fixture_suspend(struct fixture *f, const char *uid, struct outcome *outcome
 void fixture_apply(struct fixture *f, const char *uid, struct outcome *outcome);
 void fixture_point(struct fixture *f, const char *uid, struct outcome *outcome);
 void fixture_flush(struct fixture *f, const char *uid, struct outcome *outcome);
+void fixture_pool(struct fixture *f, const char *uid, const char *role, struct outcome *outcome);
 void fixture_await(struct fixture *f, struct outcome *outcome); /* runs the loop until it was called; once */
 void fixture_await_state(struct fixture *f, const char *uid, enum fleet_state state);
 void fixture_await_file(struct fixture *f, const char *uid, const char *name);

@@ -59,6 +59,77 @@ static void reads_storage(void **state)
 		assert_int_equal(fleet_report_parse(slice_from_text(bad[i]), &report, &err), STATUS_INVALID);
 }
 
+static void reads_poolers(void **state)
+{
+	(void)state;
+	struct fleet_report report;
+	struct error err;
+	const char *line =
+	        "{\"state\":\"ready\",\"pooler\":{\"pid\":9,\"connections\":185,\"clients\":10000,"
+	        "\"waiting\":5,\"longest_wait_usec\":1500000,\"servers_active\":180,\"servers_idle\":5,"
+	        "\"transactions\":1,\"queries\":2,\"wait_usec\":3,\"received_bytes\":4,\"sent_bytes\":5,"
+	        "\"clients_ended\":6,\"new\":{}}}";
+	assert_int_equal(fleet_report_parse(slice_from_text(line), &report, &err), STATUS_OK);
+	assert_int_equal(report.pooler.pid, 9);
+	assert_int_equal(report.pooler.clients + report.pooler.waiting, 10005);
+	assert_int_equal(report.pooler.longest_wait_usec, 1500000);
+	assert_int_equal(report.pooler.clients_ended, 6);
+	static const char *const bad[] = { "{\"state\":\"ready\",\"pooler\":1}",
+		"{\"state\":\"ready\",\"pooler\":{\"clients\":-1}}",
+		"{\"state\":\"ready\",\"pooler\":{\"queries\":\"x\"}}" };
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(fleet_report_parse(slice_from_text(bad[i]), &report, &err), STATUS_INVALID);
+}
+
+static void reads_pools(void **state)
+{
+	(void)state;
+	struct error err;
+	bool is_pool = true;
+	struct fleet_pool_report report = { 0 };
+	assert_int_equal(
+	        fleet_report_parse_pool(slice_from_text("{\"state\":\"ready\"}"), &is_pool, &report, &err),
+	        STATUS_OK);
+	assert_false(is_pool);
+	const char *line =
+	        "{\"pool\":{\"id\":7,\"socket_dir\":\"/d\",\"refused\":[{\"role\":\"a\\\"b\",\"message\":"
+	        "\"role\\ndoes not exist\"},{\"role\":\"\",\"message\":\"x\"}]}}";
+	assert_int_equal(fleet_report_parse_pool(slice_from_text(line), &is_pool, &report, &err), STATUS_OK);
+	assert_true(is_pool);
+	assert_int_equal(report.id, 7);
+	assert_int_equal(report.failure.code, STATUS_OK);
+	assert_int_equal(report.refused_count, 2);
+	assert_string_equal(report.refused[0].role, "a\"b");
+	assert_string_equal(report.refused[0].message, "role?does not exist");
+	fleet_pool_report_done(&report);
+
+	static const struct {
+		const char *code;
+		status expected;
+	} codes[] = { { "UNSUPPORTED", STATUS_UNSUPPORTED }, { "UNAVAILABLE", STATUS_UNAVAILABLE },
+		{ "IO", STATUS_IO }, { "CONFLICT", STATUS_UNAVAILABLE }, { "?", STATUS_UNAVAILABLE } };
+	for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
+		CLEANUP(free_text)
+		char *failure = xasprintf("{\"pool\":{\"id\":1,\"error\":{\"code\":\"%s\",\"message\":\"m\","
+		                          "\"hint\":\"h\"}}}",
+		        codes[i].code);
+		assert_int_equal(fleet_report_parse_pool(slice_from_text(failure), &is_pool, &report, &err),
+		        STATUS_OK);
+		assert_int_equal(report.failure.code, codes[i].expected);
+		assert_string_equal(report.failure.message, "m");
+		assert_string_equal(report.failure.hint, "h");
+		fleet_pool_report_done(&report);
+	}
+	static const char *const bad[] = { "{\"pool\":{}}", "{\"pool\":{\"id\":-1,\"refused\":[]}}",
+		"{\"pool\":{\"id\":1}}", "{\"pool\":{\"id\":1,\"refused\":{}}}",
+		"{\"pool\":{\"id\":1,\"refused\":[1]}}", "{\"pool\":{\"id\":1,\"refused\":[{\"role\":1}]}}",
+		"{\"pool\":{\"id\":1,\"refused\":[{\"role\":\"a\",\"message\":2}]}}",
+		"{\"pool\":{\"id\":1,\"error\":\"x\"}}" };
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(fleet_report_parse_pool(slice_from_text(bad[i]), &is_pool, &report, &err),
+		        STATUS_INVALID);
+}
+
 static void reads_points(void **state)
 {
 	(void)state;
@@ -263,6 +334,8 @@ int main(void)
 		cmocka_unit_test(reads_what_is_least),
 		cmocka_unit_test(reads_storage),
 		cmocka_unit_test(reads_points),
+		cmocka_unit_test(reads_poolers),
+		cmocka_unit_test(reads_pools),
 		cmocka_unit_test(refuses_what_is_odd),
 		cmocka_unit_test(a_reason_cannot_forge_anything),
 		cmocka_unit_test(finds_the_pid_of_a_lock),

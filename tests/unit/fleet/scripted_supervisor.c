@@ -14,6 +14,7 @@
  *   serve           serve for ever: "suspend" ends it cleanly, "apply" applies the revision in the file "revision"
  *   refuse_apply    "apply" is answered with a reason
  *   refuse_point    "point" and "flush" are answered with an error; ignore_point: not at all
+ *   refuse_pool     "pool" is answered with an error; ignore_pool: not at all; else role "nobody" is refused
  *   stubborn        "suspend" is ignored
  *   silent          nobody is accepted from now on; deaf: the listening socket is closed
  *   heard           go on when somebody is connected
@@ -45,7 +46,7 @@ struct supervisor {
 	char state[32], reason[256];
 	int revision;
 	int points; /* made so far */
-	bool is_silent, is_stubborn, refuses_apply, refuses_point, ignores_point;
+	bool is_silent, is_stubborn, refuses_apply, refuses_point, ignores_point, refuses_pool, ignores_pool;
 };
 
 static void die(const char *what)
@@ -137,8 +138,34 @@ static void make_point(struct supervisor *sv, int fd, const char *line, bool is_
 	send_to(fd, answer);
 }
 
+static void answer_pool(struct supervisor *sv, int fd, const char *line)
+{
+	const char *id_text = strstr(line, "\"id\":");
+	int id = id_text ? atoi(id_text + 5) : -1;
+	CLEANUP(free_text) char *answer = NULL;
+	if (sv->ignores_pool)
+		return;
+	if (sv->refuses_pool)
+		answer =
+		        xasprintf("{\"pool\":{\"id\":%d,\"error\":{\"code\":\"UNSUPPORTED\",\"message\":\"no "
+		                  "PgBouncer\",\"hint\":\"Install it.\"}}}",
+		                id);
+	else
+		answer = xasprintf("{\"pool\":{\"id\":%d,\"socket_dir\":\"/x\",\"refused\":[%s]}}", id,
+		        strstr(line, "\"nobody\"")
+		                ? "{\"role\":\"nobody\",\"message\":\"role \\\"nobody\\\" does not exist\"}"
+		                : "");
+	send_to(fd, answer);
+}
+
 static void obey(struct supervisor *sv, int fd, const char *line)
 {
+	if (strstr(line, "\"pool\"")) {
+		append(sv, "pooled", line);
+		answer_pool(sv, fd, line);
+		return;
+	}
+
 	if (strstr(line, "\"point\"") || strstr(line, "\"flush\"")) {
 		append(sv, "asked", line);
 		make_point(sv, fd, line, strstr(line, "\"flush\"") != NULL);
@@ -279,6 +306,10 @@ static bool perform_end(struct supervisor *sv, const char *word, const char *arg
 		sv->refuses_apply = true;
 	else if (strcmp(word, "refuse_point") == 0)
 		sv->refuses_point = true;
+	else if (strcmp(word, "refuse_pool") == 0)
+		sv->refuses_pool = true;
+	else if (strcmp(word, "ignore_pool") == 0)
+		sv->ignores_pool = true;
 	else if (strcmp(word, "ignore_point") == 0)
 		sv->ignores_point = true;
 	else

@@ -146,7 +146,7 @@ static void test_questions_and_answers(void **unused)
 	assert_false(answers.last.endpoint.is_disabled);
 
 	control->heard.len = 0;
-	(void)control_ask_open(link, "ep-a", on_answer, &answers);
+	(void)control_ask_open(link, "ep-a", NULL, on_answer, &answers);
 	hear(control);
 	assert_string_equal(control->heard.data, "{\"id\":3,\"op\":\"open\",\"uid\":\"ep-a\"}\n");
 	say(control, &answers, "{\"id\":3,\"socket_dir\":\"/d/socket\",\"more\":[1]}");
@@ -225,7 +225,7 @@ static void check_answer(const char *rest, enum control_answer_kind kind, const 
 	control_listen(control);
 	struct control_link *link = control_link_open(&control->loop, control->path);
 	struct answers answers = { 0 };
-	(void)control_ask_open(link, "ep-a", on_answer, &answers);
+	(void)control_ask_open(link, "ep-a", NULL, on_answer, &answers);
 	hear(control);
 	CLEANUP(free_text) char *line = xasprintf("{\"id\":1,%s}", rest);
 	say(control, &answers, line);
@@ -247,6 +247,15 @@ static void test_failures(void **unused)
 	        "\xe9 m");
 	check_answer("\"error\":{\"code\":\"SHUTTING_DOWN\",\"message\":\"m\"}", CONTROL_SHUTTING_DOWN, "m");
 	check_answer("\"error\":{\"code\":\"NEW_ONE\",\"message\":\"m\"}", CONTROL_FAILED, "m");
+	check_answer("\"error\":{\"code\":\"NOT_NOW\",\"message\":\"m\"}", CONTROL_NOT_NOW, "m");
+	check_answer("\"error\":{\"code\":\"REFUSED\",\"sqlstate\":\"28000\",\"message\":\"m\"}",
+	        CONTROL_REFUSED, "m");
+	/* A client is told nothing without a kind. */
+	check_answer("\"error\":{\"code\":\"REFUSED\",\"message\":\"m\"}", CONTROL_FAILED, "m");
+	check_answer("\"error\":{\"code\":\"REFUSED\",\"sqlstate\":\"2800\",\"message\":\"m\"}",
+	        CONTROL_FAILED, "m");
+	check_answer("\"error\":{\"code\":\"REFUSED\",\"sqlstate\":\"280000\",\"message\":\"m\"}",
+	        CONTROL_FAILED, "m");
 	check_answer("\"error\":{\"code\":7,\"message\":{}}", CONTROL_FAILED, "");
 	check_answer("\"error\":null", CONTROL_FAILED, "");
 	static const char strange[] = "control gave an answer that is not understood";
@@ -268,7 +277,7 @@ static void test_waits_for_control(void **unused)
 	struct control *control = control_make();
 	struct control_link *link = control_link_open(&control->loop, control->path);
 	struct answers answers = { 0 };
-	(void)control_ask_open(link, "ep-a", on_answer, &answers);
+	(void)control_ask_open(link, "ep-a", NULL, on_answer, &answers);
 	for (int i = 0; i < 3; i++)
 		(void)uv_run(&control->loop, UV_RUN_ONCE);
 	assert_false(answers.has_come);
@@ -287,7 +296,7 @@ static void test_asks_again_after_control_died(void **unused)
 	control_listen(control);
 	struct control_link *link = control_link_open(&control->loop, control->path);
 	struct answers answers = { 0 };
-	(void)control_ask_open(link, "ep-a", on_answer, &answers);
+	(void)control_ask_open(link, "ep-a", NULL, on_answer, &answers);
 	(void)control_ask_route(link, "ep-b", NULL, "\xc3\xbc", on_answer, &answers);
 	hear(control);
 	while (control->line_count < 2)
@@ -314,7 +323,7 @@ static void test_hostile_lines_cost_the_connection(void **unused)
 		control_listen(control);
 		struct control_link *link = control_link_open(&control->loop, control->path);
 		struct answers answers = { 0 };
-		(void)control_ask_open(link, "ep-a", on_answer, &answers);
+		(void)control_ask_open(link, "ep-a", NULL, on_answer, &answers);
 		hear(control);
 		line_channel_send(control->channel, bad[i]);
 		hear(control); /* the same question, on a new connection */
@@ -333,8 +342,8 @@ static void test_cancelled_and_strange_ids(void **unused)
 	control_listen(control);
 	struct control_link *link = control_link_open(&control->loop, control->path);
 	struct answers cancelled = { 0 }, answers = { 0 };
-	struct control_question *question = control_ask_open(link, "ep-a", on_answer, &cancelled);
-	(void)control_ask_open(link, "ep-b", on_answer, &answers);
+	struct control_question *question = control_ask_open(link, "ep-a", NULL, on_answer, &cancelled);
+	(void)control_ask_open(link, "ep-b", NULL, on_answer, &answers);
 	while (control->line_count < 2)
 		hear(control);
 	control_question_cancel(question);

@@ -52,6 +52,9 @@ static void test_passing(void **unused)
 	assert_string_equal(refusal.hint, "Make room.");
 	refusal_shutting_down(&refusal);
 	assert_false(sounds_permanent(&refusal));
+	refusal_pooler_gone(&refusal);
+	assert_string_equal(refusal.sqlstate, "57P01");
+	assert_false(sounds_permanent(&refusal));
 	refusal_too_many(&refusal);
 	assert_string_equal(refusal.sqlstate, "53300");
 	assert_false(sounds_permanent(&refusal));
@@ -72,6 +75,25 @@ static void test_hostile_names(void **unused)
 	assert_string_equal(refusal.message, "password authentication failed for user \"a?b??\"");
 }
 
+static void test_pooled(void **unused)
+{
+	(void)unused;
+	struct refusal refusal;
+	char name[600];
+	memset(name, 'n', sizeof name);
+	refusal_pooled_name(&refusal, "database", (struct slice){ (uint8_t *)name, sizeof name }, "ep-a");
+	refusal_pooled_name(&refusal, "database", slice_from_text("pgbouncer"), "ep-a");
+	assert_string_equal(refusal.sqlstate, "0A000");
+	assert_non_null(
+	        strstr(refusal.message, "database \"pgbouncer\" cannot be reached through the pooler"));
+	assert_non_null(strstr(refusal.hint, "endpoint ep-a"));
+	refusal_pooled_replication(&refusal, "ep-a");
+	assert_string_equal(refusal.sqlstate, "0A000");
+	refusal_told(&refusal, "28000", "role \"x\" does not exist", "");
+	assert_string_equal(refusal.sqlstate, "28000");
+	assert_string_equal(refusal.hint, "");
+}
+
 static void test_disabled(void **unused)
 {
 	(void)unused;
@@ -89,6 +111,7 @@ int main(void)
 		cmocka_unit_test(test_passing),
 		cmocka_unit_test(test_hostile_names),
 		cmocka_unit_test(test_disabled),
+		cmocka_unit_test(test_pooled),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -292,6 +292,28 @@ static void test_backend_closes(void **unused)
 	scene_end(scene);
 }
 
+/* A last message of ours may follow only what looks like the end of the server's. */
+static void test_said_ready(void **unused)
+{
+	(void)unused;
+	struct scene *scene = scene_begin(TLS1_3_VERSION);
+	static const struct {
+		const char *bytes;
+		size_t len;
+		bool said_ready;
+	} steps[] = { { "T", 1, false }, { "C\0\0\0\4Z\0\0\0\5I", 11, true }, { "D\0\0\0\5I", 6, false },
+		{ "Z\0\0\0\5T", 6, true }, { "Z\0\0\0\5", 5, false }, { "Z\0\0\0\6I", 6, false } };
+	assert_true(scene->relay.said_ready); /* the greeting ended so */
+	for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+		char got[64];
+		assert_int_equal(send(scene->backend_fds[1], steps[i].bytes, steps[i].len, 0), steps[i].len);
+		assert_int_equal(turn(scene), RELAY_GOES_ON);
+		assert_int_equal(scene->relay.said_ready, steps[i].said_ready);
+		assert_int_equal(SSL_read(scene->client, got, sizeof got), steps[i].len);
+	}
+	scene_end(scene);
+}
+
 static void test_backend_closes_before_a_send(void **unused)
 {
 	(void)unused;
@@ -398,6 +420,7 @@ int main(void)
 		cmocka_unit_test(test_backend_closes),
 		cmocka_unit_test(test_backend_closes_before_a_send),
 		cmocka_unit_test(test_rest),
+		cmocka_unit_test(test_said_ready),
 		cmocka_unit_test(test_flood_yields),
 	};
 	(void)signal(SIGPIPE, SIG_IGN); /* the clients' side of the scenes writes with write(2) */

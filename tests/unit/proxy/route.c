@@ -45,15 +45,24 @@ static void test_long_names(void **unused)
 	check_name(name, "localhost", "", "");
 }
 
-static bool choose(
-        const char *sni, const char *option, char ret_uid[ENDPOINT_UID_MAX + 1], struct refusal *refusal)
+static bool choose_pooled(const char *sni, const char *option, char ret_uid[ENDPOINT_UID_MAX + 1],
+        bool *ret_is_pooled, struct refusal *refusal)
 {
 	struct server_name name;
 	struct startup_message message = { 0 };
 	server_name_parse(sni, "localhost", &name);
 	if (option)
 		message.endpoint = slice_from_text(option);
-	return route_choose(&name, &message, ret_uid, refusal);
+	return route_choose(&name, &message, ret_uid, ret_is_pooled, refusal);
+}
+
+static bool choose(
+        const char *sni, const char *option, char ret_uid[ENDPOINT_UID_MAX + 1], struct refusal *refusal)
+{
+	bool is_pooled = true;
+	bool is_chosen = choose_pooled(sni, option, ret_uid, &is_pooled, refusal);
+	assert_true(!is_chosen || !is_pooled);
+	return is_chosen;
 }
 
 static void check_suffix(const char *label, const char *uid, bool is_read_only)
@@ -105,6 +114,84 @@ static void test_choice(void **unused)
 	}
 }
 
+static void expect_pooled(const char *sni, const char *option, bool is_pooled)
+{
+	char uid[ENDPOINT_UID_MAX + 1];
+	struct refusal refusal;
+	bool found = !is_pooled;
+	assert_true(choose_pooled(sni, option, uid, &found, &refusal));
+	assert_string_equal(uid, UID);
+	assert_int_equal(found, is_pooled);
+}
+
+static void test_poolers(void **unused)
+{
+	(void)unused;
+	expect_pooled(UID "-pooler.localhost", NULL, true);
+	expect_pooled("EP-Calm-Lake-1A2B3C4D-POOLER.localhost.", NULL, true);
+	expect_pooled(NULL, UID "-pooler", true);
+	expect_pooled("localhost", UID "-pooler", true);
+	expect_pooled(UID "-pooler.localhost", UID "-pooler", true);
+	/* One of the two is enough: options name the endpoint for clients that do not send a host name. */
+	expect_pooled(UID "-pooler.localhost", UID, true);
+	expect_pooled(UID ".localhost", UID "-pooler", true);
+	expect_pooled(UID ".localhost", UID, false);
+	expect_pooled(UID ".localhost", NULL, false);
+
+	struct server_name name;
+	server_name_parse(UID "-pooler.localhost", "localhost", &name);
+	assert_string_equal(name.name, UID "-pooler.localhost"); /* what the certificate is for */
+	assert_string_equal(name.uid, UID);
+	/* An endpoint that is called so. */
+	server_name_parse("ep-pooler.localhost", "localhost", &name);
+	assert_string_equal(name.uid, "ep-pooler");
+	assert_false(name.is_pooled);
+	char uid[ENDPOINT_UID_MAX + 1];
+	struct refusal refusal;
+	bool is_pooled;
+	assert_false(choose_pooled("ep-a-pooler.localhost", "ep-b-pooler", uid, &is_pooled, &refusal));
+	assert_string_equal(refusal.sqlstate, "08P01");
+	assert_false(choose_pooled(NULL, "ep--pooler", uid, &is_pooled, &refusal) && is_pooled);
+}
+
+static bool is_accepted(const char *user, const char *database, const char *replication)
+{
+	struct refusal refusal;
+	struct startup_message message = { .user = slice_from_text(user) };
+	if (database)
+		message.database = slice_from_text(database);
+	if (replication)
+		message.replication = slice_from_text(replication);
+	bool accepts = route_accepts_pooled(&message, "ep-a", &refusal);
+	assert_true(accepts || (refusal.sqlstate[0] && refusal.message[0]));
+	return accepts;
+}
+
+static void test_what_the_pooler_takes(void **unused)
+{
+	(void)unused;
+	assert_true(is_accepted("app", "db", NULL));
+	assert_true(is_accepted("app", NULL, NULL));
+	assert_true(is_accepted("app", "PgBouncer", NULL)); /* names are what they are, byte for byte */
+	assert_true(is_accepted("app", "pgbouncer2", NULL));
+	/* PgBouncer's console: by name, and by the name that stands in for a missing one. */
+	assert_false(is_accepted("app", "pgbouncer", NULL));
+	assert_false(is_accepted("pgbouncer", NULL, NULL));
+	assert_false(is_accepted("pgbouncer", "", NULL));
+	assert_false(is_accepted("pgbouncer", "db", NULL));
+	assert_false(is_accepted("app", "*", NULL));
+	assert_true(
+	        is_accepted("app", "012345678901234567890123456789012345678901234567890123456789012", NULL));
+	assert_false(
+	        is_accepted("app", "0123456789012345678901234567890123456789012345678901234567890123", NULL));
+	static const char *const no[] = { "", "0", "false", "FALSE", "off", "no", "f", "of" };
+	static const char *const yes[] = { "1", "true", "on", "database", "DATABASE", "yes", "x", "fals e" };
+	for (size_t i = 0; i < ARRAY_LEN(no); i++)
+		assert_true(is_accepted("app", "db", no[i]));
+	for (size_t i = 0; i < ARRAY_LEN(yes); i++)
+		assert_false(is_accepted("app", "db", yes[i]));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -112,6 +199,8 @@ int main(void)
 		cmocka_unit_test(test_long_names),
 		cmocka_unit_test(test_read_only_hosts),
 		cmocka_unit_test(test_choice),
+		cmocka_unit_test(test_poolers),
+		cmocka_unit_test(test_what_the_pooler_takes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
