@@ -50,6 +50,15 @@ OTHERS = {
     "OAuth with an id and a secret (M2M)": {
         one: "DATABRICKS_CLIENT_SECRET" for one in ("client_python_sdk", "client_cli", "client_terraform", "client_node")
     },
+    "OAuth with a token of an outside issuer": {
+        one: "oidc_environment" for one in ("client_python_sdk", "client_cli", "client_terraform")
+    },
+    **{f"account.{noun}.{verb}": {
+        "client_python_sdk": f'"account.{noun}.{verb}"', "client_cli": f'"{noun.replace("_", "-")}", "{verb}"',
+        **({"client_terraform": f'resource "databricks_{resource}"'} if verb == "create" else {}),
+    } for noun, resource in (("federation_policy", "account_federation_policy"),
+                             ("service_principal_federation_policy", "service_principal_federation_policy"))
+       for verb in ("create", "list", "delete")},
     "sign-in in a browser (auth login)": {"client_cli": '"auth", "login"'},
     "profiles of ~/.databrickscfg": {"client_cli": "write_profiles"},
     "psql": {"client_cli": '"psql"'},
@@ -70,8 +79,10 @@ class Stories:
         self.name, self.tests, self.refusals = name, {}, ""
         for path in sorted((TESTS / "system").glob(f"{name}*.py")):
             self._read(path.read_text())
+        # Stories that are about all clients: each says in its name with which.
+        self._read((TESTS / "system" / "outside_issuers.py").read_text(), name.removeprefix("client_"))
 
-    def _read(self, text):
+    def _read(self, text, client=""):
         tree = ast.parse(text)
         parts = {}
         for node in tree.body:
@@ -79,7 +90,7 @@ class Stories:
             names += [node.name] if isinstance(node, ast.FunctionDef) else []
             for one in names:
                 parts[one] = (ast.get_source_segment(text, node), {n.id for n in ast.walk(node) if isinstance(n, ast.Name)})
-        for test in (one for one in parts if one.startswith("test_")):
+        for test in (one for one in parts if one.startswith("test_") and client in one):
             used, waiting = set(), {test}
             while waiting:
                 one = waiting.pop()

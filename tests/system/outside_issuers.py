@@ -120,6 +120,7 @@ def test_python_sdk_as_a_service_principal(platform, people, issuer, project, pr
         policy = admin("account.service_principal_federation_policy.create", service_principal_id=int(principal["id"]),
                        policy={"oidc_policy": {"issuer": issuer.url, "subject": "repo:acme/app", "audiences": ["tarn"]}},
                        policy_id="ci")  # fmt: skip
+        assert policy in admin("account.service_principal_federation_policy.list", service_principal_id=int(principal["id"]))
         assert policy["service_principal_id"] == int(principal["id"])
         people.grant(project, "CAN_USE", principal)
         platform.sql(primary, f'create role "{login}" login')
@@ -189,6 +190,7 @@ def test_databricks_cli(platform, people, issuer, project, tmp_path, how):
         assert made in admin.json("account", "service-principal-federation-policy", "list", principal["id"])
         del body["oidc_policy"]["subject"]
         general = admin.json("account", "federation-policy", "create", body=body)
+        assert general in admin.json("account", "federation-policy", "list")
         people.grant(project, "CAN_MANAGE", user)
         try:
             token = issuer.token("workload", "tarn")
@@ -208,7 +210,13 @@ def test_databricks_cli(platform, people, issuer, project, tmp_path, how):
             admin.run("account", "service-principal-federation-policy", "delete", principal["id"], "ci")
 
 
-def test_terraform_manages_trust(platform, people, issuer):
+ME = """
+data "databricks_current_user" "me" {}
+output "me" { value = data.databricks_current_user.me.user_name }
+"""
+
+
+def test_terraform_manages_trust_and_logs_in_by_it(platform, people, issuer, tmp_path):
     principal, _ = people.robot()
     user = make_user(people)
     text = f"""
@@ -230,6 +238,11 @@ resource "databricks_service_principal_federation_policy" "ci" {{
         rest = access(platform, issuer.token("workload", "tarn"), principal["applicationId"])
         assert rest.user() == principal["applicationId"]
         assert access(platform, issuer.token(user["userName"], "tarn")).user() == user["userName"]
+        token = issuer.token("workload", "tarn")
+        with Terraform(oidc_environment(platform, "env-oidc", token, tmp_path, DATABRICKS_CLIENT_ID=principal["applicationId"])) as theirs:
+            theirs.write(ME)
+            theirs.apply()
+            assert theirs.outputs()["me"] == principal["applicationId"]
         terraform.write(text % "second")
         terraform.apply()
         assert platform.rest.get(policies(platform) + "/company")["description"] == "second"
