@@ -49,6 +49,7 @@ def arguments():
     parser.add_argument("--idle", type=int, default=10000, help="idle sessions (default %(default)s)")
     parser.add_argument("--churn", type=int, default=50000, help="connects and closes (default %(default)s)")
     parser.add_argument("--routes", nargs="+", help="only these routes")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of tarn up, such as polling_requests_per_sec=1000000000")
     parser.add_argument("--json", default="bench-proxy.json", help="where the result goes (default %(default)s)")
     parser.add_argument("--tarn", help="the binary (default build/tarn)")
     options = parser.parse_args()
@@ -97,7 +98,7 @@ class Bench:
     def __init__(self, options, tarn, stack):
         self.options, self.tarn, self.stack = options, tarn, stack
         self.result = {"benchmark": "proxy", "version": 1, "machine": machine(), "quick": options.quick, "seconds": options.seconds,
-                       "rounds": options.rounds, "sections": {}}
+                       "rounds": options.rounds, "set": options.set, "sections": {}}
         self.script = os.path.join(tarn.folder, "select1.sql")
         with open(self.script, "w", encoding="ascii") as file:
             file.write("select 1;\n")
@@ -386,7 +387,7 @@ def main():
     options = arguments()
     if not shutil.which("pgbench"):
         sys.exit("pgbench is missing: run tools/setup")
-    with Tarn(options.tarn, settings=["failures_per_min=100000"]) as tarn, contextlib.ExitStack() as stack:
+    with Tarn(options.tarn, settings=["failures_per_min=100000", *options.set]) as tarn, contextlib.ExitStack() as stack:
         bench = Bench(options, tarn, stack)
         print("preparing two projects, a stock Postgres and a PgBouncer …", flush=True)
         bench.prepare()

@@ -21,7 +21,7 @@
  *   STARTUP     inside TLS; the start-up packet is collected in `in`
  *   ROUTING     a route question is out; user name, address and forward packet are known
  *   PASSWORD    the endpoint is known, the client has been asked; a token, or the messages of SCRAM, are collected in `in`
- *   OPENING     an open question is out, or the pause before it runs
+ *   OPENING     an open question is out, or the pause before it runs; passed over while the route says that the compute runs
  *   CHECKING    a password was found good by what was known of a compute that slept: now that it runs, control is asked again
  *   CONNECTING  a backend connection exists
  *   GREETING    the server is ready; its greeting is in `out`, the session can be cancelled
