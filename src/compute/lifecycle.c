@@ -21,10 +21,9 @@
 #include "compute/postgres_process.h"
 #include "compute/reconcile.h"
 
-#define SHUTDOWN_PATIENCE_MS 60000              /* then SIGQUIT */
-#define QUIT_PATIENCE_MS     10000              /* then SIGKILL */
-#define NOTE_PATIENCE_MS     10000              /* then without the inventory */
-#define ACTIVE_NEWS_USEC     (5 * USEC_PER_SEC) /* last_active_time is told no more often */
+#define SHUTDOWN_PATIENCE_MS 60000 /* then SIGQUIT */
+#define QUIT_PATIENCE_MS     10000 /* then SIGKILL */
+#define NOTE_PATIENCE_MS     10000 /* then without the inventory */
 
 bool lifecycle_is_over(const struct lifecycle *lc)
 {
@@ -210,7 +209,7 @@ static void shutdown_deadline(uv_timer_t *timer)
 }
 
 /* Fast shutdown: sessions are ended, everything is written, and pg_control says so. */
-static void shut_down_postgres(struct lifecycle *lc)
+void lifecycle_shut_down(struct lifecycle *lc)
 {
 	(void)uv_timer_stop(&lc->look);
 	storage_stop(lc->storage);
@@ -243,7 +242,7 @@ static void noted(void *owner, void *input, const struct error *err)
 		lc->has_exited_meanwhile = false;
 		lifecycle_handle_exit(lc);
 	} else if (lc->watch && lc->shutdown_signals == 0) {
-		shut_down_postgres(lc);
+		lifecycle_shut_down(lc);
 	}
 }
 
@@ -252,7 +251,7 @@ static void note_deadline(uv_timer_t *timer)
 {
 	struct lifecycle *lc = lifecycle_of(timer->data);
 	if (lc->watch && lc->shutdown_signals == 0)
-		shut_down_postgres(lc);
+		lifecycle_shut_down(lc);
 }
 
 static void note_and_shut_down(struct lifecycle *lc)
@@ -261,7 +260,7 @@ static void note_and_shut_down(struct lifecycle *lc)
 	(void)uv_timer_start(&lc->deadline, note_deadline, NOTE_PATIENCE_MS, 0);
 }
 
-static void suspend(struct lifecycle *lc, const char *reason)
+void lifecycle_suspend_for(struct lifecycle *lc, const char *reason)
 {
 	if (lc->suspend_reason || lifecycle_is_over(lc) || lc->is_concluding)
 		return;
@@ -274,7 +273,7 @@ static void suspend(struct lifecycle *lc, const char *reason)
 		if (was_ready && !lc->is_job_running)
 			note_and_shut_down(lc);
 		else if (!was_ready || !lc->is_looking)
-			shut_down_postgres(lc);
+			lifecycle_shut_down(lc);
 		else /* a look takes a moment, and lifecycle_job_ended() goes on */
 			(void)uv_timer_start(&lc->deadline, note_deadline, NOTE_PATIENCE_MS, 0);
 	} else if (!lc->watch && !lc->is_job_running && !lc->is_settling)
@@ -283,7 +282,7 @@ static void suspend(struct lifecycle *lc, const char *reason)
 
 void lifecycle_suspend(struct lifecycle *lc)
 {
-	suspend(lifecycle_of(lc), "requested");
+	lifecycle_suspend_for(lifecycle_of(lc), "requested");
 }
 
 /* ---- jobs ---- */
@@ -308,12 +307,6 @@ static status work_hygiene(void *input, struct error *err)
 static status work_check_settings(void *input, struct error *err)
 {
 	return reconcile_check_settings(lifecycle_of(input)->socket_folder, err);
-}
-
-static status work_look(void *input, struct error *err)
-{
-	struct lifecycle *lc = lifecycle_of(input);
-	return activity_look(lc->monitor, &lc->sight, err);
 }
 
 void lifecycle_run_job(struct lifecycle *lc, job_work_fn work, job_done_fn on_done)
@@ -346,7 +339,7 @@ void lifecycle_give_up(struct lifecycle *lc, const struct error *err, bool at_on
 	if (at_once)
 		quit_postgres(lc);
 	else
-		shut_down_postgres(lc);
+		lifecycle_shut_down(lc);
 }
 
 /* ---- getting ready ---- */
@@ -393,7 +386,7 @@ static void hygiene_done(void *owner, void *input, const struct error *err)
 	}
 	log_info("the branch is separated from its parent; starting it anew");
 	lc->is_restarting = true;
-	shut_down_postgres(lc);
+	lifecycle_shut_down(lc);
 }
 
 static void apply_failed(struct lifecycle *lc, const char *reason)
@@ -428,8 +421,6 @@ static void reconcile_done(void *owner, void *input, const struct error *err)
 	lifecycle_step(lc);
 }
 
-static void schedule_look(struct lifecycle *lc);
-
 static void become_ready(struct lifecycle *lc)
 {
 	int64_t now = clock_wall_usec();
@@ -443,7 +434,7 @@ static void become_ready(struct lifecycle *lc)
 	pooler_begin(lc->pooler, &lc->pooler_postgres);
 	lc->options.on_ready(lc->options.owner);
 	storage_begin(lc->storage, lc->log_start);
-	schedule_look(lc);
+	lifecycle_schedule_look(lc);
 }
 
 /* ---- applying a changed spec ---- */
@@ -498,7 +489,7 @@ static void settings_checked(void *owner, void *input, const struct error *err)
 		lifecycle_signal(lc, SIGHUP);
 		lifecycle_tell(lc);
 	}
-	schedule_look(lc); /* the timeout may be another one */
+	lifecycle_schedule_look(lc); /* the timeout may be another one */
 	lifecycle_step(lc);
 }
 
@@ -566,41 +557,6 @@ static void answer(void *owner, uint64_t ticket, const struct point_answer *poin
 	report_hub_answer_point(lc->hub, ticket, &told);
 }
 
-static void pool_answered(void *owner, uint64_t ticket, const char *socket_folder,
-        const struct pooler_verdict *verdicts, size_t count, const struct error *err)
-{
-	struct lifecycle *lc = lifecycle_of(owner);
-	if (lc->hub && err)
-		report_hub_answer_error(lc->hub, ticket, err);
-	else if (lc->hub)
-		report_hub_answer_pool(lc->hub, ticket, socket_folder, verdicts, count);
-}
-
-static void take_pool(void *owner, uint64_t ticket, const char *const *roles, size_t count)
-{
-	struct lifecycle *lc = lifecycle_of(owner);
-	struct error err;
-	error_fill(&err, STATUS_UNAVAILABLE, 0, "the compute is not ready");
-	if (lc->pooler)
-		pooler_ask(lc->pooler, roles, count, ticket, pool_answered, lc);
-	else
-		report_hub_answer_error(lc->hub, ticket, &err);
-}
-
-static void pooler_changed(void *owner)
-{
-	struct lifecycle *lc = lifecycle_of(owner);
-	if (!lifecycle_is_over(lc))
-		lifecycle_tell(lc);
-}
-
-static void pooler_closed(void *owner)
-{
-	struct lifecycle *lc = lifecycle_of(owner);
-	if (--lc->open_handles == 0)
-		lifecycle_let_go(lc);
-}
-
 static void take_order(void *owner, enum report_order order, uint64_t ticket)
 {
 	struct lifecycle *lc = lifecycle_of(owner);
@@ -615,103 +571,11 @@ static void take_order(void *owner, enum report_order order, uint64_t ticket)
 		return;
 	}
 	if (order == ORDER_SUSPEND) {
-		suspend(lc, "requested");
+		lifecycle_suspend_for(lc, "requested");
 		return;
 	}
 	lc->must_apply = true;
 	lifecycle_step(lc);
-}
-
-/* ---- inactivity ---- */
-
-static void start_anew(struct lifecycle *lc, const char *reason)
-{
-	log_info("%s", reason);
-	lifecycle_set_state(lc, COMPUTE_STARTING, reason);
-	lifecycle_tell(lc);
-	lc->is_restarting = true;
-	shut_down_postgres(lc);
-}
-
-/* False: it ends, or begins anew. */
-static bool judge_activity(struct lifecycle *lc)
-{
-	const struct pooler_seen *pooled = pooler_seen(lc->pooler);
-	lc->sight.sessions_begun -=
-	        lc->own_sessions + storage_sessions(lc->storage) + pooler_sessions(lc->pooler);
-	lc->sight.pooled_ended = pooled->ended;
-	lc->sight.pooled_queries = pooled->counts.queries;
-	int64_t timeout = lc->spec->suspend_timeout_sec * USEC_PER_SEC;
-	enum activity_verdict verdict = activity_judge(&lc->activity, &lc->sight, timeout, clock_wall_usec());
-	lc->report.last_active_usec = lc->activity.last_active_usec;
-	if (verdict == ACTIVITY_SUSPEND && !lc->must_apply) {
-		suspend(lc, "inactive");
-		return false;
-	}
-	if (lc->sight.has_subscriptions && lc->start.has_no_replication_workers) {
-		start_anew(lc, "a subscription was created, whose workers need a new start");
-		return false;
-	}
-	if (lc->report.last_active_usec - lc->told_active_usec >= ACTIVE_NEWS_USEC)
-		lifecycle_tell(lc);
-	return true;
-}
-
-static void look_ended(struct lifecycle *lc)
-{
-	struct error err;
-	if (postgres_log_bound(lc->log_path, &err) != STATUS_OK)
-		log_warning("%s", err.message);
-	schedule_look(lc);
-	lifecycle_step(lc);
-}
-
-/* Now both were looked at, the pooler last: what it has closed since Postgres was looked at is known to be its. */
-static void pooler_looked(void *owner)
-{
-	struct lifecycle *lc = lifecycle_of(owner);
-	bool is_current = lc->report.state == COMPUTE_READY && lc->watch && lc->shutdown_signals == 0 &&
-	                  !lc->suspend_reason && lc->pooler;
-	if (is_current && !lc->is_job_running && !judge_activity(lc))
-		return;
-	if (is_current)
-		look_ended(lc);
-}
-
-static void look_done(void *owner, void *input, const struct error *err)
-{
-	struct lifecycle *lc = lifecycle_of(owner);
-	(void)input;
-	lc->is_looking = false;
-	if (!lifecycle_job_ended(lc))
-		return;
-	if (err) /* not knowing is no reason to suspend */
-		log_warning("could not look for activity: %s", err->message);
-	else if (pooler_look(lc->pooler, pooler_looked, lc))
-		return;
-	else if (!judge_activity(lc))
-		return;
-	look_ended(lc);
-}
-
-static void look_due(uv_timer_t *timer)
-{
-	struct lifecycle *lc = lifecycle_of(timer->data);
-	if (lc->report.state != COMPUTE_READY || lc->shutdown_signals > 0)
-		return;
-	if (lc->is_job_running) {
-		schedule_look(lc);
-		return;
-	}
-	lc->is_looking = true;
-	lifecycle_run_job(lc, work_look, look_done);
-}
-
-static void schedule_look(struct lifecycle *lc)
-{
-	int64_t timeout = lc->spec->suspend_timeout_sec * USEC_PER_SEC;
-	int64_t wait = activity_next_look_usec(&lc->activity, timeout, clock_wall_usec());
-	(void)uv_timer_start(&lc->look, look_due, (uint64_t)((wait + 999) / 1000), 0);
 }
 
 /* ---- the beginning ---- */
@@ -763,25 +627,6 @@ static status make_socket_folder(struct lifecycle *lc, struct error *err)
 	return st;
 }
 
-/* Without a user for it nobody can be let in by it; who asks is told. */
-static void create_pooler(struct lifecycle *lc)
-{
-	struct error ignored;
-	const struct settings *settings = &lc->options.dd->settings;
-	lc->has_pooler_user =
-	        lc->user.is_other && pooler_user_find(&lc->user, &lc->pooler_user, &ignored) == STATUS_OK;
-	const struct pooler_options options = { .folder = lc->folder,
-		.postgres_socket_folder = lc->socket_folder,
-		.postgres_user = lc->user,
-		.clients_max = settings->pooler_clients,
-		.wait_sec = settings->pooler_wait_sec,
-		.on_change = pooler_changed,
-		.on_closed = pooler_closed,
-		.owner = lc };
-	lc->pooler = pooler_create(lc->loop, &options);
-	lc->open_handles++;
-}
-
 static char *name_of_user(void)
 {
 	const struct passwd *entry = getpwuid(geteuid());
@@ -792,7 +637,7 @@ status lifecycle_start(
         uv_loop_t *loop, const struct lifecycle_options *options, struct lifecycle **ret, struct error *err)
 {
 	static const struct report_events events = {
-		.on_order = take_order, .on_pool = take_pool, .on_finished = everybody_told
+		.on_order = take_order, .on_pool = lifecycle_take_pool, .on_finished = everybody_told
 	};
 	struct lifecycle *lc = xcalloc(1, sizeof *lc);
 	lc->magic = LIFECYCLE_MAGIC;
@@ -832,7 +677,7 @@ status lifecycle_start(
 	struct error problem;
 	st = system_user_find(options->dd->settings.postgres_user, &lc->user, &problem);
 	if (st == STATUS_OK)
-		create_pooler(lc);
+		lifecycle_create_pooler(lc);
 	if (st == STATUS_OK)
 		st = make_socket_folder(lc, &problem);
 	if (st == STATUS_OK)

@@ -1,4 +1,7 @@
-/* Lifecycle, inside: what lifecycle.c (what it is to be ready, and the end) and lifecycle_start.c (starts, crashes, the mount) share. */
+/*
+ * Lifecycle, inside: what lifecycle.c (what it is to be ready, and the end), lifecycle_start.c (starts, crashes, the mount) and lifecycle_activity.c
+ * (who uses it) share.
+ */
 #pragma once
 
 #include <assert.h>
@@ -114,5 +117,15 @@ void lifecycle_step(struct lifecycle *lc);
 void lifecycle_let_go(struct lifecycle *lc);
 void lifecycle_prepare_start(struct lifecycle *lc);
 void lifecycle_handle_exit(struct lifecycle *lc);
+
+/* As lifecycle_suspend(), with that reason, a literal. */
+void lifecycle_suspend_for(struct lifecycle *lc, const char *reason);
+/* Fast shutdown of Postgres: sessions are ended, everything is written, and pg_control says so. */
+void lifecycle_shut_down(struct lifecycle *lc);
+
+/* lifecycle_activity.c */
+void lifecycle_create_pooler(struct lifecycle *lc);
+void lifecycle_take_pool(void *owner, uint64_t ticket, const char *const *roles, size_t count);
+void lifecycle_schedule_look(struct lifecycle *lc);
 
 extern const struct storage_events lifecycle_storage_events;

@@ -1,34 +1,26 @@
 #include "compute/pooler.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/queue.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "compute/admin_connection.h"
 #include "compute/job.h"
 #include "compute/leashed_process.h"
 #include "compute/pooler_configuration.h"
-#include "compute/pooler_console.h"
-#include "compute/pooler_program.h"
-#include "compute/pooler_roles.h"
+#include "compute/pooler_work.h"
 #include "compute/postgres_log.h"
 #include "loop/line_channel.h"
 #include "loop/process_watch.h"
 
 #define POOLER_MAGIC 0x706f6f6cu
 #define PROBE_MS     2
-#define LOG_TAIL_MAX 4096
-#define SOCKET_NAME  ".s.PGSQL.5432"
 
 enum pooler_state { POOLER_STOPPED, POOLER_STARTING, POOLER_RUNNING, POOLER_ENDING };
 
@@ -49,28 +41,11 @@ struct looker {
 };
 STAILQ_HEAD(looker_list, looker);
 
-/* What jobs use; the loop leaves it alone while one runs. */
-struct pooler_work {
-	bool is_look, is_running; /* what it is; PgBouncer runs */
-	bool must_reconnect;      /* it is another Postgres than before */
-	struct pooler_program program;
-	bool has_program;
-	struct system_user user; /* valid with the program */
-	struct pooler_roles roles;
-	PGconn *admin, *console;
-	int64_t sessions;     /* that were begun on Postgres */
-	bool has_hung_up;     /* PgBouncer did not do as it was told */
-	bool must_start_anew; /* there is no other way to end somebody's clients */
-	struct pooler_sight sight;
-	bool has_sight;
-};
-
 struct pooler {
 	uint32_t magic;
 	uv_loop_t *loop;
-	struct pooler_options options;
-	char *postgres_socket_folder, *socket_folder, *ini_path, *users_path, *log_path;
-	enum pooler_state state; /* pooler_set_state() writes it */
+	struct pooler_options options; /* of it only on_change, on_closed and owner are valid */
+	enum pooler_state state;       /* pooler_set_state() writes it */
 	struct process_watch *watch;
 	struct pooler_postgres postgres;
 	bool has_postgres, is_new_postgres, is_closing, must_look, is_job_running;
@@ -79,8 +54,10 @@ struct pooler {
 	uv_timer_t probe, look;
 	int64_t started_usec;
 	off_t log_start;
-	int64_t clients; /* that it was started for */
-	struct pooler_work work;
+	struct pooler_work work; /* a job's while one runs */
+	bool is_look;            /* what the job is */
+	const char **names;      /* that it asks about, the questions' */
+	size_t name_count;
 	struct pooler_server *servers; /* as of the last look */
 	size_t server_count;
 	struct pooler_counts last; /* the totals of that look as they were told */
@@ -157,8 +134,8 @@ static void answer_current(struct pooler *p)
 			verdicts[i] = (struct pooler_verdict){ .role = question->roles[i],
 				.err = errors[i].code == STATUS_OK ? NULL : &errors[i] };
 		}
-		question->on_answer(
-		        question->owner, question->ticket, p->socket_folder, verdicts, question->count, NULL);
+		question->on_answer(question->owner, question->ticket, p->work.socket_folder, verdicts,
+		        question->count, NULL);
 		free(verdicts);
 		free(errors);
 		question_free(question);
@@ -231,236 +208,6 @@ static void note_counts(struct pooler *p, const struct pooler_counts *now)
 	add_total(&total->sent_bytes, now->sent_bytes, &last->sent_bytes);
 }
 
-/* ---- jobs ---- */
-
-static status connect_admin(struct pooler *p, struct error *err)
-{
-	struct pooler_work *work = &p->work;
-	if (work->admin && !work->must_reconnect && PQstatus(work->admin) == CONNECTION_OK)
-		return STATUS_OK;
-	admin_disconnect(&work->admin);
-	status st =
-	        admin_connect(p->postgres_socket_folder, "postgres", ADMIN_APPLICATION, &work->admin, err);
-	/* So that the server has counted this session before the counter is read (activity.c). */
-	if (st == STATUS_OK)
-		st = admin_query(work->admin, "SELECT pg_stat_force_next_flush()", NULL, err);
-	work->sessions += st == STATUS_OK;
-	return st;
-}
-
-/* A PgBouncer that does not do as it is told is of no use: has_hung_up has it ended. */
-static status heed(struct pooler_work *work, status st)
-{
-	if (st == STATUS_UNAVAILABLE) {
-		admin_disconnect(&work->console);
-		work->has_hung_up = true;
-	}
-	return st;
-}
-
-static status connect_console(struct pooler *p, struct error *err)
-{
-	struct pooler_work *work = &p->work;
-	if (work->console)
-		return STATUS_OK;
-	return heed(work, pooler_console_open(p->socket_folder, &work->console, err));
-}
-
-static status look(struct pooler *p, struct error *err)
-{
-	struct pooler_work *work = &p->work;
-	status st = connect_console(p, err);
-	pooler_sight_done(&work->sight);
-	work->has_sight = false;
-	if (st == STATUS_OK)
-		st = heed(work, pooler_console_look(work->console, &work->sight, err));
-	work->has_sight = st == STATUS_OK;
-	return st;
-}
-
-/* P2. The clients first: nobody may be given a connection to the role that has the name now. */
-static status end_changed(struct pooler *p, struct error *err)
-{
-	struct pooler_work *work = &p->work;
-	status st = STATUS_OK;
-	for (size_t i = 0; st == STATUS_OK && i < work->roles.count; i++) {
-		struct pooler_role *role = &work->roles.list[i];
-		if (role->known == 0 || role->known == role->found)
-			continue;
-		st = connect_console(p, err);
-		if (st == STATUS_OK)
-			st = pooler_console_end_clients(work->console, role->name, err);
-		if (st == STATUS_UNSUPPORTED) {
-			work->must_start_anew = true;
-			return STATUS_OK;
-		}
-		st = heed(work, st);
-		if (st == STATUS_OK)
-			role->known = 0;
-	}
-	return st;
-}
-
-static bool has_changed(const struct pooler_roles *roles)
-{
-	for (size_t i = 0; i < roles->count; i++)
-		if (roles->list[i].known != 0 && roles->list[i].known != roles->list[i].found)
-			return true;
-	return false;
-}
-
-static status end_servers(struct pooler *p, struct error *err)
-{
-	struct pooler_work *work = &p->work;
-	return pooler_roles_end_servers(work->admin, work->sight.servers, work->sight.server_count, err);
-}
-
-static status write_users(struct pooler *p, struct error *err)
-{
-	struct pooler_work *work = &p->work;
-	CLEANUP(buffer_done) struct buffer content = { 0 };
-	const char **names = xcalloc(work->roles.count + 1, sizeof *names);
-	size_t count = 0;
-	names[count++] = POOLER_CONSOLE_ROLE;
-	for (size_t i = 0; i < work->roles.count; i++)
-		if (work->roles.list[i].known != 0)
-			names[count++] = work->roles.list[i].name;
-	pooler_configuration_format_users(names, count, &content);
-	free(names);
-	gid_t group = work->user.is_other ? work->user.gid : (gid_t)-1;
-	return file_replace_for_group(p->users_path, buffer_slice(&content), group, err);
-}
-
-static status prepare_folder(struct pooler *p, struct error *err)
-{
-	CLEANUP(free_text) char *socket = xasprintf("%s/" SOCKET_NAME, p->socket_folder);
-	status st = folder_make(p->socket_folder, 0700, err);
-	if (st != STATUS_OK)
-		return st;
-	if (p->work.user.is_other && chown(p->socket_folder, p->work.user.uid, p->work.user.gid) < 0)
-		return error_set(err, STATUS_IO, errno, "could not change the owner of folder \"%s\"",
-		        p->socket_folder);
-	if (unlink(socket) < 0 && errno != ENOENT)
-		return error_set(err, STATUS_IO, errno, "could not remove file \"%s\"", socket);
-	return postgres_log_rotate(p->log_path, err);
-}
-
-/* As many as the descriptors that a process may have allow: a client that cannot be accepted would wait for ever. */
-static int64_t possible_clients(const struct pooler *p)
-{
-	struct rlimit limit;
-	int64_t wanted = p->options.clients_max;
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max == RLIM_INFINITY)
-		return wanted;
-	int64_t left = (int64_t)limit.rlim_max - 2 * p->postgres.connections - POOLER_DESCRIPTORS_OWN;
-	if (left >= wanted)
-		return wanted;
-	log_warning("the pooler takes %lld clients instead of %lld: the limit of open files is %llu",
-	        (long long)left, (long long)wanted, (unsigned long long)limit.rlim_max);
-	return left < 1 ? 1 : left;
-}
-
-static status write_configuration(struct pooler *p, struct error *err)
-{
-	CLEANUP(buffer_done) struct buffer content = { 0 };
-	p->clients = possible_clients(p);
-	const struct pooler_configuration configuration = {
-		.postgres_socket_folder = p->postgres_socket_folder,
-		.socket_folder = p->socket_folder,
-		.users_path = p->users_path,
-		.postgres_major = p->postgres.major,
-		.connections = p->postgres.connections,
-		.clients = p->clients,
-		.wait_sec = p->options.wait_sec,
-	};
-	status st = pooler_configuration_format(&configuration, &content, err);
-	gid_t group = p->work.user.is_other ? p->work.user.gid : (gid_t)-1;
-	return st == STATUS_OK ? file_replace_for_group(p->ini_path, buffer_slice(&content), group, err) : st;
-}
-
-static status find_program(struct pooler *p, struct error *err)
-{
-	struct pooler_work *work = &p->work;
-	if (work->has_program)
-		return STATUS_OK;
-	status st = pooler_program_find(&work->program, err);
-	if (st == STATUS_OK)
-		st = pooler_user_find(&p->options.postgres_user, &work->user, err);
-	work->has_program = st == STATUS_OK;
-	if (st == STATUS_OK)
-		return st;
-	(void)!error_prefix(err, "the pooler is not available");
-	return err->code = STATUS_UNSUPPORTED;
-}
-
-/* Entries that nobody was let in by; without a process, all of them, and the connection to the last one. */
-static void tidy(struct pooler_work *work)
-{
-	if (!work->is_running) {
-		admin_disconnect(&work->console);
-		pooler_roles_done(&work->roles);
-	}
-	pooler_roles_tidy(&work->roles);
-}
-
-static status work_round(void *input, struct error *err)
-{
-	struct pooler *p = pooler_of(input);
-	struct pooler_work *work = &p->work;
-	tidy(work);
-	status st = find_program(p, err);
-	if (st == STATUS_OK)
-		st = connect_admin(p, err);
-	const struct question *question;
-	STAILQ_FOREACH (question, &p->current, link)
-		for (size_t i = 0; i < question->count; i++)
-			(void)pooler_roles_enter(&work->roles, question->roles[i]);
-	if (st == STATUS_OK)
-		st = pooler_roles_ask(work->admin, &work->roles, err);
-	if (st == STATUS_OK && work->is_running && has_changed(&work->roles)) {
-		st = end_changed(p, err);
-		if (st == STATUS_OK && !work->must_start_anew)
-			st = look(p, err);
-		if (st == STATUS_OK && !work->must_start_anew)
-			st = end_servers(p, err);
-	}
-	bool has_new = false;
-	for (size_t i = 0; st == STATUS_OK && i < work->roles.count; i++) {
-		struct pooler_role *role = &work->roles.list[i];
-		if (role->known != 0 || role->found == 0 || !role->may_log_in)
-			continue;
-		role->known = role->found;
-		has_new = true;
-	}
-	if (st == STATUS_OK && !work->is_running)
-		st = prepare_folder(p, err);
-	if (st == STATUS_OK && !work->is_running)
-		st = write_configuration(p, err);
-	if (st == STATUS_OK && (has_new || !work->is_running))
-		st = write_users(p, err);
-	if (st == STATUS_OK && has_new && work->is_running && !work->must_start_anew) {
-		st = connect_console(p, err);
-		if (st == STATUS_OK)
-			st = heed(work, pooler_console_reload(work->console, err));
-	}
-	return st;
-}
-
-static status work_look(void *input, struct error *err)
-{
-	struct pooler *p = pooler_of(input);
-	struct pooler_work *work = &p->work;
-	tidy(work);
-	status st = look(p, err);
-	if (st == STATUS_OK)
-		st = connect_admin(p, err);
-	if (st == STATUS_OK)
-		st = pooler_roles_ask(work->admin, &work->roles, err);
-	if (st == STATUS_OK)
-		st = end_changed(p, err);
-	return st == STATUS_OK && !work->must_start_anew ? end_servers(p, err) : st;
-}
-
 /* ---- the process ---- */
 
 static void kill_process(struct pooler *p)
@@ -485,8 +232,8 @@ static void describe_end(const struct pooler *p, int exit_status, struct error *
 		(void)snprintf(how, sizeof how, "exited with code %d",
 		        exit_status == -1 ? -1 : WEXITSTATUS(exit_status));
 	const char *last = "";
-	if (file_read(p->log_path, POSTGRES_LOG_MAX_BYTES * 2, &text, &ignored) == STATUS_OK && text.data &&
-	        (size_t)p->log_start < text.len) {
+	if (file_read(p->work.log_path, POSTGRES_LOG_MAX_BYTES * 2, &text, &ignored) == STATUS_OK &&
+	        text.data && (size_t)p->log_start < text.len) {
 		while (text.len > 0 && text.data[text.len - 1] == '\n')
 			text.data[--text.len] = '\0';
 		const char *line = strrchr(text.data + p->log_start, '\n');
@@ -531,7 +278,7 @@ static void look_due(uv_timer_t *timer)
 static void probe_due(uv_timer_t *timer)
 {
 	struct pooler *p = pooler_of(timer->data);
-	CLEANUP(free_text) char *socket = xasprintf("%s/" SOCKET_NAME, p->socket_folder);
+	CLEANUP(free_text) char *socket = xasprintf("%s/" POOLER_SOCKET, p->work.socket_folder);
 	CLEANUP(close_fd) int fd = -1;
 	struct error err;
 	if (unix_socket_connect(socket, &fd, &err) == STATUS_OK) {
@@ -551,18 +298,18 @@ static void probe_due(uv_timer_t *timer)
 static status launch(struct pooler *p, struct error *err)
 {
 	const struct pooler_work *work = &p->work;
-	const char *const argv[] = { work->program.path, p->ini_path, NULL };
-	const char *const writable[] = { p->socket_folder, "/dev/null" };
+	const char *const argv[] = { work->program.path, p->work.ini_path, NULL };
+	const char *const writable[] = { p->work.socket_folder, "/dev/null" };
 	const struct leashed_command command = { .argv = argv,
-		.log_path = p->log_path,
+		.log_path = p->work.log_path,
 		.writable = writable,
 		.writable_count = ARRAY_LEN(writable),
-		.user = work->user,
+		.user = p->work.user,
 		.death_signal = SIGKILL,
 		.descriptors =
-		        (uint64_t)(p->clients + 2 * p->postgres.connections + POOLER_DESCRIPTORS_OWN) };
+		        (uint64_t)(p->work.clients + 2 * p->postgres.connections + POOLER_DESCRIPTORS_OWN) };
 	pid_t pid = 0;
-	p->log_start = postgres_log_size(p->log_path);
+	p->log_start = postgres_log_size(p->work.log_path);
 	status st = leashed_process_start(&command, &pid, err);
 	if (st == STATUS_OK)
 		st = process_watch_start(p->loop, pid, process_ended, p, &p->watch, err);
@@ -577,7 +324,7 @@ static status launch(struct pooler *p, struct error *err)
 	pooler_set_state(p, POOLER_STARTING);
 	(void)uv_timer_start(&p->probe, probe_due, PROBE_MS, PROBE_MS);
 	log_info("pooler started: PgBouncer %s, %lld clients on %d connections", work->program.version,
-	        (long long)p->clients, p->postgres.connections);
+	        (long long)p->work.clients, p->postgres.connections);
 	return STATUS_OK;
 }
 
@@ -626,7 +373,9 @@ static void job_done(void *owner, void *input, const struct error *err)
 	p->is_job_running = false;
 	p->sessions = work->sessions;
 	look_taken(p);
-	if (!work->is_look)
+	free(p->names);
+	p->names = NULL;
+	if (!p->is_look)
 		round_done(p, err);
 	else if (err && p->has_postgres)
 		log_warning("could not look at the pooler: %s", err->message);
@@ -640,16 +389,40 @@ static void job_done(void *owner, void *input, const struct error *err)
 	free_when_done(p);
 }
 
+static status work_let_in(void *input, struct error *err)
+{
+	struct pooler *p = pooler_of(input);
+	return pooler_work_let_in(&p->work, p->names, p->name_count, err);
+}
+
+static status work_look(void *input, struct error *err)
+{
+	return pooler_work_look(&pooler_of(input)->work, err);
+}
+
+static void collect_names(struct pooler *p)
+{
+	const struct question *question;
+	p->name_count = 0;
+	STAILQ_FOREACH (question, &p->current, link) {
+		p->names = xrealloc(p->names, (p->name_count + question->count + 1) * sizeof *p->names);
+		for (size_t i = 0; i < question->count; i++)
+			p->names[p->name_count++] = question->roles[i];
+	}
+}
+
 static void run_job(struct pooler *p, bool is_look)
 {
 	struct pooler_work *work = &p->work;
-	work->is_look = is_look;
+	p->is_look = is_look;
+	work->postgres = p->postgres;
 	work->is_running = p->state == POOLER_RUNNING;
 	work->must_reconnect = p->is_new_postgres;
-	work->has_hung_up = work->must_start_anew = work->has_sight = false;
 	p->is_new_postgres = false;
 	p->is_job_running = true;
-	job_start(p->loop, is_look ? work_look : work_round, p, job_done, p);
+	if (!is_look)
+		collect_names(p);
+	job_start(p->loop, is_look ? work_look : work_let_in, p, job_done, p);
 }
 
 /* What is there to do? */
@@ -738,12 +511,7 @@ struct pooler *pooler_create(uv_loop_t *loop, const struct pooler_options *optio
 {
 	struct pooler *p = xcalloc(1, sizeof *p);
 	*p = (struct pooler){ .magic = POOLER_MAGIC, .loop = loop, .options = *options };
-	p->options.folder = p->options.postgres_socket_folder = NULL;
-	p->postgres_socket_folder = xstrdup(options->postgres_socket_folder);
-	p->socket_folder = xasprintf("%s/pooler", options->folder);
-	p->ini_path = xasprintf("%s/pooler.ini", options->folder);
-	p->users_path = xasprintf("%s/pooler_users", options->folder);
-	p->log_path = xasprintf("%s/" POOLER_LOG, options->folder);
+	pooler_work_init(&p->work, options);
 	STAILQ_INIT(&p->waiting);
 	STAILQ_INIT(&p->current);
 	STAILQ_INIT(&p->lookers);
@@ -762,16 +530,8 @@ static void handle_closed(uv_handle_t *handle)
 		return;
 	void (*on_closed)(void *owner) = p->options.on_closed;
 	void *owner = p->options.owner;
-	admin_disconnect(&p->work.admin);
-	admin_disconnect(&p->work.console);
-	pooler_roles_done(&p->work.roles);
-	pooler_sight_done(&p->work.sight);
+	pooler_work_done(&p->work);
 	free(p->servers);
-	free(p->postgres_socket_folder);
-	free(p->socket_folder);
-	free(p->ini_path);
-	free(p->users_path);
-	free(p->log_path);
 	p->magic = 0;
 	free(p);
 	on_closed(owner);

@@ -38,6 +38,7 @@ struct pooler_options {
 	const char *folder;                 /* computes/UID */
 	const char *postgres_socket_folder; /* copied, both */
 	struct system_user postgres_user;
+	const struct system_user *user; /* copied; NULL: Postgres was started without trusting one */
 	int64_t clients_max, wait_sec;
 	void (*on_change)(void *owner); /* what pooler_seen() tells is another */
 	void (*on_closed)(void *owner); /* after pooler_close(): it is no more */

@@ -38,7 +38,8 @@ static void check_session(struct slice packet)
 	CLEANUP(buffer_done) struct buffer forward = { 0 }, twice = { 0 }, negotiation = { 0 };
 	startup_append_forward(&forward, &message);
 	require(startup_parse(buffer_slice(&forward), &again, &err) == STATUS_OK);
-	require(slices_equal(again.user, message.user) && slices_equal(again.database, message.database));
+	require(slices_equal(again.user, message.user) && slices_equal(again.database, message.database) &&
+	        slices_equal(again.replication, message.replication));
 	require(!again.endpoint.data && !startup_needs_negotiation(&again));
 	if (!message.endpoint.data)
 		require(slices_equal(again.options, message.options));

@@ -403,6 +403,40 @@ def test_tokens_and_passwords(platform, project, primary):
     assert "native login is switched off" in refused(platform, primary, **app)
 
 
+def test_a_password_is_checked_before_a_compute_is_woken(platform, project, primary):
+    allow_passwords(platform.rest, project)
+    app = make_role(platform, primary, "app")
+    platform.sleep(project)
+    assert "password authentication failed" in refused(platform, primary, user="app", password="wrong")
+    assert "password authentication failed" in refused(platform, primary, user="stranger", password="wrong")
+    assert platform.supervisor_pid(primary) is None
+    assert pooled_sql(platform, primary, "select session_user", **app) == [("app",)]
+    # Asked twice, and of Postgres itself, when what was known of a compute that slept is not certain: here, after it was killed in its sleep's stead.
+    platform.sql(primary, "alter role app password 'changed since'")
+    os.kill(platform.supervisor_pid(primary), signal.SIGKILL)
+    assert "password authentication failed" in refused(platform, primary, **app)
+    assert pooled_sql(platform, primary, "select 1", user="app", password="changed since") == [(1,)]
+
+
+def test_databases_go_although_their_pools_are_there(platform, project, primary):
+    """By the API at once; by SQL like with any session that is idle: with FORCE, or when the pool has let go."""
+    for name in ("by_api", "by_sql"):
+        platform.rest.run("POST", f"projects/{project}/branches/production/databases", {"spec": {
+            "postgres_database": name, "role": f"projects/{project}/branches/production/roles/admin"}}, database_id=name.replace("_", "-"))  # fmt: skip
+    with pooled(platform, primary, dbname="by_api") as one, pooled(platform, primary, dbname="by_sql") as two:
+        one.execute("select 1"), two.execute("select 1")
+        platform.rest.run("DELETE", f"projects/{project}/branches/production/databases/by-api")
+        with pytest.raises(psycopg.errors.InvalidCatalogName):
+            one.execute("select 1")
+        with platform.connect(primary) as direct:
+            with pytest.raises(psycopg.errors.ObjectInUse):
+                direct.execute("drop database by_sql")
+            direct.execute("drop database by_sql with (force)")
+        with pytest.raises(psycopg.errors.InvalidCatalogName):
+            two.execute("select 1")
+    assert 'database "by_sql" does not exist' in refused(platform, primary, dbname="by_sql")
+
+
 def test_a_name_that_means_another_role(platform, project, primary):
     """A role that is dropped or renamed takes its clients along: they were let in as that role, not as a name."""
     allow_passwords(platform.rest, project)
