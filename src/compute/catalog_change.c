@@ -258,7 +258,8 @@ status catalog_create_database(
 		return error_set(err, STATUS_EXISTS, 0, "database with that name already exists");
 	if (exists)
 		return set_owner(connection, name, owner, err);
-	return admin_run_on(connection, "CREATE DATABASE ", name, " OWNER ", owner, NULL, err);
+	return admin_run_on_within(
+	        connection, ADMIN_LONG_PATIENCE, "CREATE DATABASE ", name, " OWNER ", owner, NULL, err);
 }
 
 status catalog_alter_database(const char *socket_folder, const char *name, const char *new_name,
@@ -298,7 +299,7 @@ status catalog_drop_database(const char *socket_folder, const char *name, struct
 	status st = check_database_name(name, err);
 	if (st == STATUS_OK)
 		st = admin_connect(socket_folder, "postgres", ADMIN_APPLICATION, &connection, err);
-	return st == STATUS_OK ? admin_run_on(connection, "DROP DATABASE IF EXISTS ", name, " WITH (FORCE)",
-	                                 NULL, NULL, err)
+	return st == STATUS_OK ? admin_run_on_within(connection, ADMIN_LONG_PATIENCE,
+	                                 "DROP DATABASE IF EXISTS ", name, " WITH (FORCE)", NULL, NULL, err)
 	                       : st;
 }

@@ -1,5 +1,6 @@
 #include "compute/inventory.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <yyjson.h>
 
@@ -168,7 +169,8 @@ status inventory_session_take(struct inventory_session *session, struct inventor
 	status st = STATUS_UNAVAILABLE;
 	if (session->connection)
 		st = take_on(session->connection, ret, err);
-	if (st != STATUS_OK) { /* of a Postgres that is gone, maybe */
+	bool is_silent = session->connection && st != STATUS_OK && err->sys_errno == ETIMEDOUT;
+	if (st != STATUS_OK && !is_silent) { /* of a Postgres that is gone, maybe */
 		admin_disconnect(&session->connection);
 		st = admin_connect(
 		        session->socket_folder, "postgres", ADMIN_APPLICATION, &session->connection, err);

@@ -13,13 +13,14 @@
 	F(char *, PQerrorMessage, (const PGconn *conn), (conn))                                              \
 	F(PQnoticeReceiver, PQsetNoticeReceiver, (PGconn * conn, PQnoticeReceiver fn, void *arg),            \
 	        (conn, fn, arg))                                                                             \
-	F(PGresult *, PQexec, (PGconn * conn, const char *query), (conn, query))                             \
-	F(PGresult *, PQexecParams,                                                                          \
+	F(int, PQsetnonblocking, (PGconn * conn, int arg), (conn, arg))                                      \
+	F(int, PQsocket, (const PGconn *conn), (conn))                                                       \
+	F(int, PQsendQuery, (PGconn * conn, const char *query), (conn, query))                               \
+	F(int, PQsendQueryParams,                                                                            \
 	        (PGconn * conn, const char *command, int count, const Oid *types, const char *const *values, \
 	                const int *lengths, const int *formats, int format),                                 \
 	        (conn, command, count, types, values, lengths, formats, format))                             \
-	F(int, PQsendQuery, (PGconn * conn, const char *query), (conn, query))                               \
-	F(int, PQsocket, (const PGconn *conn), (conn))                                                       \
+	F(int, PQflush, (PGconn * conn), (conn))                                                             \
 	F(int, PQconsumeInput, (PGconn * conn), (conn))                                                      \
 	F(int, PQisBusy, (PGconn * conn), (conn))                                                            \
 	F(PGresult *, PQgetResult, (PGconn * conn), (conn))                                                  \

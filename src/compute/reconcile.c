@@ -28,8 +28,8 @@ static status reconcile_database(PGconn *connection, const struct spec_database 
 	if (st != STATUS_OK)
 		return st;
 	if (PQntuples(found) == 0)
-		return admin_run_on(connection, "CREATE DATABASE ", database->name,
-		        database->owner ? " OWNER " : NULL, database->owner, NULL, err);
+		return admin_run_on_within(connection, ADMIN_LONG_PATIENCE, "CREATE DATABASE ",
+		        database->name, database->owner ? " OWNER " : NULL, database->owner, NULL, err);
 	if (database->owner && strcmp(PQgetvalue(found, 0, 0), database->owner) != 0)
 		return admin_run_on(connection, "ALTER DATABASE ", database->name, " OWNER TO ",
 		        database->owner, NULL, err);
@@ -50,7 +50,8 @@ static status drop_unwanted(PGconn *connection, const struct spec *spec, struct 
 	        (const char *const[]){ name }, 1, &found, err);
 	if (st != STATUS_OK || PQntuples(found) == 0 || spec->database_count == 0)
 		return st;
-	return admin_run_on(connection, "DROP DATABASE ", name, NULL, NULL, NULL, err);
+	return admin_run_on_within(
+	        connection, ADMIN_LONG_PATIENCE, "DROP DATABASE ", name, NULL, NULL, NULL, err);
 }
 
 status reconcile(const char *socket_folder, const struct spec *spec, struct error *err)

@@ -88,6 +88,12 @@ static status check_alone(const struct removal *r, PGconn *connection, struct er
 	return st;
 }
 
+static status reassign(const struct removal *r, PGconn *connection, struct error *err)
+{
+	return admin_run_on_within(connection, ADMIN_LONG_PATIENCE, "REASSIGN OWNED BY ", r->role, " TO ",
+	        r->reassign_to, NULL, err);
+}
+
 /*
  * What comes to belong to the role between REASSIGN and DROP OWNED would be lost: so nothing does. Whoever makes something somebody's first locks
  * pg_shdepend for a moment and then, to the end of his transaction, the role. With pg_shdepend locked, nobody having the role means that
@@ -104,9 +110,9 @@ static status hand_over_alone(const struct removal *r, PGconn *connection, struc
 	if (st == STATUS_OK)
 		st = keep_memberships(r, connection, err);
 	if (st == STATUS_OK)
-		st = admin_run_on(
-		        connection, "REASSIGN OWNED BY ", r->role, " TO ", r->reassign_to, NULL, err);
-	return st == STATUS_OK ? admin_run_on(connection, "DROP OWNED BY ", r->role, NULL, NULL, NULL, err)
+		st = reassign(r, connection, err);
+	return st == STATUS_OK ? admin_run_on_within(connection, ADMIN_LONG_PATIENCE, "DROP OWNED BY ",
+	                                 r->role, NULL, NULL, NULL, err)
 	                       : st;
 }
 
@@ -134,8 +140,7 @@ static status hand_over_in(const struct removal *r, const char *database, struct
 	if (st == STATUS_OK)
 		st = admin_query(connection, "SET lock_timeout = '" LOCK_TIMEOUT "'", NULL, err);
 	if (st == STATUS_OK)
-		st = admin_run_on(
-		        connection, "REASSIGN OWNED BY ", r->role, " TO ", r->reassign_to, NULL, err);
+		st = reassign(r, connection, err);
 	if (st == STATUS_OK)
 		st = hand_over_rest(r, connection, err);
 	return st == STATUS_OK ? st : error_prefix(err, "database \"%s\"", database);

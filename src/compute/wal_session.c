@@ -84,7 +84,8 @@ static status find_checkpointer(struct wal_session *session, struct error *err)
 }
 
 /* One statement that gives one row; connects first when there is no connection. */
-static status ask(struct wal_session *session, const char *statement, PGresult **ret, struct error *err)
+static status ask_within(struct wal_session *session, int64_t patience_usec, const char *statement,
+        PGresult **ret, struct error *err)
 {
 	if (session->is_stale)
 		admin_disconnect(&session->connection);
@@ -110,12 +111,17 @@ static status ask(struct wal_session *session, const char *statement, PGresult *
 			return st;
 	}
 	CLEANUP(admin_clear) PGresult *row = NULL;
-	status st = admin_query(session->connection, statement, &row, err);
+	status st = admin_query_within(session->connection, patience_usec, statement, &row, err);
 	if (st == STATUS_OK && PQresultStatus(row) == PGRES_TUPLES_OK && PQntuples(row) != 1)
 		st = error_set(err, STATUS_INTERNAL, 0, "Postgres gave %d rows for one", PQntuples(row));
 	if (st == STATUS_OK && ret)
 		*ret = TAKE_PTR(row);
 	return st;
+}
+
+static status ask(struct wal_session *session, const char *statement, PGresult **ret, struct error *err)
+{
+	return ask_within(session, ADMIN_PATIENCE, statement, ret, err);
 }
 
 static status end_call(struct wal_session *session, status st)
@@ -202,7 +208,8 @@ static status redo(struct wal_session *session, bool do_checkpoint, struct wal_r
 	CLEANUP(admin_clear) PGresult *row = NULL;
 	uint64_t lsn;
 	int64_t timeline = 0;
-	status st = do_checkpoint ? ask(session, "CHECKPOINT", NULL, err) : STATUS_OK;
+	status st =
+	        do_checkpoint ? ask_within(session, ADMIN_LONG_PATIENCE, "CHECKPOINT", NULL, err) : STATUS_OK;
 	if (st == STATUS_OK)
 		st = ask(session, "SELECT redo_lsn, timeline_id FROM pg_control_checkpoint()", &row, err);
 	if (st == STATUS_OK)

@@ -1,5 +1,6 @@
 """Kill -9 of each process in turn under a write load: no acknowledged row is lost and nobody has to repair anything."""
 
+import concurrent.futures
 import os
 import signal
 import time
@@ -265,3 +266,30 @@ def test_control_dies_while_it_restores(own_platform):
         check_volumes(platform, (primary,))
     assert done > 0
     platform.sql(primary, "insert into t values ('x')")
+
+
+def test_a_postgres_that_was_stopped_holds_nobody(own_platform):
+    """Not killed: stopped, as by a debugger or a disk that hangs. Who asks is answered, others' work goes on, and what waited is done."""
+    platform = own_platform()
+    rest = platform.rest
+    for project in ("p", "q"):
+        rest.create_project(project)
+    # Connections for looking are kept for some seconds: one that is asked now has been good a moment ago.
+    (known,) = rest.get("projects/p/branches/production/roles")["roles"]
+    postmaster = platform.postmaster_pid(platform.branch_uid("p"))
+    stopped = [postmaster, *processes.children(postmaster)]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        # As many as there are worker threads, and one more.
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            asked = [pool.submit(rest.ask, "GET", "projects/p/branches/production/roles", timeout=100) for _ in range(5)]
+            operation = rest.call("POST", "projects/p/branches/production/roles", {"spec": {"postgres_role": "late"}}, role_id="late")
+            other = rest.run("POST", "projects/q/branches/production/roles", {"spec": {"postgres_role": "app"}}, role_id="app")
+            assert other["role_id"] == "app"
+            assert all(known in answer.result().json["roles"] for answer in asked)
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    assert rest.finish(operation)["role_id"] == "late"
+    assert platform.sql(rest.endpoint("p"), "select count(*) from pg_roles where rolname = 'late'") == [(1,)]

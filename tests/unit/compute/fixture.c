@@ -201,9 +201,19 @@ PGconn *supervised_connect(const struct supervised *s, const char *user)
 	return connection;
 }
 
+PGresult *execute(PGconn *connection, const char *statement)
+{
+	PGresult *last = NULL;
+	if (!PQsendQuery(connection, statement))
+		return NULL;
+	for (PGresult *next; (next = PQgetResult(connection)); last = next)
+		PQclear(last);
+	return last;
+}
+
 char *value_of(PGconn *connection, const char *statement)
 {
-	PGresult *result = PQexec(connection, statement);
+	PGresult *result = execute(connection, statement);
 	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1)
 		fail_msg("%s: %s", statement, PQerrorMessage(connection));
 	char *value = xstrdup(PQgetvalue(result, 0, 0));
@@ -213,7 +223,7 @@ char *value_of(PGconn *connection, const char *statement)
 
 void run(PGconn *connection, const char *statement)
 {
-	PGresult *result = PQexec(connection, statement);
+	PGresult *result = execute(connection, statement);
 	ExecStatusType outcome = PQresultStatus(result);
 	if (outcome != PGRES_COMMAND_OK && outcome != PGRES_TUPLES_OK)
 		fail_msg("%s: %s", statement, PQerrorMessage(connection));

@@ -48,6 +48,8 @@ pid_t supervised_pagefs(const struct supervised *s);
 
 PGconn *supervised_connect(const struct supervised *s, const char *user);
 char *supervised_socket(const struct supervised *s); /* folder; caller frees */
+/* The last result; the product itself has no use for PQexec(), which waits for ever. */
+PGresult *execute(PGconn *connection, const char *statement);
 /* One value of one row; the statement must succeed. Caller frees. */
 char *value_of(PGconn *connection, const char *statement);
 void run(PGconn *connection, const char *statement);

@@ -243,7 +243,7 @@ static bool is_alive(pid_t pid)
 /* Of a session that was open when the mount was lost: no answer may come from it any more. */
 static bool gives_an_answer(PGconn *connection)
 {
-	PGresult *result = PQexec(connection, "SELECT count(*) FROM t");
+	PGresult *result = execute(connection, "SELECT count(*) FROM t");
 	bool has_answer = PQresultStatus(result) == PGRES_TUPLES_OK;
 	PQclear(result);
 	return has_answer;
@@ -626,7 +626,7 @@ static void sleeps_only_when_nobody_uses_it(void **state)
 
 static bool refuses(PGconn *connection, const char *statement)
 {
-	PGresult *result = PQexec(connection, statement);
+	PGresult *result = execute(connection, statement);
 	const char *code = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 	bool is_refused = code && strcmp(code, "42501") == 0;
 	PQclear(result);

@@ -78,7 +78,7 @@ static void expect_role(const char *role, bool is_there)
 
 static void expect_ended(PGconn *session)
 {
-	PGresult *result = PQexec(session, "SELECT 1");
+	PGresult *result = execute(session, "SELECT 1");
 	assert_int_not_equal(PQresultStatus(result), PGRES_TUPLES_OK);
 	PQclear(result);
 	PQfinish(session);
@@ -283,7 +283,7 @@ static void make_tables(int answer)
 	run(connection, "SET ROLE gina");
 	for (int i = 0; i < TABLES; i++) {
 		CLEANUP(free_text) char *statement = xasprintf("CREATE TABLE public.made_%d (i int)", i);
-		PGresult *result = PQexec(connection, statement);
+		PGresult *result = execute(connection, statement);
 		bool is_made = PQresultStatus(result) == PGRES_COMMAND_OK;
 		PQclear(result);
 		if (!is_made)

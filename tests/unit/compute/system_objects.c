@@ -185,7 +185,7 @@ static void an_older_branch_gets_them(void **state)
 		"from_zero" };
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		expect_in(names[i], writable_views, "pg_settings");
-	PGresult *refused = PQexec(tenant, "ALTER ROLE databricks_identity_user LOGIN");
+	PGresult *refused = execute(tenant, "ALTER ROLE databricks_identity_user LOGIN");
 	assert_string_equal(PQresultErrorField(refused, PG_DIAG_SQLSTATE), "42501");
 	PQclear(refused);
 	PQfinish(tenant);

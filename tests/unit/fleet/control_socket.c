@@ -159,7 +159,8 @@ static void routes(void **state)
 	              "\"127.64.0.2\"}\n");
 	expect(scene, fd,
 	        "{\"id\":1,\"endpoint\":{\"uid\":\"ep-a\",\"name\":\"projects/p/branches/b/endpoints/ep-a\","
-	        "\"host\":\"127.64.0.2\",\"address\":\"127.64.0.2\",\"disabled\":false,\"read_only\":false}}");
+	        "\"host\":\"127.64.0.2\",\"address\":\"127.64.0.2\",\"disabled\":false,\"read_only\":false}"
+	        "}");
 	expect_part(scene, fd, "{\"id\":2,\"endpoint\":{\"uid\":\"ep-a\"");
 	send_text(fd, "{\"id\":3,\"op\":\"route\",\"uid\":\"ep-\\\"x\"}\n");
 	expect(scene, fd,
@@ -179,7 +180,8 @@ static void logins(void **state)
 	int fd = connect_client(scene), other = connect_client(scene);
 	send_text(fd, "{\"id\":1,\"op\":\"route\",\"uid\":\"ep-a\",\"role\":\"app\"}\n");
 	expect_part(scene, fd,
-	        "\"disabled\":false,\"read_only\":false},\"login\":{\"method\":\"password\",\"enabled\":true,\"permitted\":true,"
+	        "\"disabled\":false,\"read_only\":false},\"login\":{\"method\":\"password\",\"enabled\":true,"
+	        "\"permitted\":true,"
 	        "\"fresh\":false,\"verifier\":\"SCRAM-…\",\"reason\":\"\"}}");
 	send_text(fd, "{\"id\":2,\"op\":\"route\",\"address\":\"127.64.0.2\",\"role\":\"alice\"}\n");
 	expect_part(scene, fd, "\"login\":{\"method\":\"token\",\"enabled\":true}}");
