@@ -3,7 +3,9 @@
  *
  * A truncation to mid-page writes the page with zeros behind the new end, and then its record; a crash may leave the record without the page. The old
  * bytes behind the end would show when the file grows again, and a size that had grown already may be in the journal too. A replay therefore
- * notes every truncation to mid-page, forgets it when the page was committed after it, and image_open() clears what is left (image.c).
+ * notes every truncation to mid-page, and forgets it when the page was committed after it. What is left is cleared before anybody sees the file:
+ * in the layer that is about to be sealed, before it has a manifest (image_seal.c), and in the open one before the image is open (image.c). Until that is
+ * durable the journal that tells of it is there, so it may fail, on a full disk for example, or be cut off, and is done by the next open.
  *
  * Threads: one at a time.
  */

@@ -310,10 +310,15 @@ static status write_stack_again(struct image *image, struct error *err)
 	return s;
 }
 
-/* Opens the sealed layers; those that a crash left unsealed get their manifest, all but the last. */
-static status open_sealed_layers(struct image *image, struct cut_tails *tails, struct error *err)
+static void free_list(struct layer ***list)
 {
-	struct layer *below = NULL;
+	free(*list); /* the image has the layers */
+}
+
+/* Opens the sealed layers; those that a crash left unsealed get their manifest, all but the last. */
+static status open_sealed_layers(struct image *image, struct error *err)
+{
+	CLEANUP(free_list) struct layer **below = xcalloc(image->stack.count, sizeof(struct layer *));
 	for (size_t i = 0; i + 1 < image->stack.count; i++) {
 		const struct layer_ref *ref = &image->stack.layers[i];
 		struct layer *layer = NULL;
@@ -322,14 +327,13 @@ static status open_sealed_layers(struct image *image, struct cut_tails *tails, s
 			struct sealed sealed;
 			s = write_stack_again(image, err);
 			if (s == STATUS_OK)
-				s = image_seal_layer(
-				        image->store, ref, below, tails, NULL, NULL, &sealed, err);
+				s = image_seal_layer(image->store, ref, below, i, NULL, NULL, &sealed, err);
 			layer = s == STATUS_OK ? sealed.layer : NULL;
 		}
 		if (s != STATUS_OK)
 			return s;
 		(void)image_push_layer(image, layer);
-		below = layer;
+		below[i] = layer;
 	}
 	return STATUS_OK;
 }
@@ -399,7 +403,7 @@ static status sync_stacks(struct image *image, struct error *err)
 	return STATUS_OK;
 }
 
-/* Durable before anything is built on it: a later replay finds the record of the truncation no more once its layer is sealed. */
+/* Of the open layer. Durable before anything is built on it: a later replay finds the record of the truncation no more once its layer is sealed. */
 static status clear_cut_tails(struct image *image, struct cut_tails *tails, struct error *err)
 {
 	struct cut_tail tail;
@@ -425,7 +429,7 @@ static status open_image(struct image *image, struct error *err)
 	if (s == STATUS_OK && image->stack.count == 0)
 		s = error_set(err, STATUS_CORRUPT, 0, "its stack is empty");
 	if (s == STATUS_OK)
-		s = open_sealed_layers(image, &tails, err);
+		s = open_sealed_layers(image, err);
 	if (s == STATUS_OK)
 		s = open_last_layer(image, &tails, err);
 	if (s != STATUS_OK)

@@ -128,8 +128,8 @@ static status seal(struct image *image, struct sealed *ret, struct error *err)
 	status s = commit_changes(image, inodes, count, err);
 	struct layer *below = top_sealed(image);
 	if (s == STATUS_OK)
-		s = image_seal_layer(
-		        image->store, layer_name(epoch->layer), below, NULL, is_needed, image, ret, err);
+		s = image_seal_layer(image->store, layer_name(epoch->layer), &below, below != NULL, is_needed,
+		        image, ret, err);
 	(void)layer_release(below);
 	if (s == STATUS_OK) {
 		uint16_t index = image_push_layer(image, ret->layer);

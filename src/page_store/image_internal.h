@@ -232,7 +232,7 @@ struct replay {
 	struct open_map *(*map_of)(void *owner, struct inode *inode);
 	void *owner;
 	size_t record_count;     /* so far */
-	struct cut_tails *tails; /* NULL: of a layer whose pages are all committed */
+	struct cut_tails *tails; /* never NULL */
 };
 MUST_CHECK status replay_changes(
         void *replay, struct slice changes, struct error *err); /* a journal_record_fn */
@@ -245,13 +245,13 @@ struct sealed {
 	int64_t logical_bytes;
 };
 /*
- * Makes the manifest of a layer from its journal and what is below (NULL: nothing), durably, and opens it. `is_needed` says of a file that
- * has no name whether its pages are still needed; NULL: none is.
+ * Makes the manifest of a layer from its journal and the layers below, bottom first, durably, and opens it. `is_needed` says of a file that has no
+ * name whether its pages are still needed. NULL: it is a layer that a crash left; none is, and what its truncations cut off is cleared in it first. Only
+ * then are layers needed that are not right below.
  */
-/* tails: of a layer that a crash left; NULL for one whose pages are all committed. */
-MUST_CHECK status image_seal_layer(struct store *store, const struct layer_ref *ref, struct layer *below,
-        struct cut_tails *tails, bool (*is_needed)(void *owner, uint64_t inode), void *owner,
-        struct sealed *ret, struct error *err);
+MUST_CHECK status image_seal_layer(struct store *store, const struct layer_ref *ref,
+        struct layer *const *below, size_t below_count, bool (*is_needed)(void *owner, uint64_t inode),
+        void *owner, struct sealed *ret, struct error *err);
 MUST_CHECK status image_open_layer(
         struct store *store, const struct layer_ref *ref, struct layer **ret, struct error *err); /* sealed */
 

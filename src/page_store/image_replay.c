@@ -79,16 +79,14 @@ static status apply_content(struct replay *replay, const struct change *change, 
 	set_size_and_times(inode, change);
 	if (change->type == CHANGE_TRUNCATE) {
 		open_map_truncate(map, change->first_block);
-		if (replay->tails)
-			cut_tails_truncate(replay->tails, change->inode, change->size);
+		cut_tails_truncate(replay->tails, change->inode, change->size);
 		return STATUS_OK;
 	}
 	for (size_t i = 0; i < change->entry_count; i++) {
 		struct page_entry entry =
 		        page_entry_unpack(change->packed_entries.data + i * PAGE_ENTRY_BYTES);
 		open_map_set_committed(map, &entry);
-		if (replay->tails)
-			cut_tails_commit(replay->tails, change->inode, entry.block);
+		cut_tails_commit(replay->tails, change->inode, entry.block);
 	}
 	return STATUS_OK;
 }
