@@ -35,10 +35,12 @@ def _on_path(program, what):
     return found
 
 
+PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+
+
 def python_sdk(version):
     """The folder to import databricks.sdk from."""
-    python = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    return _complete(f"databricks-sdk-{version}-{python}", f"databricks-sdk {version} for Python") / "modules"
+    return _complete(f"databricks-sdk-{version}-{PYTHON}", f"databricks-sdk {version} for Python") / "modules"
 
 
 def databricks_cli():
@@ -57,6 +59,31 @@ def node():
     return _on_path("node", "@databricks/lakebase")
 
 
+def _key(*files):
+    return hashlib.sha256(b"".join((HERE / file).read_bytes() for file in files)).hexdigest()[:16]
+
+
 def node_packages():
-    key = hashlib.sha256((HERE / "node" / "package-lock.json").read_bytes()).hexdigest()[:16]
-    return _complete(f"node-{key}", "@databricks/lakebase for Node")
+    return _complete(f"node-{_key('node/package-lock.json')}", "@databricks/lakebase and pg for Node")
+
+
+def python_drivers():
+    """The folder to import psycopg, psycopg2, asyncpg and sqlalchemy from."""
+    return _complete(f"python-drivers-{_key('drivers/python.txt')}-{PYTHON}", "the drivers for Python") / "modules"
+
+
+def java():
+    return _on_path("java", "the JDBC driver")
+
+
+def jdbc_jars():
+    return _complete(f"java-{_key('drivers/java/pom.xml', 'drivers/java/sha256')}", "the JDBC driver") / "jars"
+
+
+def go():
+    return _on_path("go", "pgx for Go")
+
+
+def go_modules():
+    """A folder with go.mod and the sources it names, ready to build beside."""
+    return _complete(f"go-{_key('drivers/go/go.mod', 'drivers/go/go.sum')}", "pgx for Go")
