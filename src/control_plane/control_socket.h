@@ -54,6 +54,15 @@ struct control_answers {
 	 * lets the answer leave before it closes the channel, so run the loop until it is empty.
 	 */
 	void (*on_shut_down)(void *owner);
+	/*
+	 * What a proxy has counted (endpoint_traffic.h); `connection` tells connections of the socket apart, and is never 0. False: malformed.
+	 * NULL: nobody wants to know.
+	 */
+	bool (*report)(void *owner, uint64_t connection, yyjson_val *root);
+	/* A connection over which reports came has ended. */
+	void (*report_ended)(void *owner, uint64_t connection);
+	/* More members of a compute for the answer to "status"; NULL: none. */
+	void (*add_compute)(void *owner, const char *uid, yyjson_mut_doc *doc, yyjson_mut_val *compute);
 	/* More members for the answer to "status"; NULL: none. */
 	void (*add_status)(void *owner, yyjson_mut_doc *doc, yyjson_mut_val *root);
 };

@@ -49,6 +49,7 @@ struct settings {
 	int64_t silent_client_sec; /* 60: when its machine has not answered for so long, a client is gone */
 	int64_t pooler_clients;    /* 10000: of one endpoint through its pooler */
 	int64_t pooler_wait_sec;   /* 120: in the queue for one of its connections */
+	int64_t metrics_endpoints; /* 1000: so many endpoints at most have numbers of their own in /metrics */
 	char *metrics_access;      /* "loopback": from this machine without a token; "token": never */
 	int64_t deleted_retention_sec; /* 604800: how long a soft-deleted project or branch can be undeleted
 	                                  */

@@ -69,6 +69,7 @@ static const struct member members[] = {
 	MEMBER(MEMBER_LIMIT, silent_client_sec, 3600),
 	MEMBER(MEMBER_LIMIT, pooler_clients, 100000),
 	MEMBER(MEMBER_LIMIT, pooler_wait_sec, 86400),
+	MEMBER(MEMBER_LIMIT, metrics_endpoints, 100000),
 	MEMBER(MEMBER_TEXT, metrics_access, 0),
 };
 
@@ -133,6 +134,7 @@ void settings_set_defaults(struct settings *settings)
 		.silent_client_sec = 60,
 		.pooler_clients = 10000,
 		.pooler_wait_sec = 120,
+		.metrics_endpoints = 1000,
 		.metrics_access = xstrdup("loopback"),
 	};
 }

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "proxy/client_session_internal.h"
+#include "proxy/session_line.h"
 #include "proxy/tcp_peer.h"
 #include "proxy/tls_context.h"
 
@@ -94,6 +95,62 @@ static void session_poll(struct client_session *s)
 		        backend_ready);
 }
 
+/* --- what is counted --- */
+
+void session_note_refusal(struct client_session *s, enum refusal_reason reason)
+{
+	if (s->refused)
+		return;
+	s->refused = refusal_reason_name(reason);
+	traffic_note_refusal(s->home->traffic, s->traffic, reason);
+}
+
+void session_note_let_in(struct client_session *s)
+{
+	s->counted_as = SESSION_LET_IN;
+	traffic_note_waiting(s->traffic);
+}
+
+void session_note_open(struct client_session *s)
+{
+	uint64_t took_ms = uv_now(s->home->loop) - s->started;
+	s->counted_as = SESSION_OPEN;
+	s->login_ms = (int64_t)took_ms;
+	s->was_wake = s->login->has_waited;
+	traffic_note_open(s->traffic, took_ms, s->was_wake);
+}
+
+static void session_count_bytes(struct client_session *s)
+{
+	if (!s->traffic)
+		return;
+	const struct relay *relay = &s->relay;
+	traffic_note_bytes(s->traffic, relay->bytes_from_client - s->counted_received,
+	        relay->bytes_to_client - s->counted_sent);
+	s->counted_received = relay->bytes_from_client;
+	s->counted_sent = relay->bytes_to_client;
+}
+
+static void session_leave_traffic(struct client_session *s)
+{
+	session_count_bytes(s);
+	if (s->counted_as != SESSION_OUTSIDE)
+		traffic_note_gone(s->traffic, s->counted_as == SESSION_OPEN);
+	s->counted_as = SESSION_OUTSIDE;
+	traffic_give(&s->traffic);
+}
+
+void client_session_look(struct session_home *home, struct proxy_gauges *ret)
+{
+	*ret = (struct proxy_gauges){ .sessions = home->count,
+		.sessions_max = home->session_max,
+		.buffer_bytes = block_pool_in_use(home->blocks) * BLOCK_BYTES };
+	for (struct client_session *s = home->first; s; s = s->next) {
+		session_count_bytes(s);
+		ret->logging_in += s->state < SESSION_OPENING;
+	}
+}
+
 /* --- end --- */
 
 static void session_log(struct client_session *s, const char *reason)
@@ -101,15 +158,26 @@ static void session_log(struct client_session *s, const char *reason)
 	if (!s->has_heard)
 		return; /* a health check, or somebody who looks which ports are open */
 	s->has_heard = false;
-	for (char *p = s->user; p && *p; p++)
-		if (*p == '"')
-			*p = '\''; /* or a name could forge the fields behind it */
-	log_info("session ended: endpoint=%s%s user=\"%s\" client=%s seconds=%.3f received=%llu sent=%llu "
-	         "reason=%s",
-	        s->uid ? s->uid : "-", s->is_pooled ? "-pooler" : "", s->user ? s->user : "", s->peer,
-	        (double)(uv_now(s->home->loop) - s->started) / 1000,
-	        (unsigned long long)s->relay.bytes_from_client, (unsigned long long)s->relay.bytes_to_client,
-	        reason);
+	if (s->login_ms < 0 && !s->is_cancel_request)
+		session_note_refusal(s, REFUSAL_ABANDONED); /* unless there was another reason */
+	CLEANUP(free_text) char *pooler = s->uid && s->is_pooled ? xasprintf("%s-pooler", s->uid) : NULL;
+	const struct session_line line = { .endpoint = pooler ? pooler : s->uid,
+		.user = s->user,
+		.database = s->database ? s->database : s->user,
+		.application = s->application,
+		.client = s->peer,
+		.tls = s->tls_is_up ? SSL_get_version(s->ssl) : NULL,
+		.login = s->login_method,
+		.seconds = (double)(uv_now(s->home->loop) - s->started) / 1000,
+		.login_seconds = (double)s->login_ms / 1000,
+		.was_wake = s->was_wake,
+		.received = s->relay.bytes_from_client,
+		.sent = s->relay.bytes_to_client,
+		.refused = s->refused,
+		.reason = reason };
+	CLEANUP(buffer_done) struct buffer text = { 0 };
+	session_line_write(&text, &line);
+	log_info("%s", text.data);
 }
 
 static void session_free_if_done(struct client_session *s)
@@ -121,6 +189,8 @@ static void session_free_if_done(struct client_session *s)
 	buffer_done(&s->out);
 	free(s->uid);
 	free(s->user);
+	free(s->database);
+	free(s->application);
 	s->magic = 0;
 	free(s);
 }
@@ -157,6 +227,7 @@ static void session_drop_backend(struct client_session *s)
 {
 	session_drop_login(s);
 	cancel_table_remove(s->home->cancels, &s->cancel);
+	session_leave_traffic(s);
 	relay_done(&s->relay);
 	if (s->in)
 		OPENSSL_cleanse(s->in->bytes, s->in->end);
@@ -389,6 +460,7 @@ void session_say_goodbye(struct client_session *s, const char *fmt, ...)
 
 void session_refuse(struct client_session *s, const struct refusal *refusal)
 {
+	session_note_refusal(s, refusal->reason);
 	refusal_append(&s->out, refusal);
 	session_say_goodbye(s, "%s%s%s", refusal->message, refusal->detail[0] ? ": " : "", refusal->detail);
 }
@@ -537,6 +609,7 @@ void client_session_start(struct session_home *home, int fd, const struct sockad
 		.home = home,
 		.fd = fd,
 		.backend_fd = -1,
+		.login_ms = -1,
 		.started = uv_now(home->loop) };
 	if (uv_poll_init(home->loop, &s->client_poll, fd) < 0) {
 		close_fd(&fd);
@@ -549,7 +622,8 @@ void client_session_start(struct session_home *home, int fd, const struct sockad
 	in_port_t port;
 	char address[INET6_ADDRSTRLEN];
 	print_address(peer, address, &port);
-	(void)snprintf(s->peer, sizeof s->peer, "%s:%u", address, port);
+	bool is_v6 = peer->sa_family == AF_INET6;
+	(void)snprintf(s->peer, sizeof s->peer, is_v6 ? "[%s]:%u" : "%s:%u", address, port);
 	s->login = xcalloc(1, sizeof *s->login);
 	login_attempt_from(peer, &s->login->attempt);
 	print_address((struct sockaddr *)&local, s->login->address, &port);

@@ -36,7 +36,8 @@
  *   S2  from KNOCKING until the token or password is good at most LOGIN_MAX_MS pass.
  *   S3  nothing is read from a client while control or a compute is asked: it has to wait for an answer.
  *   S4  an idle session owns no block, and no login state.
- *   S5  one line of log at the end of each session that said anything.
+ *   S5  one line of log at the end of each session that said anything (session_line.h).
+ *   S6  what a session counts is in the traffic of its endpoint from the route's answer on, and once it has ended, all of it.
  * Threads: the loop's. Each loop has its own home and sessions.
  */
 #pragma once
@@ -53,6 +54,7 @@
 #include "proxy/control_link.h"
 #include "proxy/login_limit.h"
 #include "proxy/own_certificate.h"
+#include "proxy/traffic_report.h"
 #include "proxy/wakefulness.h"
 
 #define LOGIN_MAX_MS        60000u  /* as authentication_timeout of a stock server */
@@ -77,6 +79,7 @@ struct session_home {
 	struct cancel_table *cancels;
 	struct login_limit *failures;
 	struct wakefulness *wakefulness;
+	struct traffic *traffic;
 	const struct token_key *token_key;
 	const char *domain;
 	size_t session_max; /* beyond it a client reads FATAL 53300; beyond session_max + SESSIONS_REFUSED_MAX, nothing */
@@ -95,6 +98,8 @@ int client_session_choose_certificate(SSL *ssl, void *unused);
 
 /* Takes fd (non-blocking, close-on-exec), whatever happens. */
 void client_session_start(struct session_home *home, int fd, const struct sockaddr *peer);
+/* For traffic_report.h: takes over the bytes that the relays have counted. */
+void client_session_look(struct session_home *home, struct proxy_gauges *ret);
 /* Ends those whose client's machine has gone silent; to be called now and then. */
 void client_session_end_silent(struct session_home *home);
 /*

@@ -27,6 +27,7 @@
 
 struct control_link;
 struct control_question;
+struct yyjson_mut_doc;
 
 struct endpoint {
 	char uid[ENDPOINT_UID_MAX + 1];
@@ -89,5 +90,10 @@ struct control_question *control_ask_route(struct control_link *link, const char
 /* pooled_role: who wants to use the pooler, whose socket is asked for then; NULL: Postgres' socket. */
 struct control_question *control_ask_open(struct control_link *link, const char *uid, const char *pooled_role,
         control_answer_fn on_answer, void *owner);
+/* Tells what has been counted: the object of the document, which gets "id" and "op"; borrowed during the call. May be told twice. */
+struct control_question *control_tell_report(
+        struct control_link *link, struct yyjson_mut_doc *report, control_answer_fn on_answer, void *owner);
+/* Connects, should there be no connection just now. How many there have been so far: with another one control may be another process. */
+uint64_t control_link_connections(struct control_link *link);
 /* Forgets the question: no answer comes. */
 void control_question_cancel(struct control_question *question);

@@ -11,7 +11,26 @@
 #include "base/base.h"
 #include "base/buffer.h"
 
+/* Why, as it is counted and logged; refusal_reason_name() has the words. */
+enum refusal_reason {
+	REFUSAL_AUTHENTICATION, /* a wrong token or password */
+	REFUSAL_PERMISSION,     /* a role that may not log in, or not that way */
+	REFUSAL_LIMIT,          /* too many connections */
+	REFUSAL_FAILURES,       /* too many failed logins */
+	REFUSAL_UNKNOWN,        /* there is no such endpoint */
+	REFUSAL_DISABLED,
+	REFUSAL_NOT_READY, /* the compute did not start in time, or not at all; or Tarn stops */
+	REFUSAL_PROTOCOL,  /* no TLS, or not the protocol, or something that the pooler does not take */
+	REFUSAL_TIMEOUT,   /* of the login */
+	REFUSAL_POSTGRES,  /* Postgres has refused, in its own words */
+	REFUSAL_ABANDONED, /* the client went before it was let in, or a TLS handshake failed */
+	REFUSAL_INTERNAL,
+	REFUSAL_REASONS,
+};
+const char *refusal_reason_name(enum refusal_reason reason); /* "authentication" */
+
 struct refusal {
+	enum refusal_reason reason;
 	const char *sqlstate; /* a literal */
 	char message[512];
 	char detail[512]; /* may be empty */

@@ -9,6 +9,7 @@
 #include "proxy/listener.h"
 #include "proxy/route.h"
 #include "proxy/tls_context.h"
+#include "proxy/traffic_report.h"
 
 #define LISTENERS_MAX         16u
 #define ROUND_MAX_MS          10000
@@ -22,12 +23,19 @@ struct worker {
 	uv_timer_t round;
 	bool has_round;
 	uint64_t warned; /* loop time; of an own certificate that ends */
+	struct traffic_report *report;
 };
 
 static void worker_accept(void *owner, int fd, const struct sockaddr *peer)
 {
 	struct worker *worker = owner;
 	client_session_start(&worker->home, fd, peer);
+}
+
+static void worker_look(void *owner, struct proxy_gauges *ret)
+{
+	struct worker *worker = owner;
+	client_session_look(&worker->home, ret);
 }
 
 /* --- listening --- */
@@ -156,6 +164,8 @@ status worker_create(uv_loop_t *loop, const struct data_directory *dd, const str
 	worker_begin_rounds(worker);
 	if (home->own)
 		worker_describe_own(worker);
+	home->traffic = traffic_create();
+	worker->report = traffic_report_open(loop, home->traffic, home->control, worker_look, worker);
 	*ret = worker;
 	return STATUS_OK;
 }
@@ -182,6 +192,7 @@ void worker_stop(struct worker *worker)
 	if (worker->has_round)
 		uv_close((uv_handle_t *)&worker->round, NULL);
 	worker->has_round = false;
+	traffic_report_close(TAKE_PTR(worker->report));
 	if (home->control)
 		control_link_close(TAKE_PTR(home->control));
 	if (home->wakefulness)
@@ -199,6 +210,7 @@ struct worker *worker_free(struct worker *worker)
 	home->own = own_certificate_free(home->own);
 	home->blocks = block_pool_free(home->blocks);
 	home->failures = login_limit_free(home->failures);
+	home->traffic = traffic_free(home->traffic);
 	tls_context_freep(&home->tls);
 	free(worker);
 	return NULL;

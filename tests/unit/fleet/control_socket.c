@@ -21,6 +21,7 @@ struct scene {
 	int shut_downs;
 	control_login_fn done; /* of a login that is answered later */
 	void *arg;
+	uint64_t reporter, ended; /* connections */
 	struct control_answers answers;
 };
 
@@ -64,6 +65,19 @@ static void login(void *owner, const char *uid, const char *role, control_login_
 	done(arg, &answer, NULL);
 }
 
+static bool report(void *owner, uint64_t connection, yyjson_val *root)
+{
+	struct scene *scene = owner;
+	scene->reporter = connection;
+	return yyjson_is_obj(yyjson_obj_get(root, "total"));
+}
+
+static void report_ended(void *owner, uint64_t connection)
+{
+	struct scene *scene = owner;
+	scene->ended = connection;
+}
+
 static void on_shut_down(void *owner)
 {
 	struct scene *scene = owner;
@@ -75,8 +89,11 @@ static int set_up(void **state)
 	struct error err;
 	struct scene *scene = xcalloc(1, sizeof *scene);
 	(void)fixture_set_up((void **)&scene->f);
-	scene->answers =
-	        (struct control_answers){ .route = route, .login = login, .on_shut_down = on_shut_down };
+	scene->answers = (struct control_answers){ .route = route,
+		.login = login,
+		.on_shut_down = on_shut_down,
+		.report = report,
+		.report_ended = report_ended };
 	scene->socket_path = data_directory_path(&scene->f->dd, "run/control.sock");
 	assert_int_equal(control_socket_open(&scene->f->loop, &scene->f->dd, scene->f->fleet, &scene->answers,
 	                         scene, &scene->socket, &err),
@@ -209,6 +226,23 @@ static void logins(void **state)
 	send_text(fd, "{\"id\":9,\"op\":\"route\",\"uid\":\"ep-a\",\"role\":7}\n");
 	expect_close(scene, fd);
 	(void)close(fd);
+}
+
+static void reports(void **state)
+{
+	struct scene *scene = *state;
+	int fd = connect_client(scene), other = connect_client(scene);
+	send_text(other, "{\"id\":1,\"op\":\"report\",\"total\":7}\n");
+	expect_part(scene, other, "{\"id\":1,\"error\":{\"code\":\"INVALID\"");
+	uint64_t first = scene->reporter;
+	send_text(fd, "{\"id\":2,\"op\":\"report\",\"total\":{}}\n");
+	expect(scene, fd, "{\"id\":2,\"ok\":true}");
+	assert_int_not_equal(scene->reporter, first);
+	(void)close(other); /* has told nothing that was understood */
+	(void)close(fd);
+	while (!scene->ended)
+		fixture_turn(scene->f);
+	assert_int_equal(scene->ended, scene->reporter);
 }
 
 static void opens(void **state)
@@ -474,6 +508,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(routes),
 		TEST(logins),
+		TEST(reports),
 		TEST(opens),
 		TEST(opens_for_the_pooler),
 		TEST(a_pooler_that_is_asleep_is_not_now),
