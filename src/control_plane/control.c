@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/number.h"
 #include "base/role_lock.h"
+#include "compute/configuration.h"
 #include "compute/installation.h"
 #include "control_plane/api.h"
 #include "control_plane/audit_trail.h"
@@ -129,11 +130,15 @@ static status find_route(
 	CLEANUP(free_text) char *host = endpoint_host(control->dd, &endpoint);
 	struct control_route route = { .is_disabled = endpoint.is_disabled,
 		.is_read_only = endpoint.is_read_only,
-		.is_pooled = is_pooled };
+		.is_pooled = is_pooled,
+		.connections_max = configuration_client_connections(endpoint.max_cu),
+		.pooled_connections_max = control->dd->settings.pooler_clients,
+		.project_connections_max = control->dd->settings.connections_per_project };
 	(void)snprintf(route.uid, sizeof route.uid, "%s", endpoint.uid);
 	(void)snprintf(route.name, sizeof route.name, "%s", name);
 	(void)snprintf(route.host, sizeof route.host, "%s", host);
 	(void)snprintf(route.address, sizeof route.address, "%s", endpoint.address);
+	(void)snprintf(route.project, sizeof route.project, "%s", project.uid);
 	*ret = route;
 	return STATUS_OK;
 }

@@ -175,6 +175,11 @@ static void send_route(struct client *client, uint64_t id, const struct control_
 	(void)yyjson_mut_obj_add_str(doc, endpoint, "host", route->host);
 	(void)yyjson_mut_obj_add_str(doc, endpoint, "address", route->address);
 	(void)yyjson_mut_obj_add_bool(doc, endpoint, "disabled", route->is_disabled);
+	(void)yyjson_mut_obj_add_str(doc, endpoint, "project", route->project);
+	(void)yyjson_mut_obj_add_sint(doc, endpoint, "connections_max", route->connections_max);
+	(void)yyjson_mut_obj_add_sint(doc, endpoint, "pooled_connections_max", route->pooled_connections_max);
+	(void)yyjson_mut_obj_add_sint(
+	        doc, endpoint, "project_connections_max", route->project_connections_max);
 	(void)yyjson_mut_obj_add_bool(doc, endpoint, "read_only", route->is_read_only);
 	const struct fleet *fleet = client->socket->fleet;
 	const struct fleet_member *member = fleet_look(fleet, route->uid);

@@ -24,7 +24,10 @@
 struct control_route {
 	char uid[64], name[256], host[256], address[64]; /* address: "127.64.0.2" */
 	bool is_disabled, is_read_only;
-	bool is_pooled; /* it was asked for by the address of its pooler */
+	bool is_pooled;   /* it was asked for by the address of its pooler */
+	char project[64]; /* uid */
+	/* How many clients may be connected: to the endpoint, directly and through its pooler, and to all of the project. */
+	int64_t connections_max, pooled_connections_max, project_connections_max;
 };
 
 /* How a role logs in to an endpoint; the proxy decides by it (role_login.h). */

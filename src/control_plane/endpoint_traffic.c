@@ -23,8 +23,8 @@ static const char *const reasons[] = { "authentication", "permission", "address"
 	"internal", "other" };
 #define NUMBERS (COUNTERS + ARRAY_LEN(reasons))
 
-static const char *const gauges[] = { "sessions", "sessions_max", "logging_in", "buffer_bytes" };
-enum { SESSIONS, SESSIONS_MAX, LOGGING_IN, BUFFER_BYTES, GAUGES };
+static const char *const gauges[] = { "sessions", "connections_max", "logging_in", "buffer_bytes" };
+enum { SESSIONS, CONNECTIONS_MAX, LOGGING_IN, BUFFER_BYTES, GAUGES };
 _Static_assert(ARRAY_LEN(gauges) == GAUGES, "one name each");
 
 /* One endpoint, or all together. */
@@ -360,8 +360,6 @@ static void write_total(struct buffer *out, const struct endpoint_traffic *traff
 	        traffic->total_reporter != 0);
 	metrics_gauge(out, "tarn_proxy_sessions", "Connections to the Postgres port, let in or not.",
 	        (double)traffic->gauges[SESSIONS]);
-	metrics_gauge(out, "tarn_proxy_sessions_max", "How many there may be.",
-	        (double)traffic->gauges[SESSIONS_MAX]);
 	metrics_gauge(out, "tarn_proxy_sessions_logging_in", "Of those: not let in yet.",
 	        (double)traffic->gauges[LOGGING_IN]);
 	metrics_gauge(out, "tarn_proxy_buffer_bytes", "Memory for bytes that are on their way.",
@@ -370,6 +368,8 @@ static void write_total(struct buffer *out, const struct endpoint_traffic *traff
 	        "Connections of all endpoints that were let in: waiting for a compute, or open.");
 	buffer_printf(out, "tarn_proxy_connections{state=\"open\"} %" PRIu64 "\n", total->open);
 	buffer_printf(out, "tarn_proxy_connections{state=\"waiting\"} %" PRIu64 "\n", total->waiting);
+	metrics_gauge(out, "tarn_proxy_connections_max", "How many there may be.",
+	        (double)traffic->gauges[CONNECTIONS_MAX]);
 	const struct {
 		const char *name, *help;
 		size_t which;

@@ -15,7 +15,8 @@
 #include "proxy/tcp_peer.h"
 #include "proxy/tls_context.h"
 
-#define SESSION_MAGIC 0x73657373u
+#define SESSION_MAGIC      0x73657373u
+#define TURNED_AWAY_LOG_MS 60000u
 
 static void client_ready(uv_poll_t *poll, int poll_status, int events);
 static void backend_ready(uv_poll_t *poll, int poll_status, int events);
@@ -143,12 +144,11 @@ static void session_leave_traffic(struct client_session *s)
 void client_session_look(struct session_home *home, struct proxy_gauges *ret)
 {
 	*ret = (struct proxy_gauges){ .sessions = home->count,
-		.sessions_max = home->session_max,
-		.buffer_bytes = block_pool_in_use(home->blocks) * BLOCK_BYTES };
-	for (struct client_session *s = home->first; s; s = s->next) {
+		.connections_max = admission_max(home->admission),
+		.logging_in = half_open_count(home->half_open),
+		.buffer_bytes = block_pool_bytes(home->blocks) };
+	for (struct client_session *s = home->first; s; s = s->next)
 		session_count_bytes(s);
-		ret->logging_in += s->state < SESSION_OPENING;
-	}
 }
 
 /* --- end --- */
@@ -350,6 +350,8 @@ void session_enter(struct client_session *s, enum session_state state)
 		break;
 	case SESSION_CLOSED:
 		session_drop_backend(s);
+		half_open_leave(&s->seat);
+		admission_leave(&s->place);
 		*(s->prev ? &s->prev->next : &s->home->first) = s->next;
 		if (s->next)
 			s->next->prev = s->prev;
@@ -394,7 +396,7 @@ bool session_fill(struct client_session *s)
 {
 	struct block_pool *blocks = s->home->blocks;
 	if (!s->in)
-		s->in = block_take(blocks);
+		s->in = block_take_small(blocks);
 	struct block *in = s->in;
 	if (in->start > 0) {
 		memmove(in->bytes, in->bytes + in->start, in->end - in->start);
@@ -402,9 +404,9 @@ bool session_fill(struct client_session *s)
 		in->start = 0;
 	}
 	int n = 1, why = SSL_ERROR_WANT_READ;
-	while (n > 0 && in->end < BLOCK_BYTES) {
+	while (n > 0 && in->end < in->size) {
 		ERR_clear_error();
-		n = SSL_read(s->ssl, in->bytes + in->end, (int)(BLOCK_BYTES - in->end));
+		n = SSL_read(s->ssl, in->bytes + in->end, (int)(in->size - in->end));
 		if (n > 0)
 			in->end += (size_t)n;
 		else
@@ -595,12 +597,77 @@ static void print_address(const struct sockaddr *address, char out[INET6_ADDRSTR
 	}
 }
 
+/* --- room for those that are half-open --- */
+
+static struct client_session *session_of_seat(struct half_open_seat *seat)
+{
+	return session_of((char *)seat - offsetof(struct client_session, seat));
+}
+
+static void session_make_room(struct client_session *s)
+{
+	session_note_refusal(s, REFUSAL_LIMIT);
+	session_end(s, "made room for another login: this one had begun %llu ms before",
+	        (unsigned long long)(uv_now(s->home->loop) - s->started));
+}
+
+/* A flood is one line a minute. */
+static void home_note_turned_away(struct session_home *home, const char *source, const char *destination)
+{
+	uint64_t now = uv_now(home->loop);
+	home->turned_away++;
+	traffic_note_refusal(home->traffic, NULL, REFUSAL_LIMIT);
+	if (home->turned_away_since != 0 && now - home->turned_away_since < TURNED_AWAY_LOG_MS)
+		return;
+	log_warning("too many logins are in progress: turned away %zu connections; the last one came from %s "
+	            "for %s",
+	        home->turned_away, *source ? source : "this machine", destination);
+	home->turned_away = 0;
+	home->turned_away_since = now;
+}
+
+static bool home_has_room(struct session_home *home, const char *source, const char *destination)
+{
+	struct half_open_seat *oldest = NULL;
+	enum half_open_room room;
+	while ((room = half_open_ask(home->half_open, source, destination, uv_now(home->loop), &oldest)) ==
+	        HALF_OPEN_DROP)
+		session_make_room(session_of_seat(oldest));
+	if (room == HALF_OPEN_FULL)
+		home_note_turned_away(home, source, destination);
+	return room == HALF_OPEN_ROOM;
+}
+
+bool session_move_to(struct client_session *s, const char *uid)
+{
+	struct half_open_seat *oldest = NULL;
+	enum half_open_room room;
+	while ((room = half_open_ask_move(&s->seat, uid, uv_now(s->home->loop), &oldest)) == HALF_OPEN_DROP)
+		session_make_room(session_of_seat(oldest));
+	if (room == HALF_OPEN_ROOM) {
+		half_open_move(&s->seat, uid);
+		return true;
+	}
+	session_note_refusal(s, REFUSAL_LIMIT);
+	session_end(s, "too many logins to the endpoint are in progress");
+	return false;
+}
+
 void client_session_start(struct session_home *home, int fd, const struct sockaddr *peer)
 {
 	struct sockaddr_storage local;
 	socklen_t local_len = sizeof local;
-	if (home->count >= home->session_max + SESSIONS_REFUSED_MAX ||
-	        getsockname(fd, (struct sockaddr *)&local, &local_len) < 0) {
+	struct login_attempt attempt;
+	in_port_t port;
+	char address[INET6_ADDRSTRLEN];
+	login_attempt_from(peer, &attempt);
+	if (getsockname(fd, (struct sockaddr *)&local, &local_len) < 0) {
+		close_fd(&fd);
+		return;
+	}
+	print_address((struct sockaddr *)&local, address, &port);
+	const char *source = attempt.is_loopback ? "" : attempt.address;
+	if (!home_has_room(home, source, address)) {
 		close_fd(&fd);
 		return;
 	}
@@ -619,15 +686,14 @@ void client_session_start(struct session_home *home, int fd, const struct sockad
 	(void)uv_timer_init(home->loop, &s->timer);
 	s->client_poll.data = s->timer.data = s;
 	s->handles = 2;
-	in_port_t port;
-	char address[INET6_ADDRSTRLEN];
-	print_address(peer, address, &port);
-	bool is_v6 = peer->sa_family == AF_INET6;
-	(void)snprintf(s->peer, sizeof s->peer, is_v6 ? "[%s]:%u" : "%s:%u", address, port);
 	s->login = xcalloc(1, sizeof *s->login);
-	login_attempt_from(peer, &s->login->attempt);
-	print_address((struct sockaddr *)&local, s->login->address, &port);
-	s->is_remote = !tcp_address_is_loopback(peer) && strcmp(address, s->login->address) != 0;
+	s->login->attempt = attempt;
+	memcpy(s->login->address, address, sizeof address);
+	half_open_enter(home->half_open, &s->seat, source, address, uv_now(home->loop));
+	print_address(peer, address, &port);
+	s->is_remote = !attempt.is_loopback && strcmp(address, s->login->address) != 0;
+	(void)snprintf(
+	        s->peer, sizeof s->peer, peer->sa_family == AF_INET6 ? "[%s]:%u" : "%s:%u", address, port);
 	s->next = home->first;
 	if (s->next)
 		s->next->prev = s;

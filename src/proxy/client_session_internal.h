@@ -36,7 +36,7 @@ enum session_state {
 struct session_login {
 	uint8_t knock[KNOCK_MAX];
 	size_t knock_len;
-	bool tls_was_asked, gss_was_asked, is_direct;
+	bool tls_was_asked, gss_was_asked, is_direct, has_moved;
 	char address[INET6_ADDRSTRLEN]; /* the one that the client connected to */
 	struct server_name server_name;
 	char uid[ENDPOINT_UID_MAX + 1]; /* empty: the address decides */
@@ -80,6 +80,8 @@ struct client_session {
 	struct relay relay;
 	struct cancel_entry *cancel;
 	uint64_t started, last_active; /* loop time */
+	struct half_open_seat seat;
+	struct admission_place place;
 	/* What is counted of it: */
 	struct traffic_entry *traffic; /* NULL: the endpoint is not known */
 	enum { SESSION_OUTSIDE, SESSION_LET_IN, SESSION_OPEN } counted_as;
@@ -110,6 +112,8 @@ void session_note_open(struct client_session *s);
 PRINTF_LIKE(2) void session_say_goodbye(struct client_session *s, const char *reason, ...);
 PRINTF_LIKE(2) void session_end(struct client_session *s, const char *reason, ...);
 void session_drop_login(struct client_session *s);
+/* The handshake has named an endpoint: the session counts as half-open there. False when there was no room, and it ended. */
+bool session_move_to(struct client_session *s, const char *uid);
 
 /* session_login.c: one step each, as far as bytes are there. Called in the state of that name only. */
 void session_knock(struct client_session *s);

@@ -145,6 +145,12 @@ static void answer_read(yyjson_val *root, struct control_answer *ret)
 		ret->endpoint.is_disabled = yyjson_get_bool(yyjson_obj_get(endpoint, "disabled"));
 		ret->endpoint.is_read_only = yyjson_get_bool(yyjson_obj_get(endpoint, "read_only"));
 		ret->endpoint.is_pooled = yyjson_get_bool(yyjson_obj_get(endpoint, "pooled"));
+		(void)take_text(endpoint, "project", ret->endpoint.project, sizeof ret->endpoint.project);
+		ret->endpoint.connections_max = yyjson_get_uint(yyjson_obj_get(endpoint, "connections_max"));
+		ret->endpoint.pooled_connections_max =
+		        yyjson_get_uint(yyjson_obj_get(endpoint, "pooled_connections_max"));
+		ret->endpoint.project_connections_max =
+		        yyjson_get_uint(yyjson_obj_get(endpoint, "project_connections_max"));
 		ret->kind = CONTROL_OK;
 	} else if (!endpoint && take_text(root, "socket_dir", ret->socket_dir, sizeof ret->socket_dir)) {
 		ret->has_waited = yyjson_get_bool(yyjson_obj_get(root, "waited"));

@@ -31,7 +31,10 @@ struct yyjson_mut_doc;
 
 struct endpoint {
 	char uid[ENDPOINT_UID_MAX + 1];
-	char name[ENDPOINT_NAME_MAX + 1]; /* "projects/p/branches/b/endpoints/e" */
+	char name[ENDPOINT_NAME_MAX + 1];   /* "projects/p/branches/b/endpoints/e" */
+	char project[ENDPOINT_UID_MAX + 1]; /* uid; "": control did not say */
+	/* How many clients may be connected: directly, through the pooler, to all of the project. 0: control did not say. */
+	uint64_t connections_max, pooled_connections_max, project_connections_max;
 	bool is_disabled;
 	bool is_read_only;
 	bool allows_passwords; /* native login is on in its project */

@@ -96,11 +96,53 @@ void refusal_no_alpn(struct refusal *ret)
 	hint(ret, "A client that begins with TLS must offer the protocol \"postgresql\" by ALPN.");
 }
 
-void refusal_too_many(struct refusal *ret)
+void refusal_too_many(struct refusal *ret, uint64_t max, bool is_kept)
 {
-	refuse(ret, REFUSAL_LIMIT, ERRCODE_TOO_MANY_CONNECTIONS, "too many connections to the proxy");
+	refuse(ret, REFUSAL_LIMIT, ERRCODE_TOO_MANY_CONNECTIONS,
+	        "too many connections to the proxy: the limit is %llu", (unsigned long long)max);
+	if (is_kept)
+		(void)snprintf(ret->detail, sizeof ret->detail,
+		        "The last places are kept for endpoints with few connections.");
 	hint(ret, "Close connections that are not needed, or raise the limit of open files (ulimit -n) of "
 	          "\"tarn up\".");
+}
+
+void refusal_busy(struct refusal *ret)
+{
+	refuse(ret, REFUSAL_LIMIT, ERRCODE_TOO_MANY_CONNECTIONS,
+	        "too many connections wait for computes to start");
+	hint(ret, "Try again in a moment.");
+}
+
+void refusal_endpoint_full(struct refusal *ret, const char *endpoint_name, uint64_t max, bool is_pooled)
+{
+	refuse(ret, REFUSAL_LIMIT, ERRCODE_TOO_MANY_CONNECTIONS,
+	        "too many connections to %sendpoint \"%s\": the limit is %llu",
+	        is_pooled ? "the pooler of " : "", endpoint_name, (unsigned long long)max);
+	if (is_pooled)
+		hint(ret, "Close connections that are not needed. The limit is \"pooler_clients\" of \"tarn "
+		          "up --set\".");
+	else
+		hint(ret, "Close connections that are not needed, connect through the pooler (host "
+		          "\"…-pooler\"), or raise "
+		          "spec.autoscaling_limit_max_cu of the endpoint, which the limit follows.");
+}
+
+/* "projects/p" of an endpoint's name. */
+static int project_len(const char *endpoint_name)
+{
+	const char *branches = strstr(endpoint_name, "/branches/");
+	return branches ? (int)(branches - endpoint_name) : (int)strlen(endpoint_name);
+}
+
+void refusal_project_full(struct refusal *ret, const char *endpoint_name, uint64_t max)
+{
+	refuse(ret, REFUSAL_LIMIT, ERRCODE_TOO_MANY_CONNECTIONS,
+	        "too many connections to the endpoints of \"%.*s\": the limit is %llu",
+	        project_len(endpoint_name), endpoint_name, (unsigned long long)max);
+	hint(ret, "Close connections that are not needed. The limit is \"connections_per_project\" of \"tarn "
+	          "up "
+	          "--set\".");
 }
 
 void refusal_two_endpoints(struct refusal *ret, const char *server_name_uid, struct slice option)
@@ -192,8 +234,7 @@ void refusal_native_off(struct refusal *ret, struct slice user, const char *endp
 {
 	char text[80];
 	print_slice(text, sizeof text, user);
-	const char *branches = strstr(endpoint_name, "/branches/");
-	int len = branches ? (int)(branches - endpoint_name) : (int)strlen(endpoint_name);
+	int len = project_len(endpoint_name);
 	refuse(ret, REFUSAL_PERMISSION, ERRCODE_INVALID_AUTHORIZATION,
 	        "user \"%s\" cannot log in with a password: native login is switched off for %.*s", text, len,
 	        endpoint_name);

@@ -41,7 +41,11 @@ void refusal_tls_required(struct refusal *ret);
 void refusal_protocol(struct refusal *ret, const struct error *err); /* what startup_… said */
 void refusal_stuffed(struct refusal *ret, bool is_tls); /* plain bytes behind a request for TLS, or for GSS */
 void refusal_no_alpn(struct refusal *ret);
-void refusal_too_many(struct refusal *ret);
+/* The last places are kept for endpoints with few connections (is_kept), or all are taken. */
+void refusal_too_many(struct refusal *ret, uint64_t max, bool is_kept);
+void refusal_busy(struct refusal *ret); /* more wait for a start than control keeps */
+void refusal_endpoint_full(struct refusal *ret, const char *endpoint_name, uint64_t max, bool is_pooled);
+void refusal_project_full(struct refusal *ret, const char *endpoint_name, uint64_t max);
 void refusal_two_endpoints(struct refusal *ret, const char *server_name_uid, struct slice option);
 void refusal_bad_endpoint(struct refusal *ret, struct slice name);
 /* `asked` is the uid or the address that control does not know. */

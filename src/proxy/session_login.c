@@ -207,6 +207,11 @@ void session_handshake(struct client_session *s)
 	int sys_errno = errno;
 	int why = rc == 1 ? SSL_ERROR_NONE : SSL_get_error(s->ssl, rc);
 	s->tls_wants_write = why == SSL_ERROR_WANT_WRITE;
+	if (s->login->server_name.uid[0] && !s->login->has_moved) {
+		s->login->has_moved = true;
+		if (!session_move_to(s, s->login->server_name.uid))
+			return;
+	}
 	if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE)
 		return;
 	if (why != SSL_ERROR_NONE) {
@@ -266,7 +271,7 @@ static void session_on_failed_answer(
 		refusal_shutting_down(&refusal);
 		break;
 	case CONTROL_BUSY:
-		refusal_too_many(&refusal);
+		refusal_busy(&refusal);
 		break;
 	case CONTROL_REFUSED:
 		refusal_told(&refusal, answer->sqlstate, answer->message, answer->hint);
@@ -362,11 +367,6 @@ static void session_on_startup(struct client_session *s, struct slice packet)
 	s->application = copy_parameter(startup_parameter(&message, "application_name"));
 	if (startup_needs_negotiation(&message))
 		startup_append_negotiation(&s->out, &message);
-	if (s->home->count > s->home->session_max) {
-		refusal_too_many(&refusal);
-		session_refuse(s, &refusal);
-		return;
-	}
 	if (!authentication_accepts_user(message.user, &refusal) ||
 	        !route_choose(&login->server_name, &message, login->uid, &s->is_pooled, &refusal)) {
 		session_refuse(s, &refusal);

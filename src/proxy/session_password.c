@@ -60,12 +60,17 @@ void session_ask_password(struct client_session *s)
 static void session_let_in(struct client_session *s, size_t len)
 {
 	struct session_login *login = s->login;
+	struct refusal refusal;
 	if (login->endpoint.is_disabled) { /* told to those who may know only */
-		struct refusal refusal;
 		refusal_disabled(&refusal, login->endpoint.name);
 		session_refuse(s, &refusal);
 		return;
 	}
+	if (!admission_enter(s->home->admission, &login->endpoint, s->is_pooled, &s->place, &refusal)) {
+		session_refuse(s, &refusal);
+		return;
+	}
+	half_open_leave(&s->seat);
 	session_consume(s, len);
 	session_note_let_in(s);
 	if (!session_flush(s))

@@ -71,7 +71,7 @@ static yyjson_mut_doc *write_report(struct traffic_report *report)
 	add_numbers(doc, total, traffic_total(traffic));
 	yyjson_mut_val *now = yyjson_mut_obj_add_obj(doc, root, "now");
 	add_number(doc, now, "sessions", gauges->sessions);
-	add_number(doc, now, "sessions_max", gauges->sessions_max);
+	add_number(doc, now, "connections_max", gauges->connections_max);
 	add_number(doc, now, "logging_in", gauges->logging_in);
 	add_number(doc, now, "buffer_bytes", gauges->buffer_bytes);
 	yyjson_mut_val *endpoints = yyjson_mut_obj_add_arr(doc, root, "endpoints");

@@ -20,9 +20,10 @@
 
 /* The process as it is, for people who watch it. */
 struct proxy_gauges {
-	uint64_t sessions, sessions_max; /* connections of clients, in whatever state */
-	uint64_t logging_in;             /* of those: not let in yet */
-	uint64_t buffer_bytes;           /* of what is in flight */
+	uint64_t sessions;        /* connections of clients, in whatever state */
+	uint64_t logging_in;      /* of those: not let in yet */
+	uint64_t connections_max; /* how many may be let in */
+	uint64_t buffer_bytes;    /* for what is in flight */
 };
 
 struct traffic_report;

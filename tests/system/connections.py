@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import socket
 import struct
@@ -11,7 +12,10 @@ import psycopg
 import pytest
 
 from harness.metrics import scrape, value
+from harness.platform import BINARY
 from harness.waiting import wait_until
+
+SSL_REQUEST = struct.pack("!II", 8, 80877103)
 
 LINE = re.compile(
     r'session ended: endpoint=(?P<endpoint>\S+) user="(?P<user>(?:[^"\\]|\\.)*)" database="(?P<database>(?:[^"\\]|\\.)*)" '
@@ -166,3 +170,167 @@ def test_who_waited_for_a_start_is_in_the_log(platform, project, primary):
     for thread in threads:
         thread.join(60)
     assert line(platform, endpoint=primary["uid"], wake="yes")["refused"] == "-"
+
+
+# -- limits ----------------------------------------------------------------------------------------------------------------
+
+
+def refused(platform, endpoint, **parameters):
+    with pytest.raises(psycopg.OperationalError) as caught:
+        platform.connect(endpoint, **parameters)
+    return str(caught.value)
+
+
+def test_an_endpoint_takes_what_its_compute_takes(platform, rest, project, primary):
+    """All come at once while it sleeps: the surplus is refused before anything is started for it."""
+    smallest = {"autoscaling_limit_min_cu": 0.5, "autoscaling_limit_max_cu": 0.5}
+    rest.update_endpoint(project, "production", "spec.autoscaling_limit_min_cu,spec.autoscaling_limit_max_cu", smallest)
+    platform.wake(primary)
+    platform.sleep(project)
+    parameters = platform.connection_parameters(primary)
+    opened, failures = [], []
+
+    def client():
+        try:
+            opened.append(psycopg.connect(**parameters))
+        except psycopg.OperationalError as error:
+            failures.append(str(error))
+
+    threads = [threading.Thread(target=client) for _ in range(112)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert len(opened) == 97 and len(failures) == 15, failures  # 104 connections, of which 7 are the system's
+    for text in failures:
+        assert f'too many connections to endpoint "{primary["name"]}": the limit is 97' in text
+    assert opened[0].execute("select 1").fetchone() == (1,)
+    wait_for(platform, 15, "tarn_endpoint_refusals_total", endpoint=primary["uid"], reason="limit")
+    opened.pop().close()
+    wait_until(lambda: opened.append(platform.connect(primary)) is None, "one goes, one comes")
+    for connection in opened:
+        connection.close()
+
+
+def test_a_project_has_a_limit_of_its_own(own_platform):
+    platform = own_platform(settings={"connections_per_project": 3, "suspend_timeout_min_sec": 1})
+    for name in ("small", "other"):
+        platform.rest.create_project(name)
+    primary = platform.rest.endpoint("small")
+    platform.rest.create_branch("small", "dev")
+    dev = platform.rest.endpoint("small", "dev")
+    platform.wake(dev)
+    platform.sleep("small", "dev")
+    held = [platform.connect(primary) for _ in range(3)]
+    text = refused(platform, dev)
+    assert 'too many connections to the endpoints of "projects/small": the limit is 3' in text and "connections_per_project" in text
+    assert platform.is_asleep(dev), "nothing was started for it"
+    assert "password authentication failed" in refused(platform, dev, password="a.b.c"), "told to those who may log in only"
+    platform.wake(platform.rest.endpoint("other"))
+    held.pop().close()
+    wait_until(lambda: platform.sql(dev, "select 1") == [(1,)], "there is room again")
+    for connection in held:
+        connection.close()
+
+
+class Flood(threading.Thread):
+    """Connections that ask for TLS and say nothing more; those that are closed are made anew."""
+
+    def __init__(self, address, port, count):
+        super().__init__(daemon=True)
+        self.place, self.count = (address, port), count
+        self.stopped = threading.Event()
+        self.sockets, self.made = [], 0
+
+    def open_one(self):
+        sock = socket.create_connection(self.place, timeout=20)
+        sock.sendall(SSL_REQUEST)
+        sock.setblocking(False)
+        self.made += 1
+        return sock
+
+    def is_closed(self, sock):
+        try:
+            while data := sock.recv(100):
+                assert data == b"S"
+            return True
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def run(self):
+        while not self.stopped.wait(0.05):
+            for sock in [sock for sock in self.sockets if self.is_closed(sock)]:
+                self.sockets.remove(sock)
+                sock.close()
+            for _ in range(min(20, self.count - len(self.sockets))):
+                try:
+                    self.sockets.append(self.open_one())
+                except OSError:
+                    pass
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopped.set()
+        self.join(30)
+        for sock in self.sockets:
+            sock.close()
+
+
+@pytest.fixture
+def narrow_platform(own_platform, tmp_path):
+    """One with few descriptors: at most 100 connections may be half-open, 75 of them at one endpoint."""
+    wrapper = tmp_path / "tarn"
+    wrapper.write_text(f"#!/bin/sh\nulimit -n {64 + 2 * 400}\nexec {shlex.quote(str(BINARY))} \"$@\"\n")
+    wrapper.chmod(0o755)
+    os.chmod(tmp_path, 0o711)
+    return own_platform(binary=wrapper)
+
+
+def test_a_flood_of_silent_clients_locks_nobody_out(narrow_platform):
+    platform = narrow_platform
+    for name in ("flooded", "quiet"):
+        platform.rest.create_project(name)
+    flooded, quiet = platform.rest.endpoint("flooded"), platform.rest.endpoint("quiet")
+    platform.wake(flooded)
+    platform.wake(quiet)
+    before = platform.descriptors("proxy")
+    with Flood(flooded["status"]["hosts"]["host"], platform.pg_port, 300) as flood:
+        wait_until(lambda: flood.made > 600, "many were turned away and came again")
+        for _ in range(10):  # never more than one attempt
+            assert platform.sql(quiet, "select 1") == [(1,)]
+        assert platform.descriptors("proxy") <= before + 75 + 10
+        wait_for(platform, 75, "tarn_proxy_sessions_logging_in")
+        # Its own clients get through, too: silent ones of three seconds make room for who comes then.
+        for _ in range(3):
+            wait_until(lambda: platform.sql(flooded, "select 1") == [(1,)], "a login gets through", 60)
+    assert value(scrape(platform), "tarn_proxy_refusals_total", reason="limit") > 300
+    log = (platform.directory / "run" / "proxy.log").read_text()
+    told = [text for text in log.splitlines() if "too many logins are in progress" in text]
+    assert 1 <= len(told) <= 3 and "from this machine for " + flooded["status"]["hosts"]["host"] in told[0]
+    wait_until(lambda: platform.descriptors("proxy") <= before, "descriptors are given back")
+
+
+def test_many_slow_readers_cost_little(platform, project, primary):
+    """Fifty clients that ask for more than they read: the proxy holds a block for each, and others do not wait."""
+
+    def memory():
+        with open(f"/proc/{platform.role_pid('proxy')}/status") as status:
+            return int(re.search(r"VmRSS:\s+(\d+) kB", status.read())[1])
+
+    platform.sql(primary, "create table wide as select repeat('x', 10000) as text from generate_series(1, 5000)")
+    before = memory()
+    slow = [platform.connect(primary) for _ in range(50)]
+    copies = [connection.cursor().copy("copy wide to stdout") for connection in slow]
+    for copy in copies:
+        assert len(copy.__enter__().read()) > 0
+    wait_until(lambda: 0 < value(scrape(platform), "tarn_proxy_buffer_bytes") <= 50 * 65536 * 2, "blocks are held", pause=0.5)
+    assert platform.sql(primary, "select 1") == [(1,)]
+    assert memory() - before < 50 * 300, "kilobytes, of which TLS has most"
+    for connection in slow:
+        connection.cancel_safe(timeout=20)
+        connection.close()

@@ -115,7 +115,7 @@ static void test_numbers_have_names(void **state)
 	assert_true(take(scene, 1,
 	        "{\"total\":{\"life\":9,\"open\":3,\"opened\":10,\"unmatched_cancels\":4,\"refused\":{"
 	        "\"protocol\":2,\"new\":1}},"
-	        "\"now\":{\"sessions\":5,\"sessions_max\":100,\"logging_in\":1,\"buffer_bytes\":32768},"
+	        "\"now\":{\"sessions\":5,\"connections_max\":100,\"logging_in\":1,\"buffer_bytes\":32768},"
 	        "\"endpoints\":[{\"uid\":\"ep-a\",\"life\":10,\"open\":3,\"waiting\":1,\"opened\":10,"
 	        "\"received\":11,"
 	        "\"sent\":12,\"logins\":7,\"login_ms\":1500,\"wakes\":3,\"wake_ms\":2250,\"cancels\":6,"
@@ -134,7 +134,7 @@ static void test_numbers_have_names(void **state)
 		"tarn_endpoint_refusals_total{" A ",reason=\"authentication\"} 5",
 		"tarn_proxy_up 1",
 		"tarn_proxy_sessions 5",
-		"tarn_proxy_sessions_max 100",
+		"tarn_proxy_connections_max 100",
 		"tarn_proxy_sessions_logging_in 1",
 		"tarn_proxy_buffer_bytes 32768",
 		"tarn_proxy_connections{state=\"open\"} 3",

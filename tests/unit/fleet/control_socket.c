@@ -33,7 +33,11 @@ static status route(
 		uid = "ep-a";
 	if (!uid || !fleet_look(scene->f->fleet, uid))
 		return error_set(err, STATUS_NOT_FOUND, 0, "no endpoint \"%s\"", uid ? uid : address);
-	*ret = (struct control_route){ .host = "127.64.0.2", .address = "127.64.0.2" };
+	*ret = (struct control_route){ .host = "127.64.0.2",
+		.address = "127.64.0.2",
+		.project = "u-1",
+		.connections_max = 206,
+		.project_connections_max = 20000 };
 	(void)snprintf(ret->uid, sizeof ret->uid, "%s", uid);
 	(void)snprintf(ret->name, sizeof ret->name, "projects/p/branches/b/endpoints/%s", uid);
 	ret->is_disabled = strcmp(uid, "ep-disabled") == 0;
@@ -176,7 +180,9 @@ static void routes(void **state)
 	              "\"127.64.0.2\"}\n");
 	expect(scene, fd,
 	        "{\"id\":1,\"endpoint\":{\"uid\":\"ep-a\",\"name\":\"projects/p/branches/b/endpoints/ep-a\","
-	        "\"host\":\"127.64.0.2\",\"address\":\"127.64.0.2\",\"disabled\":false}}");
+	        "\"host\":\"127.64.0.2\",\"address\":\"127.64.0.2\",\"disabled\":false,\"project\":\"u-1\","
+	        "\"connections_max\":206,"
+	        "\"project_connections_max\":20000}}");
 	expect_part(scene, fd, "{\"id\":2,\"endpoint\":{\"uid\":\"ep-a\"");
 	send_text(fd, "{\"id\":3,\"op\":\"route\",\"uid\":\"ep-\\\"x\"}\n");
 	expect(scene, fd,
@@ -196,7 +202,8 @@ static void logins(void **state)
 	int fd = connect_client(scene), other = connect_client(scene);
 	send_text(fd, "{\"id\":1,\"op\":\"route\",\"uid\":\"ep-a\",\"role\":\"app\"}\n");
 	expect_part(scene, fd,
-	        "\"disabled\":false},\"login\":{\"method\":\"password\",\"enabled\":true,\"permitted\":true,"
+	        "\"project_connections_max\":20000},\"login\":{\"method\":\"password\",\"enabled\":true,"
+	        "\"permitted\":true,"
 	        "\"fresh\":false,\"verifier\":\"SCRAM-…\",\"reason\":\"\"}}");
 	send_text(fd, "{\"id\":2,\"op\":\"route\",\"address\":\"127.64.0.2\",\"role\":\"alice\"}\n");
 	expect_part(scene, fd, "\"login\":{\"method\":\"token\",\"enabled\":true}}");

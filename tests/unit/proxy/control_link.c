@@ -138,6 +138,7 @@ static void test_questions_and_answers(void **unused)
 	assert_string_equal(answers.last.endpoint.uid, "ep-a");
 	assert_string_equal(answers.last.endpoint.name, "projects/p/branches/b/endpoints/e");
 	assert_true(answers.last.endpoint.is_disabled);
+	assert_int_equal(answers.last.endpoint.connections_max, 0); /* an older control */
 
 	control->heard.len = 0;
 	(void)control_ask_route(link, NULL, "127.64.0.2", "a\"\n\xff", on_answer, &answers);
