@@ -233,9 +233,9 @@ static void print_text(yyjson_val *root)
 	static const char *const service_titles[] = { "SERVICE", "STATE", "PID", "SINCE", NULL };
 	static const char *const service_members[] = { "name", "state", "pid", "since", NULL };
 	static const char *const compute_titles[] = { "COMPUTE", "ENDPOINT", "HOST", "STATE", "SINCE", "PID",
-		"POSTGRES PID", "LAST ACTIVE", NULL };
+		"POSTGRES PID", "CONNECTIONS", "LAST ACTIVE", NULL };
 	static const char *const compute_members[] = { "uid", "name", "host", "state", "since", "pid",
-		"postgres_pid", "last_active_time", NULL };
+		"postgres_pid", "connections", "last_active_time", NULL };
 	(void)printf("data directory: %s\n\n", json_text(root, "data_directory"));
 	print_table(yyjson_obj_get(root, "services"), service_titles, service_members);
 	yyjson_val *computes = yyjson_obj_get(root, "computes");
@@ -288,7 +288,9 @@ const struct command status_command = {
 	        "\n"
 	        "Shows the services of a data directory (up, control, proxy) and its computes: asleep, "
 	        "starting, running\n"
-	        "or stopping; \"unwatched\" while control is down. Below: the restore points of each compute "
+	        "or stopping; \"unwatched\" while control is down. Connections are those of clients, as the "
+	        "proxy told some\n"
+	        "seconds ago. Below: the restore points of each compute "
 	        "and "
 	        "how long\n"
 	        "recovery would take if it crashed now; clients and connections of the poolers that run; the "

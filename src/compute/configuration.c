@@ -13,6 +13,9 @@
 #define CONNECTIONS_MIN    20
 #define CONNECTIONS_MAX    4000
 
+#define SUPERUSER_RESERVED_CONNECTIONS 3
+#define SYSTEM_CONNECTIONS             4
+
 /*
  * Pages are atomic in the image (page_store/image.h, I2), so that a page torn by a crash cannot be read and full-page images
  * in WAL protect against nothing any more. tests/system/power_cut.py tries it, with and without that protection. Postgres itself
@@ -30,6 +33,11 @@ int configuration_max_connections(double max_cu)
 	if (connections >= CONNECTIONS_MAX)
 		return CONNECTIONS_MAX;
 	return connections < CONNECTIONS_MIN ? CONNECTIONS_MIN : (int)connections;
+}
+
+int configuration_client_connections(double max_cu)
+{
+	return configuration_max_connections(max_cu) - SUPERUSER_RESERVED_CONNECTIONS - SYSTEM_CONNECTIONS;
 }
 
 void configuration_quote(const char *value, struct buffer *out)
@@ -172,6 +180,7 @@ void configuration_format_settings(const struct configuration *c, struct buffer 
 
 	buffer_append_text(out, "# What Tarn relies on\n");
 	add_number(out, "max_connections", configuration_max_connections(c->spec->max_cu));
+	add_number(out, "superuser_reserved_connections", SUPERUSER_RESERVED_CONNECTIONS);
 	add(out, "shared_buffers", "128MB"); /* the kernel's page cache is the large one: starts stay fast */
 	add(out, "huge_pages", "off");
 	add(out, "wal_level", "logical");

@@ -31,6 +31,11 @@ struct configuration {
 
 /* From the maximum CU: 104 at 0.5, 209 at 1, 419 at 2, …, at most 4000 (rest-api.md 4.4). */
 int configuration_max_connections(double max_cu);
+/*
+ * Of these, what clients can have: superuser_reserved_connections stay free for superusers, and as long as we are connected ourselves (supervisor,
+ * control), these connections are among the others.
+ */
+int configuration_client_connections(double max_cu);
 
 void configuration_format_settings(const struct configuration *configuration, struct buffer *out);
 void configuration_format_hba(const struct configuration *configuration, struct buffer *out);

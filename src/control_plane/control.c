@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/number.h"
 #include "base/role_lock.h"
+#include "compute/configuration.h"
 #include "compute/installation.h"
 #include "control_plane/api.h"
 #include "control_plane/audit_trail.h"
@@ -24,6 +25,7 @@
 #include "control_plane/compute_spec.h"
 #include "control_plane/control_socket.h"
 #include "control_plane/endpoint_address.h"
+#include "control_plane/endpoint_traffic.h"
 #include "control_plane/health.h"
 #include "control_plane/housekeeper.h"
 #include "control_plane/identity.h"
@@ -128,11 +130,15 @@ static status find_route(
 	CLEANUP(free_text) char *host = endpoint_host(control->dd, &endpoint);
 	struct control_route route = { .is_disabled = endpoint.is_disabled,
 		.is_read_only = endpoint.is_read_only,
-		.is_pooled = is_pooled };
+		.is_pooled = is_pooled,
+		.connections_max = configuration_client_connections(endpoint.max_cu),
+		.pooled_connections_max = control->dd->settings.pooler_clients,
+		.project_connections_max = control->dd->settings.connections_per_project };
 	(void)snprintf(route.uid, sizeof route.uid, "%s", endpoint.uid);
 	(void)snprintf(route.name, sizeof route.name, "%s", name);
 	(void)snprintf(route.host, sizeof route.host, "%s", host);
 	(void)snprintf(route.address, sizeof route.address, "%s", endpoint.address);
+	(void)snprintf(route.project, sizeof route.project, "%s", project.uid);
 	*ret = route;
 	return STATUS_OK;
 }
@@ -141,6 +147,25 @@ static void find_login(void *owner, const char *uid, const char *role, control_l
 {
 	struct control *control = owner;
 	role_login_ask(&control->services, uid, role, done, arg);
+}
+
+static bool take_report(void *owner, uint64_t connection, yyjson_val *report)
+{
+	struct control *control = owner;
+	return endpoint_traffic_take(control->services.traffic, connection, report);
+}
+
+static void end_report(void *owner, uint64_t connection)
+{
+	struct control *control = owner;
+	endpoint_traffic_end(control->services.traffic, connection);
+}
+
+static void add_connections(void *owner, const char *uid, yyjson_mut_doc *doc, yyjson_mut_val *compute)
+{
+	struct control *control = owner;
+	(void)yyjson_mut_obj_add_uint(
+	        doc, compute, "connections", endpoint_traffic_connections(control->services.traffic, uid));
 }
 
 static void add_branch(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct project_row *project,
@@ -354,6 +379,9 @@ static status start_services(struct control *control, struct error *err)
 	static const struct control_answers answers = { .route = find_route,
 		.login = find_login,
 		.on_shut_down = on_shut_down,
+		.report = take_report,
+		.report_ended = end_report,
+		.add_compute = add_connections,
 		.add_status = add_status };
 	struct services *services = &control->services;
 	char binary[FILE_PATH_MAX];
@@ -451,6 +479,7 @@ static status open_all(struct control *control, struct error *err)
 	};
 	struct services *services = &control->services;
 	services->metrics = metrics_create();
+	services->traffic = endpoint_traffic_create((size_t)control->dd->settings.metrics_endpoints);
 	services->limits = request_limits_create(&control->dd->settings);
 	services->health = health_create();
 	st = audit_trail_open(&control->loop, control->dd, &services->audit, err);
@@ -481,6 +510,7 @@ static void close_all(struct control *control)
 		(void)uv_loop_close(&control->loop);
 	}
 	metrics_free(control->services.metrics);
+	endpoint_traffic_free(control->services.traffic);
 	request_limits_free(control->services.limits);
 	health_free(control->services.health);
 	metadata_close(control->md);

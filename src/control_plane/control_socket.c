@@ -24,6 +24,8 @@ struct client {
 	struct control_socket *socket;
 	struct line_channel *channel; /* NULL: it has gone, its answers go nowhere */
 	int pending;                  /* requests that the fleet will answer */
+	uint64_t number;              /* tells connections apart */
+	bool has_reported;
 	TAILQ_ENTRY(client) link;
 };
 
@@ -37,6 +39,7 @@ struct control_socket {
 	struct line_listener *listener;
 	TAILQ_HEAD(client_list, client) clients;
 	int client_count;
+	uint64_t connections; /* so far */
 	bool is_closed;
 };
 
@@ -172,6 +175,11 @@ static void send_route(struct client *client, uint64_t id, const struct control_
 	(void)yyjson_mut_obj_add_str(doc, endpoint, "host", route->host);
 	(void)yyjson_mut_obj_add_str(doc, endpoint, "address", route->address);
 	(void)yyjson_mut_obj_add_bool(doc, endpoint, "disabled", route->is_disabled);
+	(void)yyjson_mut_obj_add_str(doc, endpoint, "project", route->project);
+	(void)yyjson_mut_obj_add_sint(doc, endpoint, "connections_max", route->connections_max);
+	(void)yyjson_mut_obj_add_sint(doc, endpoint, "pooled_connections_max", route->pooled_connections_max);
+	(void)yyjson_mut_obj_add_sint(
+	        doc, endpoint, "project_connections_max", route->project_connections_max);
 	(void)yyjson_mut_obj_add_bool(doc, endpoint, "read_only", route->is_read_only);
 	const struct fleet *fleet = client->socket->fleet;
 	const struct fleet_member *member = fleet_look(fleet, route->uid);
@@ -432,6 +440,8 @@ static void add_compute(void *arg, const struct fleet_member *member)
 	add_timing(doc, compute, &member->timing);
 	add_storage(doc, compute, &member->storage);
 	add_pooler(doc, compute, &member->pooler);
+	if (answer->socket->answers->add_compute)
+		answer->socket->answers->add_compute(answer->socket->owner, member->uid, doc, compute);
 }
 
 static void take_status(struct client *client, uint64_t id)
@@ -445,6 +455,20 @@ static void take_status(struct client *client, uint64_t id)
 	if (client->socket->answers->add_status)
 		client->socket->answers->add_status(client->socket->owner, answer.doc, root);
 	send_doc(client, answer.doc);
+}
+
+static void take_report(struct client *client, uint64_t id, yyjson_val *report)
+{
+	const struct control_answers *answers = client->socket->answers;
+	yyjson_mut_val *root;
+	if (!answers->report || !answers->report(client->socket->owner, client->number, report)) {
+		send_error(client, id, "INVALID", "08P01", "this report is not understood", "");
+		return;
+	}
+	client->has_reported = true;
+	yyjson_mut_doc *doc = answer_new(id, &root);
+	(void)yyjson_mut_obj_add_bool(doc, root, "ok", true);
+	send_doc(client, doc);
 }
 
 /* A member that must be a string without NUL when it is there; false when it is something else. */
@@ -479,6 +503,8 @@ static bool take_request(struct client *client, struct slice line)
 			take_shut_down(client, id);
 		else if (strcmp(op, "status") == 0)
 			take_status(client, id);
+		else if (strcmp(op, "report") == 0)
+			take_report(client, id, root);
 		else
 			send_error(client, id, "INVALID", "08P01", "this \"op\" is not known", "");
 	}
@@ -501,7 +527,10 @@ static void channel_closed(void *owner, struct line_channel *channel, const char
 {
 	(void)channel, (void)reason;
 	struct client *client = client_of(owner);
+	const struct control_answers *answers = client->socket->answers;
 	client->channel = NULL;
+	if (client->has_reported && !client->socket->is_closed)
+		answers->report_ended(client->socket->owner, client->number);
 	client_free_when_unused(client);
 }
 
@@ -514,7 +543,7 @@ static void accept_client(void *owner, int taken_fd)
 	if (socket->client_count >= CONTROL_CLIENTS_MAX)
 		return; /* closed: it sees the end of the stream */
 	struct client *client = xcalloc(1, sizeof *client);
-	*client = (struct client){ .magic = CLIENT_MAGIC, .socket = socket };
+	*client = (struct client){ .magic = CLIENT_MAGIC, .socket = socket, .number = ++socket->connections };
 	struct error err;
 	if (line_channel_wrap(socket->loop, fd, &channel_events, client, &client->channel, &err) !=
 	        STATUS_OK) {

@@ -24,7 +24,10 @@
 struct control_route {
 	char uid[64], name[256], host[256], address[64]; /* address: "127.64.0.2" */
 	bool is_disabled, is_read_only;
-	bool is_pooled; /* it was asked for by the address of its pooler */
+	bool is_pooled;   /* it was asked for by the address of its pooler */
+	char project[64]; /* uid */
+	/* How many clients may be connected: to the endpoint, directly and through its pooler, and to all of the project. */
+	int64_t connections_max, pooled_connections_max, project_connections_max;
 };
 
 /* How a role logs in to an endpoint; the proxy decides by it (role_login.h). */
@@ -54,6 +57,15 @@ struct control_answers {
 	 * lets the answer leave before it closes the channel, so run the loop until it is empty.
 	 */
 	void (*on_shut_down)(void *owner);
+	/*
+	 * What a proxy has counted (endpoint_traffic.h); `connection` tells connections of the socket apart, and is never 0. False: malformed.
+	 * NULL: nobody wants to know.
+	 */
+	bool (*report)(void *owner, uint64_t connection, yyjson_val *root);
+	/* A connection over which reports came has ended. */
+	void (*report_ended)(void *owner, uint64_t connection);
+	/* More members of a compute for the answer to "status"; NULL: none. */
+	void (*add_compute)(void *owner, const char *uid, yyjson_mut_doc *doc, yyjson_mut_val *compute);
 	/* More members for the answer to "status"; NULL: none. */
 	void (*add_status)(void *owner, yyjson_mut_doc *doc, yyjson_mut_val *root);
 };

@@ -13,7 +13,9 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "control_plane/audit_trail.h"
+#include "control_plane/endpoint_traffic.h"
 #include "control_plane/metrics_access.h"
+#include "control_plane/metrics_text.h"
 #include "control_plane/operation.h"
 #include "control_plane/reconciler.h"
 #include "control_plane/request_limit.h"
@@ -131,23 +133,6 @@ void metrics_note_failed_wake(struct metrics *metrics)
 
 /* ---- writing ---- */
 
-static void head(struct buffer *out, const char *name, const char *type, const char *help)
-{
-	buffer_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-static void gauge(struct buffer *out, const char *name, const char *help, double value)
-{
-	head(out, name, "gauge", help);
-	buffer_printf(out, "%s %.17g\n", name, value);
-}
-
-static void counter(struct buffer *out, const char *name, const char *help, double value)
-{
-	head(out, name, "counter", help);
-	buffer_printf(out, "%s %.17g\n", name, value);
-}
-
 /* labels: "" or "a=\"b\"". */
 static void write_histogram(struct buffer *out, const char *name, const char *labels, const double *bounds,
         const struct histogram *h)
@@ -176,7 +161,7 @@ static void route_labels(const struct route_counts *counts, char labels[256])
 static void write_calls(struct buffer *out, const struct metrics *metrics)
 {
 	char labels[256];
-	head(out, "tarn_http_requests_total", "counter",
+	metrics_head(out, "tarn_http_requests_total", "counter",
 	        "Requests to the REST API that were answered; an empty route fits none.");
 	for (size_t i = 0; i < metrics->route_count; i++) {
 		route_labels(&metrics->routes[i], labels);
@@ -190,7 +175,7 @@ static void write_calls(struct buffer *out, const struct metrics *metrics)
 			        code, metrics->routes[i].by_code[k]);
 		}
 	}
-	head(out, "tarn_http_request_duration_seconds", "histogram",
+	metrics_head(out, "tarn_http_request_duration_seconds", "histogram",
 	        "From the first line of a request to its answer, the body's way included.");
 	for (size_t i = 0; i < metrics->route_count; i++) {
 		route_labels(&metrics->routes[i], labels);
@@ -202,7 +187,7 @@ static void write_calls(struct buffer *out, const struct metrics *metrics)
 static void write_operations(
         struct buffer *out, const struct metrics *metrics, const struct services *services)
 {
-	head(out, "tarn_operations_total", "counter", "Operations that ended.");
+	metrics_head(out, "tarn_operations_total", "counter", "Operations that ended.");
 	for (int i = 0; i < OPERATION_KINDS; i++) {
 		const char *name = operation_kind_name((enum operation_kind)i);
 		buffer_printf(out, "tarn_operations_total{kind=\"%s\",result=\"done\"} %" PRIu64 "\n", name,
@@ -210,7 +195,7 @@ static void write_operations(
 		buffer_printf(out, "tarn_operations_total{kind=\"%s\",result=\"failed\"} %" PRIu64 "\n", name,
 		        metrics->operations[i].failed);
 	}
-	head(out, "tarn_operation_duration_seconds", "histogram",
+	metrics_head(out, "tarn_operation_duration_seconds", "histogram",
 	        "From the request for an operation to its end.");
 	for (int i = 0; i < OPERATION_KINDS; i++) {
 		char labels[64];
@@ -223,10 +208,10 @@ static void write_operations(
 	}
 	struct reconciler_numbers numbers;
 	reconciler_look(services->reconciler, &numbers);
-	gauge(out, "tarn_operations_open", "Operations that have not ended.", (double)numbers.open);
-	gauge(out, "tarn_operations_waiting", "Of those: not begun, because another one comes first.",
+	metrics_gauge(out, "tarn_operations_open", "Operations that have not ended.", (double)numbers.open);
+	metrics_gauge(out, "tarn_operations_waiting", "Of those: not begun, because another one comes first.",
 	        (double)numbers.waiting);
-	gauge(out, "tarn_operations_oldest_age_seconds",
+	metrics_gauge(out, "tarn_operations_oldest_age_seconds",
 	        "Age of the oldest operation that has not ended; 0: there is none.",
 	        (double)numbers.oldest_usec / (double)USEC_PER_SEC);
 }
@@ -246,17 +231,17 @@ static void write_computes(struct buffer *out, const struct metrics *metrics, co
 {
 	struct fleet_counts counts = { 0 };
 	fleet_each(services->fleet, count_member, &counts);
-	head(out, "tarn_computes", "gauge", "Computes by state.");
+	metrics_head(out, "tarn_computes", "gauge", "Computes by state.");
 	for (size_t i = 0; i < ARRAY_LEN(counts.by_state); i++)
 		buffer_printf(out, "tarn_computes{state=\"%s\"} %zu\n", fleet_state_name((enum fleet_state)i),
 		        counts.by_state[i]);
-	gauge(out, "tarn_storage_alarms",
+	metrics_gauge(out, "tarn_storage_alarms",
 	        "Computes whose storage has an alarm: a full disk, an archive that is stuck.",
 	        (double)counts.alarms);
-	head(out, "tarn_compute_wake_duration_seconds", "histogram",
+	metrics_head(out, "tarn_compute_wake_duration_seconds", "histogram",
 	        "From the decision to start a compute until it accepts writes.");
 	write_histogram(out, "tarn_compute_wake_duration_seconds", "", work_bounds, &metrics->wakes);
-	counter(out, "tarn_compute_wake_failures_total", "Starts that were given up.",
+	metrics_counter(out, "tarn_compute_wake_failures_total", "Starts that were given up.",
 	        (double)metrics->failed_wakes);
 }
 
@@ -312,13 +297,13 @@ static void write_pooler(void *arg, const struct fleet_member *member)
 
 static void write_poolers(struct buffer *out, const struct services *services)
 {
-	counter(out, "tarn_pooler_clients_ended_total",
+	metrics_counter(out, "tarn_pooler_clients_ended_total",
 	        "Clients that were ended with their pooler: by a suspension, by a crash.",
 	        (double)fleet_pooler_clients_ended(services->fleet));
 	for (size_t i = 0; i < ARRAY_LEN(pooler_lines); i++) {
 		struct pooler_writing writing = { .out = out, .line = &pooler_lines[i] };
 		if (writing.line->help)
-			head(out, writing.line->name, writing.line->type, writing.line->help);
+			metrics_head(out, writing.line->name, writing.line->type, writing.line->help);
 		fleet_each(services->fleet, write_pooler, &writing);
 	}
 }
@@ -329,7 +314,7 @@ static void ask(struct buffer *out, struct metadata *md, const char *name, const
 	struct error err;
 	int64_t value = 0;
 	if (statement_ask(md, sql, NULL, 0, &value, &err) == STATUS_OK)
-		gauge(out, name, help, (double)value);
+		metrics_gauge(out, name, help, (double)value);
 }
 
 static void write_resources(struct buffer *out, const struct services *services)
@@ -356,9 +341,10 @@ static void write_disk(struct buffer *out, const struct services *services)
 	struct statvfs fs;
 	if (statvfs(services->dd->path, &fs) < 0)
 		return;
-	gauge(out, "tarn_disk_free_bytes", "Room on the disk of the data directory.",
+	metrics_gauge(out, "tarn_disk_free_bytes", "Room on the disk of the data directory.",
 	        (double)fs.f_bavail * (double)fs.f_frsize);
-	gauge(out, "tarn_disk_size_bytes", "Size of that disk.", (double)fs.f_blocks * (double)fs.f_frsize);
+	metrics_gauge(
+	        out, "tarn_disk_size_bytes", "Size of that disk.", (double)fs.f_blocks * (double)fs.f_frsize);
 }
 
 static void write_http(struct buffer *out, const struct services *services)
@@ -368,21 +354,21 @@ static void write_http(struct buffer *out, const struct services *services)
 		[CONNECTION_READING] = "reading",
 		[CONNECTION_HELD] = "held",
 		[CONNECTION_ANSWERING] = "answering" };
-	counter(out, "tarn_http_requests_limited_total",
+	metrics_counter(out, "tarn_http_requests_limited_total",
 	        "Requests that were refused because there were too many.",
 	        (double)request_limits_refused(services->limits));
 	if (!services->http)
 		return;
 	struct http_server_numbers numbers;
 	http_server_look(services->http, &numbers);
-	head(out, "tarn_http_connections", "gauge", "Connections to the REST API by state.");
+	metrics_head(out, "tarn_http_connections", "gauge", "Connections to the REST API by state.");
 	for (size_t i = 0; i < CONNECTION_STATES; i++)
 		buffer_printf(
 		        out, "tarn_http_connections{state=\"%s\"} %zu\n", names[i], numbers.connections[i]);
-	gauge(out, "tarn_http_connections_max", "How many there may be.", HTTP_CONNECTIONS_MAX);
-	counter(out, "tarn_http_connections_accepted_total", "Connections that were accepted.",
+	metrics_gauge(out, "tarn_http_connections_max", "How many there may be.", HTTP_CONNECTIONS_MAX);
+	metrics_counter(out, "tarn_http_connections_accepted_total", "Connections that were accepted.",
 	        (double)numbers.connections_made);
-	counter(out, "tarn_http_connections_given_up_total",
+	metrics_counter(out, "tarn_http_connections_given_up_total",
 	        "Connections that were closed to make room for another one.",
 	        (double)numbers.connections_given_up);
 }
@@ -391,12 +377,12 @@ static void write_audit(struct buffer *out, const struct services *services)
 {
 	struct audit_trail_numbers numbers;
 	audit_trail_look(services->audit, &numbers);
-	counter(out, "tarn_audit_lines_total", "Lines of the audit trail that were written.",
+	metrics_counter(out, "tarn_audit_lines_total", "Lines of the audit trail that were written.",
 	        (double)numbers.lines);
-	counter(out, "tarn_audit_lines_lost_total", "Lines of the audit trail that were lost.",
+	metrics_counter(out, "tarn_audit_lines_lost_total", "Lines of the audit trail that were lost.",
 	        (double)numbers.lost);
-	gauge(out, "tarn_audit_bytes", "Size of the audit trail.", (double)numbers.bytes);
-	gauge(out, "tarn_audit_failing", "1 while the audit trail cannot be written.",
+	metrics_gauge(out, "tarn_audit_bytes", "Size of the audit trail.", (double)numbers.bytes);
+	metrics_gauge(out, "tarn_audit_failing", "1 while the audit trail cannot be written.",
 	        numbers.trouble[0] ? 1 : 0);
 }
 
@@ -425,20 +411,22 @@ static void write_process(struct buffer *out)
 	struct rlimit limit;
 	CLEANUP(buffer_done) struct buffer stat = { 0 }, boot = { 0 };
 	double ticks = (double)sysconf(_SC_CLK_TCK), page = (double)sysconf(_SC_PAGESIZE);
-	gauge(out, "process_open_fds", "Open descriptors.", (double)count_descriptors());
+	metrics_gauge(out, "process_open_fds", "Open descriptors.", (double)count_descriptors());
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
-		gauge(out, "process_max_fds", "How many there may be.", (double)limit.rlim_cur);
+		metrics_gauge(out, "process_max_fds", "How many there may be.", (double)limit.rlim_cur);
 	if (file_read("/proc/self/stat", 4096, &stat, &err) != STATUS_OK)
 		return;
-	counter(out, "process_cpu_seconds_total", "Processor time, user and system.",
+	metrics_counter(out, "process_cpu_seconds_total", "Processor time, user and system.",
 	        (process_field(stat.data, 14) + process_field(stat.data, 15)) / ticks);
-	gauge(out, "process_virtual_memory_bytes", "Virtual memory.", process_field(stat.data, 23));
-	gauge(out, "process_resident_memory_bytes", "Resident memory.", process_field(stat.data, 24) * page);
+	metrics_gauge(out, "process_virtual_memory_bytes", "Virtual memory.", process_field(stat.data, 23));
+	metrics_gauge(out, "process_resident_memory_bytes", "Resident memory.",
+	        process_field(stat.data, 24) * page);
 	if (file_read("/proc/stat", 1 << 20, &boot, &err) != STATUS_OK)
 		return;
 	const char *btime = strstr(boot.data, "\nbtime ");
 	if (btime)
-		gauge(out, "process_start_time_seconds", "When this process started, in seconds since 1970.",
+		metrics_gauge(out, "process_start_time_seconds",
+		        "When this process started, in seconds since 1970.",
 		        strtod(btime + 7, NULL) + process_field(stat.data, 22) / ticks);
 }
 
@@ -450,7 +438,7 @@ bool metrics_get(struct call *call)
 	if (!services->metrics)
 		return api_fail(&call->error, API_NOT_IMPLEMENTED, "nothing is counted here");
 	struct buffer out = { 0 };
-	head(&out, "tarn_build_info", "gauge", "Always 1; the label says which Tarn this is.");
+	metrics_head(&out, "tarn_build_info", "gauge", "Always 1; the label says which Tarn this is.");
 	buffer_printf(&out, "tarn_build_info{version=\"%s\"} 1\n", TARN_VERSION);
 	write_calls(&out, services->metrics);
 	write_operations(&out, services->metrics, services);
@@ -459,6 +447,8 @@ bool metrics_get(struct call *call)
 	write_resources(&out, services);
 	write_disk(&out, services);
 	write_http(&out, services);
+	if (services->traffic)
+		endpoint_traffic_write(services->traffic, services->md, &out);
 	write_audit(&out, services);
 	write_process(&out);
 	http_response_set_json(call->response, 200, out.data, out.len);

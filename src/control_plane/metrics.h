@@ -1,6 +1,7 @@
 /*
  * Metrics: what has been counted since control started, and what can be counted now, in Prometheus' text format 0.0.4 (docs/operations.md lists
- * the names). Labels come from closed sets only: routes as patterns, kinds of operations, states. Nothing of a user's is a label.
+ * the names). Labels come from closed sets only: routes as patterns, kinds of operations, states; and the ids of endpoints that
+ * are in use (endpoint_traffic.h). No name that a user chose for a role or database is one.
  * Threads: the loop's.
  */
 #pragma once

@@ -12,6 +12,7 @@
 
 struct audit_trail;
 struct branch_inventory;
+struct endpoint_traffic;
 struct operation_waits;
 struct health;
 struct housekeeper;
@@ -40,6 +41,7 @@ struct services {
 	/* NULL in most tests: then nothing is audited, counted, limited. */
 	struct audit_trail *audit;
 	struct metrics *metrics;
+	struct endpoint_traffic *traffic;
 	struct request_limits *limits;
 	struct health *health;
 	const struct http_server *http;

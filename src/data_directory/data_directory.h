@@ -31,6 +31,7 @@ struct settings {
 	int64_t unarchived_branches_per_project; /* 10: when there are more, the longest idle ones are archived */
 	int64_t root_branches_per_project;       /* 3: the first one, and those made of snapshots */
 	int64_t protected_branches_per_project;         /* 1 */
+	int64_t connections_per_project;                /* 20000: of clients, to all its endpoints */
 	int64_t active_computes_per_project;            /* 20, that of the default branch not counted */
 	int64_t roles_per_branch, databases_per_branch; /* 500 */
 	int64_t snapshots_per_project;                  /* 10; scheduled ones are not counted */
@@ -49,6 +50,7 @@ struct settings {
 	int64_t silent_client_sec; /* 60: when its machine has not answered for so long, a client is gone */
 	int64_t pooler_clients;    /* 10000: of one endpoint through its pooler */
 	int64_t pooler_wait_sec;   /* 120: in the queue for one of its connections */
+	int64_t metrics_endpoints; /* 1000: so many endpoints at most have numbers of their own in /metrics */
 	char *metrics_access;      /* "loopback": from this machine without a token; "token": never */
 	int64_t deleted_retention_sec; /* 604800: how long a soft-deleted project or branch can be undeleted
 	                                  */

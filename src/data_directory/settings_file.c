@@ -46,6 +46,7 @@ static const struct member members[] = {
 	MEMBER(MEMBER_LIMIT, root_branches_per_project, 1000000),
 	MEMBER(MEMBER_LIMIT, protected_branches_per_project, 1000000),
 	MEMBER(MEMBER_LIMIT, active_computes_per_project, 1000000),
+	MEMBER(MEMBER_LIMIT, connections_per_project, 1000000),
 	MEMBER(MEMBER_LIMIT, roles_per_branch, 1000000),
 	MEMBER(MEMBER_LIMIT, databases_per_branch, 1000000),
 	MEMBER(MEMBER_LIMIT, snapshots_per_project, 1000000),
@@ -69,6 +70,7 @@ static const struct member members[] = {
 	MEMBER(MEMBER_LIMIT, silent_client_sec, 3600),
 	MEMBER(MEMBER_LIMIT, pooler_clients, 100000),
 	MEMBER(MEMBER_LIMIT, pooler_wait_sec, 86400),
+	MEMBER(MEMBER_LIMIT, metrics_endpoints, 100000),
 	MEMBER(MEMBER_TEXT, metrics_access, 0),
 };
 
@@ -110,6 +112,7 @@ void settings_set_defaults(struct settings *settings)
 		.root_branches_per_project = 3,
 		.protected_branches_per_project = 1,
 		.active_computes_per_project = 20,
+		.connections_per_project = 20000,
 		.roles_per_branch = 500,
 		.databases_per_branch = 500,
 		.snapshots_per_project = 10,
@@ -133,6 +136,7 @@ void settings_set_defaults(struct settings *settings)
 		.silent_client_sec = 60,
 		.pooler_clients = 10000,
 		.pooler_wait_sec = 120,
+		.metrics_endpoints = 1000,
 		.metrics_access = xstrdup("loopback"),
 	};
 }

@@ -185,3 +185,26 @@ status endpoint_row_list_everywhere(struct metadata *md, struct statement *ret, 
 {
 	return statement_open(md, SELECT "ORDER BY id", ret, err);
 }
+
+status endpoint_ids_list(struct metadata *md, const char *uids_json, struct statement *ret, struct error *err)
+{
+	status code = statement_open(md,
+	        "SELECT endpoint.uid, project.project_id, branch.branch_id FROM json_each(?) AS wanted"
+	        " CROSS JOIN endpoint ON endpoint.uid = wanted.value"
+	        " JOIN branch ON branch.id = endpoint.branch JOIN project ON project.id = branch.project",
+	        ret, err);
+	if (code == STATUS_OK)
+		statement_bind_text(ret, uids_json);
+	return code;
+}
+
+status endpoint_ids_next(struct statement *st, struct endpoint_ids *ret, struct error *err)
+{
+	status code = statement_next(st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_text(st, ret->uid, sizeof ret->uid);
+	statement_text(st, ret->project_id, sizeof ret->project_id);
+	statement_text(st, ret->branch_id, sizeof ret->branch_id);
+	return STATUS_OK;
+}

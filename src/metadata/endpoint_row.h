@@ -52,4 +52,11 @@ MUST_CHECK status endpoint_row_list(struct metadata *md, int64_t branch, int64_t
 MUST_CHECK status endpoint_row_list_of_project(
         struct metadata *md, int64_t project, struct statement *ret, struct error *err);
 MUST_CHECK status endpoint_row_list_everywhere(struct metadata *md, struct statement *ret, struct error *err);
+/* The ids that make an endpoint's name, of those of a JSON list of uids that exist. */
+struct endpoint_ids {
+	char uid[RESOURCE_ID_MAX + 1], project_id[RESOURCE_ID_MAX + 1], branch_id[RESOURCE_ID_MAX + 1];
+};
+MUST_CHECK status endpoint_ids_list(struct metadata *md, const char *uids_json, struct statement *ret,
+        struct error *err); /* borrows uids_json */
+MUST_CHECK status endpoint_ids_next(struct statement *st, struct endpoint_ids *ret, struct error *err);
 MUST_CHECK status endpoint_row_next(struct statement *st, struct endpoint_row *ret, struct error *err);

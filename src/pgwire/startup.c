@@ -165,6 +165,18 @@ status startup_parse(struct slice packet, struct startup_message *ret, struct er
 	return STATUS_OK;
 }
 
+struct slice startup_parameter(const struct startup_message *message, const char *name)
+{
+	struct slice found = { 0 };
+	struct wire_cursor cursor = wire_cursor_on(message->parameters);
+	while (!wire_is_at_end(&cursor)) {
+		struct slice key = wire_read_text(&cursor), value = wire_read_text(&cursor);
+		if (slice_equals_text(key, name))
+			found = value;
+	}
+	return found;
+}
+
 void startup_append_negotiation(struct buffer *out, const struct startup_message *message)
 {
 	CLEANUP(buffer_done) struct buffer payload = { 0 };

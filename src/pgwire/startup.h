@@ -61,6 +61,9 @@ struct startup_message {
 /* The whole packet of a STARTUP_SESSION. STATUS_INVALID: malformed; STATUS_DENIED: it names no user. */
 MUST_CHECK status startup_parse(struct slice packet, struct startup_message *ret, struct error *err);
 
+/* The value of a parameter; data NULL when absent. Of several the last one, as Postgres takes it. */
+struct slice startup_parameter(const struct startup_message *message, const char *name);
+
 /* Must NegotiateProtocolVersion be sent? */
 static inline bool startup_needs_negotiation(const struct startup_message *message)
 {

@@ -3,9 +3,14 @@
 #include <assert.h>
 #include <stdlib.h>
 
-struct block_pool {
+/* Of one size. */
+struct shelf {
 	struct block *kept;
 	size_t kept_count, in_use;
+};
+
+struct block_pool {
+	struct shelf large, small;
 };
 
 struct block_pool *block_pool_create(void)
@@ -13,34 +18,52 @@ struct block_pool *block_pool_create(void)
 	return xcalloc(1, sizeof(struct block_pool));
 }
 
+static void shelf_clear(struct shelf *shelf)
+{
+	assert(shelf->in_use == 0);
+	while (shelf->kept) {
+		struct block *block = shelf->kept;
+		shelf->kept = block->next;
+		free(block);
+	}
+}
+
 struct block_pool *block_pool_free(struct block_pool *pool)
 {
 	if (!pool)
 		return NULL;
-	assert(pool->in_use == 0);
-	while (pool->kept) {
-		struct block *block = pool->kept;
-		pool->kept = block->next;
-		free(block);
-	}
+	shelf_clear(&pool->large);
+	shelf_clear(&pool->small);
 	free(pool);
 	return NULL;
 }
 
-struct block *block_take(struct block_pool *pool)
+static struct block *take(struct shelf *shelf, size_t size)
 {
-	struct block *block = pool->kept;
+	struct block *block = shelf->kept;
 	if (block) {
-		pool->kept = block->next;
-		pool->kept_count--;
+		shelf->kept = block->next;
+		shelf->kept_count--;
 	} else {
-		block = xrealloc(
-		        NULL, sizeof *block); /* not zeroed: 64 KiB that are written before they are read */
+		/* Not zeroed: bytes that are written before they are read. */
+		block = xrealloc(NULL, sizeof *block + size);
+		block->size = size;
 	}
 	block->next = NULL;
 	block->start = block->end = 0;
-	pool->in_use++;
+	shelf->in_use++;
 	return block;
+}
+
+struct block *block_take_small(struct block_pool *pool)
+{
+	return take(&pool->small, BLOCK_SMALL_BYTES);
+}
+
+struct block *block_take(struct block_pool *pool)
+{
+	return pool->large.in_use < BLOCKS_LARGE_MAX ? take(&pool->large, BLOCK_BYTES)
+	                                             : block_take_small(pool); /* B3 */
 }
 
 void block_give(struct block_pool *pool, struct block **block)
@@ -48,18 +71,24 @@ void block_give(struct block_pool *pool, struct block **block)
 	struct block *given = TAKE_PTR(*block);
 	if (!given)
 		return;
-	assert(pool->in_use > 0);
-	pool->in_use--;
-	if (pool->kept_count == BLOCKS_KEPT_MAX) {
+	struct shelf *shelf = given->size == BLOCK_BYTES ? &pool->large : &pool->small;
+	assert(shelf->in_use > 0);
+	shelf->in_use--;
+	if (shelf->kept_count == BLOCKS_KEPT_MAX) {
 		free(given);
 		return;
 	}
-	given->next = pool->kept;
-	pool->kept = given;
-	pool->kept_count++;
+	given->next = shelf->kept;
+	shelf->kept = given;
+	shelf->kept_count++;
 }
 
 size_t block_pool_in_use(const struct block_pool *pool)
 {
-	return pool->in_use;
+	return pool->large.in_use + pool->small.in_use;
+}
+
+size_t block_pool_bytes(const struct block_pool *pool)
+{
+	return pool->large.in_use * BLOCK_BYTES + pool->small.in_use * BLOCK_SMALL_BYTES;
 }

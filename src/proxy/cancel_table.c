@@ -8,6 +8,7 @@
 struct cancel_entry {
 	struct cancel_entry *next;
 	struct cancel_key key;
+	struct cancel_target target;
 	char socket_path[];
 };
 
@@ -70,7 +71,7 @@ static void table_grow(struct cancel_table *table)
 }
 
 struct cancel_entry *cancel_table_add(
-        struct cancel_table *table, struct cancel_key key, const char *socket_path)
+        struct cancel_table *table, struct cancel_key key, const char *uid, const char *socket_path)
 {
 	if (table->count == table->bucket_count)
 		table_grow(table);
@@ -78,6 +79,7 @@ struct cancel_entry *cancel_table_add(
 	struct cancel_entry *entry = xcalloc(1, sizeof *entry + path_size);
 	entry->key = key;
 	memcpy(entry->socket_path, socket_path, path_size);
+	entry->target = (struct cancel_target){ .uid = uid, .socket_path = entry->socket_path };
 	table_link(table, entry);
 	table->count++;
 	return entry;
@@ -98,15 +100,15 @@ void cancel_table_remove(struct cancel_table *table, struct cancel_entry **entry
 	free(removed);
 }
 
-const char *cancel_table_find(const struct cancel_table *table, struct cancel_key key)
+const struct cancel_target *cancel_table_find(const struct cancel_table *table, struct cancel_key key)
 {
-	const char *found = NULL;
+	const struct cancel_target *found = NULL;
 	for (struct cancel_entry *e = table->buckets[bucket_of(table, key)]; e; e = e->next) {
 		if (!keys_equal(e->key, key))
 			continue;
 		if (found)
 			return NULL; /* T2 */
-		found = e->socket_path;
+		found = &e->target;
 	}
 	return found;
 }

@@ -21,12 +21,15 @@ struct cancel_table *cancel_table_create(void);
 struct cancel_table *cancel_table_free(
         struct cancel_table *table); /* every entry must be gone; NULL is fine */
 
-/* socket_path is copied. */
+/* Borrows uid for as long as the entry lives; socket_path is copied. */
 struct cancel_entry *cancel_table_add(
-        struct cancel_table *table, struct cancel_key key, const char *socket_path);
+        struct cancel_table *table, struct cancel_key key, const char *uid, const char *socket_path);
 void cancel_table_remove(
         struct cancel_table *table, struct cancel_entry **entry); /* leaves NULL; NULL is fine */
 
-/* The socket of the compute that the key names, or NULL. Valid until the entry is removed. */
-const char *cancel_table_find(const struct cancel_table *table, struct cancel_key key);
+/* The endpoint that the key names, and the socket of its compute, or NULL. Valid until the entry is removed. */
+struct cancel_target {
+	const char *uid, *socket_path;
+};
+const struct cancel_target *cancel_table_find(const struct cancel_table *table, struct cancel_key key);
 size_t cancel_table_count(const struct cancel_table *table);

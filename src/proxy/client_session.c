@@ -11,10 +11,12 @@
 
 #include "base/log.h"
 #include "proxy/client_session_internal.h"
+#include "proxy/session_line.h"
 #include "proxy/tcp_peer.h"
 #include "proxy/tls_context.h"
 
-#define SESSION_MAGIC 0x73657373u
+#define SESSION_MAGIC      0x73657373u
+#define TURNED_AWAY_LOG_MS 60000u
 
 static void client_ready(uv_poll_t *poll, int poll_status, int events);
 static void backend_ready(uv_poll_t *poll, int poll_status, int events);
@@ -94,6 +96,61 @@ static void session_poll(struct client_session *s)
 		        backend_ready);
 }
 
+/* --- what is counted --- */
+
+void session_note_refusal(struct client_session *s, enum refusal_reason reason)
+{
+	if (s->refused)
+		return;
+	s->refused = refusal_reason_name(reason);
+	traffic_note_refusal(s->home->traffic, s->traffic, reason);
+}
+
+void session_note_let_in(struct client_session *s)
+{
+	s->counted_as = SESSION_LET_IN;
+	traffic_note_waiting(s->traffic);
+}
+
+void session_note_open(struct client_session *s)
+{
+	uint64_t took_ms = uv_now(s->home->loop) - s->started;
+	s->counted_as = SESSION_OPEN;
+	s->login_ms = (int64_t)took_ms;
+	s->was_wake = s->login->has_waited;
+	traffic_note_open(s->traffic, took_ms, s->was_wake);
+}
+
+static void session_count_bytes(struct client_session *s)
+{
+	if (!s->traffic)
+		return;
+	const struct relay *relay = &s->relay;
+	traffic_note_bytes(s->traffic, relay->bytes_from_client - s->counted_received,
+	        relay->bytes_to_client - s->counted_sent);
+	s->counted_received = relay->bytes_from_client;
+	s->counted_sent = relay->bytes_to_client;
+}
+
+static void session_leave_traffic(struct client_session *s)
+{
+	session_count_bytes(s);
+	if (s->counted_as != SESSION_OUTSIDE)
+		traffic_note_gone(s->traffic, s->counted_as == SESSION_OPEN);
+	s->counted_as = SESSION_OUTSIDE;
+	traffic_give(&s->traffic);
+}
+
+void client_session_look(struct session_home *home, struct proxy_gauges *ret)
+{
+	*ret = (struct proxy_gauges){ .sessions = home->count,
+		.connections_max = admission_max(home->admission),
+		.logging_in = half_open_count(home->half_open),
+		.buffer_bytes = block_pool_bytes(home->blocks) };
+	for (struct client_session *s = home->first; s; s = s->next)
+		session_count_bytes(s);
+}
+
 /* --- end --- */
 
 static void session_log(struct client_session *s, const char *reason)
@@ -101,15 +158,26 @@ static void session_log(struct client_session *s, const char *reason)
 	if (!s->has_heard)
 		return; /* a health check, or somebody who looks which ports are open */
 	s->has_heard = false;
-	for (char *p = s->user; p && *p; p++)
-		if (*p == '"')
-			*p = '\''; /* or a name could forge the fields behind it */
-	log_info("session ended: endpoint=%s%s user=\"%s\" client=%s seconds=%.3f received=%llu sent=%llu "
-	         "reason=%s",
-	        s->uid ? s->uid : "-", s->is_pooled ? "-pooler" : "", s->user ? s->user : "", s->peer,
-	        (double)(uv_now(s->home->loop) - s->started) / 1000,
-	        (unsigned long long)s->relay.bytes_from_client, (unsigned long long)s->relay.bytes_to_client,
-	        reason);
+	if (s->login_ms < 0 && !s->is_cancel_request)
+		session_note_refusal(s, REFUSAL_ABANDONED); /* unless there was another reason */
+	CLEANUP(free_text) char *pooler = s->uid && s->is_pooled ? xasprintf("%s-pooler", s->uid) : NULL;
+	const struct session_line line = { .endpoint = pooler ? pooler : s->uid,
+		.user = s->user,
+		.database = s->database ? s->database : s->user,
+		.application = s->application,
+		.client = s->peer,
+		.tls = s->tls_is_up ? SSL_get_version(s->ssl) : NULL,
+		.login = s->login_method,
+		.seconds = (double)(uv_now(s->home->loop) - s->started) / 1000,
+		.login_seconds = (double)s->login_ms / 1000,
+		.was_wake = s->was_wake,
+		.received = s->relay.bytes_from_client,
+		.sent = s->relay.bytes_to_client,
+		.refused = s->refused,
+		.reason = reason };
+	CLEANUP(buffer_done) struct buffer text = { 0 };
+	session_line_write(&text, &line);
+	log_info("%s", text.data);
 }
 
 static void session_free_if_done(struct client_session *s)
@@ -121,6 +189,8 @@ static void session_free_if_done(struct client_session *s)
 	buffer_done(&s->out);
 	free(s->uid);
 	free(s->user);
+	free(s->database);
+	free(s->application);
 	s->magic = 0;
 	free(s);
 }
@@ -157,6 +227,7 @@ static void session_drop_backend(struct client_session *s)
 {
 	session_drop_login(s);
 	cancel_table_remove(s->home->cancels, &s->cancel);
+	session_leave_traffic(s);
 	relay_done(&s->relay);
 	if (s->in)
 		OPENSSL_cleanse(s->in->bytes, s->in->end);
@@ -279,6 +350,8 @@ void session_enter(struct client_session *s, enum session_state state)
 		break;
 	case SESSION_CLOSED:
 		session_drop_backend(s);
+		half_open_leave(&s->seat);
+		admission_leave(&s->place);
 		*(s->prev ? &s->prev->next : &s->home->first) = s->next;
 		if (s->next)
 			s->next->prev = s->prev;
@@ -323,7 +396,7 @@ bool session_fill(struct client_session *s)
 {
 	struct block_pool *blocks = s->home->blocks;
 	if (!s->in)
-		s->in = block_take(blocks);
+		s->in = block_take_small(blocks);
 	struct block *in = s->in;
 	if (in->start > 0) {
 		memmove(in->bytes, in->bytes + in->start, in->end - in->start);
@@ -331,9 +404,9 @@ bool session_fill(struct client_session *s)
 		in->start = 0;
 	}
 	int n = 1, why = SSL_ERROR_WANT_READ;
-	while (n > 0 && in->end < BLOCK_BYTES) {
+	while (n > 0 && in->end < in->size) {
 		ERR_clear_error();
-		n = SSL_read(s->ssl, in->bytes + in->end, (int)(BLOCK_BYTES - in->end));
+		n = SSL_read(s->ssl, in->bytes + in->end, (int)(in->size - in->end));
 		if (n > 0)
 			in->end += (size_t)n;
 		else
@@ -389,6 +462,7 @@ void session_say_goodbye(struct client_session *s, const char *fmt, ...)
 
 void session_refuse(struct client_session *s, const struct refusal *refusal)
 {
+	session_note_refusal(s, refusal->reason);
 	refusal_append(&s->out, refusal);
 	session_say_goodbye(s, "%s%s%s", refusal->message, refusal->detail[0] ? ": " : "", refusal->detail);
 }
@@ -523,12 +597,77 @@ static void print_address(const struct sockaddr *address, char out[INET6_ADDRSTR
 	}
 }
 
+/* --- room for those that are half-open --- */
+
+static struct client_session *session_of_seat(struct half_open_seat *seat)
+{
+	return session_of((char *)seat - offsetof(struct client_session, seat));
+}
+
+static void session_make_room(struct client_session *s)
+{
+	session_note_refusal(s, REFUSAL_LIMIT);
+	session_end(s, "made room for another login: this one had begun %llu ms before",
+	        (unsigned long long)(uv_now(s->home->loop) - s->started));
+}
+
+/* A flood is one line a minute. */
+static void home_note_turned_away(struct session_home *home, const char *source, const char *destination)
+{
+	uint64_t now = uv_now(home->loop);
+	home->turned_away++;
+	traffic_note_refusal(home->traffic, NULL, REFUSAL_LIMIT);
+	if (home->turned_away_since != 0 && now - home->turned_away_since < TURNED_AWAY_LOG_MS)
+		return;
+	log_warning("too many logins are in progress: turned away %zu connections; the last one came from %s "
+	            "for %s",
+	        home->turned_away, *source ? source : "this machine", destination);
+	home->turned_away = 0;
+	home->turned_away_since = now;
+}
+
+static bool home_has_room(struct session_home *home, const char *source, const char *destination)
+{
+	struct half_open_seat *oldest = NULL;
+	enum half_open_room room;
+	while ((room = half_open_ask(home->half_open, source, destination, uv_now(home->loop), &oldest)) ==
+	        HALF_OPEN_DROP)
+		session_make_room(session_of_seat(oldest));
+	if (room == HALF_OPEN_FULL)
+		home_note_turned_away(home, source, destination);
+	return room == HALF_OPEN_ROOM;
+}
+
+bool session_move_to(struct client_session *s, const char *uid)
+{
+	struct half_open_seat *oldest = NULL;
+	enum half_open_room room;
+	while ((room = half_open_ask_move(&s->seat, uid, uv_now(s->home->loop), &oldest)) == HALF_OPEN_DROP)
+		session_make_room(session_of_seat(oldest));
+	if (room == HALF_OPEN_ROOM) {
+		half_open_move(&s->seat, uid);
+		return true;
+	}
+	session_note_refusal(s, REFUSAL_LIMIT);
+	session_end(s, "too many logins to the endpoint are in progress");
+	return false;
+}
+
 void client_session_start(struct session_home *home, int fd, const struct sockaddr *peer)
 {
 	struct sockaddr_storage local;
 	socklen_t local_len = sizeof local;
-	if (home->count >= home->session_max + SESSIONS_REFUSED_MAX ||
-	        getsockname(fd, (struct sockaddr *)&local, &local_len) < 0) {
+	struct login_attempt attempt;
+	in_port_t port;
+	char address[INET6_ADDRSTRLEN];
+	login_attempt_from(peer, &attempt);
+	if (getsockname(fd, (struct sockaddr *)&local, &local_len) < 0) {
+		close_fd(&fd);
+		return;
+	}
+	print_address((struct sockaddr *)&local, address, &port);
+	const char *source = attempt.is_loopback ? "" : attempt.address;
+	if (!home_has_room(home, source, address)) {
 		close_fd(&fd);
 		return;
 	}
@@ -537,6 +676,7 @@ void client_session_start(struct session_home *home, int fd, const struct sockad
 		.home = home,
 		.fd = fd,
 		.backend_fd = -1,
+		.login_ms = -1,
 		.started = uv_now(home->loop) };
 	if (uv_poll_init(home->loop, &s->client_poll, fd) < 0) {
 		close_fd(&fd);
@@ -546,14 +686,14 @@ void client_session_start(struct session_home *home, int fd, const struct sockad
 	(void)uv_timer_init(home->loop, &s->timer);
 	s->client_poll.data = s->timer.data = s;
 	s->handles = 2;
-	in_port_t port;
-	char address[INET6_ADDRSTRLEN];
-	print_address(peer, address, &port);
-	(void)snprintf(s->peer, sizeof s->peer, "%s:%u", address, port);
 	s->login = xcalloc(1, sizeof *s->login);
-	login_attempt_from(peer, &s->login->attempt);
-	print_address((struct sockaddr *)&local, s->login->address, &port);
-	s->is_remote = !tcp_address_is_loopback(peer) && strcmp(address, s->login->address) != 0;
+	s->login->attempt = attempt;
+	memcpy(s->login->address, address, sizeof address);
+	half_open_enter(home->half_open, &s->seat, source, address, uv_now(home->loop));
+	print_address(peer, address, &port);
+	s->is_remote = !attempt.is_loopback && strcmp(address, s->login->address) != 0;
+	(void)snprintf(
+	        s->peer, sizeof s->peer, peer->sa_family == AF_INET6 ? "[%s]:%u" : "%s:%u", address, port);
 	s->next = home->first;
 	if (s->next)
 		s->next->prev = s;

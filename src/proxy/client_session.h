@@ -36,7 +36,9 @@
  *   S2  from KNOCKING until the token or password is good at most LOGIN_MAX_MS pass.
  *   S3  nothing is read from a client while control or a compute is asked: it has to wait for an answer.
  *   S4  an idle session owns no block, and no login state.
- *   S5  one line of log at the end of each session that said anything.
+ *   S5  one line of log at the end of each session that said anything (session_line.h).
+ *   S6  a session has a place among the half-open ones until its token or password is good, and one among those that are let in from then on.
+ *   S7  what a session counts is in the traffic of its endpoint from the route's answer on, and once it has ended, all of it.
  * Threads: the loop's. Each loop has its own home and sessions.
  */
 #pragma once
@@ -47,12 +49,15 @@
 
 #include "auth/token.h"
 #include "base/base.h"
+#include "proxy/admission.h"
 #include "proxy/block_pool.h"
 #include "proxy/cancel_table.h"
 #include "proxy/certificate_cache.h"
 #include "proxy/control_link.h"
+#include "proxy/half_open.h"
 #include "proxy/login_limit.h"
 #include "proxy/own_certificate.h"
+#include "proxy/traffic_report.h"
 #include "proxy/wakefulness.h"
 
 #define LOGIN_MAX_MS        60000u  /* as authentication_timeout of a stock server */
@@ -77,24 +82,29 @@ struct session_home {
 	struct cancel_table *cancels;
 	struct login_limit *failures;
 	struct wakefulness *wakefulness;
+	struct traffic *traffic;
 	const struct token_key *token_key;
 	const char *domain;
-	size_t session_max; /* beyond it a client reads FATAL 53300; beyond session_max + SESSIONS_REFUSED_MAX, nothing */
+	struct half_open *half_open;
+	struct admission *admission;
 	int64_t idle_sec;   /* a session over which nothing goes for so long is ended */
 	int64_t silent_sec; /* tcp_peer.h */
 	/* The sessions' own: */
 	struct client_session *first;
 	size_t count;
+	size_t turned_away;              /* since that was last told in the log */
+	uint64_t turned_away_since;      /* loop time; 0: never */
 	void (*on_drained)(void *owner); /* NULL but while draining */
 	void *owner;
 };
-#define SESSIONS_REFUSED_MAX 32u
 
 /* For tls_context_create(). */
 int client_session_choose_certificate(SSL *ssl, void *unused);
 
-/* Takes fd (non-blocking, close-on-exec), whatever happens. */
+/* Takes fd (non-blocking, close-on-exec), whatever happens; closes it at once when there is no room for one more that is half-open. */
 void client_session_start(struct session_home *home, int fd, const struct sockaddr *peer);
+/* For traffic_report.h: takes over the bytes that the relays have counted. */
+void client_session_look(struct session_home *home, struct proxy_gauges *ret);
 /* Ends those whose client's machine has gone silent; to be called now and then. */
 void client_session_end_silent(struct session_home *home);
 /*

@@ -12,6 +12,7 @@
 #include "proxy/refusal.h"
 #include "proxy/relay.h"
 #include "proxy/route.h"
+#include "proxy/traffic.h"
 
 enum session_state {
 	SESSION_KNOCKING,
@@ -35,7 +36,7 @@ enum session_state {
 struct session_login {
 	uint8_t knock[KNOCK_MAX];
 	size_t knock_len;
-	bool tls_was_asked, gss_was_asked, is_direct;
+	bool tls_was_asked, gss_was_asked, is_direct, has_moved;
 	char address[INET6_ADDRSTRLEN]; /* the one that the client connected to */
 	struct server_name server_name;
 	char uid[ENDPOINT_UID_MAX + 1]; /* empty: the address decides */
@@ -46,6 +47,7 @@ struct session_login {
 	struct scram_server *scram;                  /* NULL: a token is awaited */
 	char mechanism[sizeof SCRAM_MECHANISM_PLUS]; /* that the client has chosen; empty: not yet */
 	bool is_challenged;                          /* the client has our server-first */
+	bool has_waited;                             /* for a compute to start */
 	bool must_check;       /* by a running compute, whether the password is still the role's */
 	bool has_pooler;       /* socket_path is the pooler's, which has taken the role */
 	struct buffer forward; /* the start-up packet for the compute */
@@ -78,7 +80,17 @@ struct client_session {
 	struct relay relay;
 	struct cancel_entry *cancel;
 	uint64_t started, last_active; /* loop time */
-	char *uid, *user;              /* for the log; NULL: not known */
+	struct half_open_seat seat;
+	struct admission_place place;
+	/* What is counted of it: */
+	struct traffic_entry *traffic; /* NULL: the endpoint is not known */
+	enum { SESSION_OUTSIDE, SESSION_LET_IN, SESSION_OPEN } counted_as;
+	uint64_t counted_received, counted_sent; /* of the relay's bytes */
+	/* For the log; NULL: not known. */
+	char *uid, *user, *database, *application;
+	const char *refused, *login_method;
+	int64_t login_ms; /* -1: it did not come to that */
+	bool was_wake, is_cancel_request;
 	char peer[INET6_ADDRSTRLEN + 8];
 };
 
@@ -92,10 +104,16 @@ bool session_flush(struct client_session *s);
 bool session_fill(struct client_session *s);
 /* Tells the client and lingers. */
 void session_refuse(struct client_session *s, const struct refusal *refusal);
+/* For those who tell it in other words: counts a refusal. */
+void session_note_refusal(struct client_session *s, enum refusal_reason reason);
+void session_note_let_in(struct client_session *s);
+void session_note_open(struct client_session *s);
 /* Lets the client read what `out` has, then closes. */
 PRINTF_LIKE(2) void session_say_goodbye(struct client_session *s, const char *reason, ...);
 PRINTF_LIKE(2) void session_end(struct client_session *s, const char *reason, ...);
 void session_drop_login(struct client_session *s);
+/* The handshake has named an endpoint: the session counts as half-open there. False when there was no room, and it ended. */
+bool session_move_to(struct client_session *s, const char *uid);
 
 /* session_login.c: one step each, as far as bytes are there. Called in the state of that name only. */
 void session_knock(struct client_session *s);

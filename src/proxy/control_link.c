@@ -31,6 +31,7 @@ struct control_link {
 	uv_timer_t timer;             /* runs while questions wait */
 	struct control_question *first;
 	int64_t last_id;
+	uint64_t connections;
 	bool is_closing, timer_is_closed;
 	char reason[sizeof((struct error *)0)->message]; /* why there is no connection */
 };
@@ -144,10 +145,18 @@ static void answer_read(yyjson_val *root, struct control_answer *ret)
 		ret->endpoint.is_disabled = yyjson_get_bool(yyjson_obj_get(endpoint, "disabled"));
 		ret->endpoint.is_read_only = yyjson_get_bool(yyjson_obj_get(endpoint, "read_only"));
 		ret->endpoint.is_pooled = yyjson_get_bool(yyjson_obj_get(endpoint, "pooled"));
+		(void)take_text(endpoint, "project", ret->endpoint.project, sizeof ret->endpoint.project);
+		ret->endpoint.connections_max = yyjson_get_uint(yyjson_obj_get(endpoint, "connections_max"));
+		ret->endpoint.pooled_connections_max =
+		        yyjson_get_uint(yyjson_obj_get(endpoint, "pooled_connections_max"));
+		ret->endpoint.project_connections_max =
+		        yyjson_get_uint(yyjson_obj_get(endpoint, "project_connections_max"));
 		ret->kind = CONTROL_OK;
 	} else if (!endpoint && take_text(root, "socket_dir", ret->socket_dir, sizeof ret->socket_dir)) {
 		ret->has_waited = yyjson_get_bool(yyjson_obj_get(root, "waited"));
 		ret->kind = CONTROL_OK;
+	} else if (yyjson_get_bool(yyjson_obj_get(root, "ok"))) {
+		ret->kind = CONTROL_OK; /* of what was told */
 	} else {
 		(void)snprintf(
 		        ret->message, sizeof ret->message, "control gave an answer that is not understood");
@@ -196,15 +205,25 @@ static void link_on_close(void *owner, struct line_channel *channel, const char 
 
 static const struct line_channel_events link_events = { .on_line = link_on_line, .on_close = link_on_close };
 
-static void link_send(struct control_link *link)
+static bool link_connect(struct control_link *link)
 {
 	struct error err;
-	if (!link->channel && line_channel_connect(link->loop, link->path, &link_events, link, &link->channel,
-	                              &err) != STATUS_OK) {
+	if (link->channel)
+		return true;
+	if (line_channel_connect(link->loop, link->path, &link_events, link, &link->channel, &err) !=
+	        STATUS_OK) {
 		link->channel = NULL;
 		(void)snprintf(link->reason, sizeof link->reason, "%s", err.message);
-		return;
+		return false;
 	}
+	link->connections++;
+	return true;
+}
+
+static void link_send(struct control_link *link)
+{
+	if (!link_connect(link))
+		return;
 	for (struct control_question *q = link->first; q; q = q->next) {
 		if (q->is_sent)
 			continue;
@@ -322,4 +341,22 @@ struct control_question *control_ask_open(struct control_link *link, const char 
 	int64_t id = ++link->last_id;
 	char *text = question_text(id, "open", "uid", uid, "pooled_role", pooled_role);
 	return ask(link, id, text, CONTROL_OPEN_MAX_MS, on_answer, owner);
+}
+
+struct control_question *control_tell_report(
+        struct control_link *link, struct yyjson_mut_doc *report, control_answer_fn on_answer, void *owner)
+{
+	int64_t id = ++link->last_id;
+	yyjson_mut_val *root = yyjson_mut_doc_get_root(report);
+	(void)yyjson_mut_obj_add_sint(report, root, "id", id);
+	(void)yyjson_mut_obj_add_str(report, root, "op", "report");
+	char *text = yyjson_mut_write(report, 0, NULL);
+	assert(text);
+	return ask(link, id, text, CONTROL_ROUTE_MAX_MS, on_answer, owner);
+}
+
+uint64_t control_link_connections(struct control_link *link)
+{
+	(void)link_connect(link);
+	return link->connections;
 }

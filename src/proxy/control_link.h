@@ -27,10 +27,14 @@
 
 struct control_link;
 struct control_question;
+struct yyjson_mut_doc;
 
 struct endpoint {
 	char uid[ENDPOINT_UID_MAX + 1];
-	char name[ENDPOINT_NAME_MAX + 1]; /* "projects/p/branches/b/endpoints/e" */
+	char name[ENDPOINT_NAME_MAX + 1];   /* "projects/p/branches/b/endpoints/e" */
+	char project[ENDPOINT_UID_MAX + 1]; /* uid; "": control did not say */
+	/* How many clients may be connected: directly, through the pooler, to all of the project. 0: control did not say. */
+	uint64_t connections_max, pooled_connections_max, project_connections_max;
 	bool is_disabled;
 	bool is_read_only;
 	bool allows_passwords; /* native login is on in its project */
@@ -89,5 +93,10 @@ struct control_question *control_ask_route(struct control_link *link, const char
 /* pooled_role: who wants to use the pooler, whose socket is asked for then; NULL: Postgres' socket. */
 struct control_question *control_ask_open(struct control_link *link, const char *uid, const char *pooled_role,
         control_answer_fn on_answer, void *owner);
+/* Tells what has been counted: the object of the document, which gets "id" and "op"; borrowed during the call. May be told twice. */
+struct control_question *control_tell_report(
+        struct control_link *link, struct yyjson_mut_doc *report, control_answer_fn on_answer, void *owner);
+/* Connects, should there be no connection just now. How many there have been so far: with another one control may be another process. */
+uint64_t control_link_connections(struct control_link *link);
 /* Forgets the question: no answer comes. */
 void control_question_cancel(struct control_question *question);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "base/rate_limit.h"
+#include "proxy/tcp_peer.h"
 
 struct login_limit {
 	struct rate_limit *by_role, *by_address;
@@ -36,11 +37,11 @@ struct login_limit *login_limit_free(struct login_limit *limit)
 
 void login_attempt_from(const struct sockaddr *peer, struct login_attempt *ret)
 {
-	*ret = (struct login_attempt){ 0 };
+	*ret = (struct login_attempt){ .is_loopback = tcp_address_is_loopback(peer) };
 	struct in6_addr v6 = { 0 };
 	if (peer->sa_family == AF_INET) {
-		(void)inet_ntop(AF_INET, &((const struct sockaddr_in *)peer)->sin_addr, ret->address,
-		        sizeof ret->address);
+		const struct in_addr *v4 = &((const struct sockaddr_in *)peer)->sin_addr;
+		(void)inet_ntop(AF_INET, v4, ret->address, sizeof ret->address);
 		return;
 	}
 	if (peer->sa_family == AF_INET6)
@@ -66,7 +67,8 @@ void login_attempt_for(struct login_attempt *attempt, const char *endpoint_uid, 
 int64_t login_limit_wait(struct login_limit *limit, const struct login_attempt *attempt, int64_t now_usec)
 {
 	int64_t by_role = rate_limit_look(limit->by_role, attempt->role, now_usec);
-	int64_t by_address = rate_limit_look(limit->by_address, attempt->address, now_usec);
+	int64_t by_address =
+	        attempt->is_loopback ? 0 : rate_limit_look(limit->by_address, attempt->address, now_usec);
 	int64_t wait_usec = by_role > by_address ? by_role : by_address;
 	return (wait_usec + USEC_PER_SEC - 1) / USEC_PER_SEC;
 }
@@ -74,5 +76,6 @@ int64_t login_limit_wait(struct login_limit *limit, const struct login_attempt *
 void login_limit_note(struct login_limit *limit, const struct login_attempt *attempt, int64_t now_usec)
 {
 	(void)rate_limit_take(limit->by_role, attempt->role, now_usec);
-	(void)rate_limit_take(limit->by_address, attempt->address, now_usec);
+	if (!attempt->is_loopback)
+		(void)rate_limit_take(limit->by_address, attempt->address, now_usec);
 }

@@ -3,7 +3,8 @@
  * /64, which is what one client has) together with the role and endpoint that it tries, and by the address alone, for who tries many roles.
  *
  * Invariants
- *   F1  what one address does is never felt by another one: a role cannot be locked from outside.
+ *   F1  what one address does is never felt by another one: a role cannot be locked from outside. All of this machine have one address, so there
+ *       only failures with the same role count: who tries many roles does not lock the others.
  *   F2  a right token is never refused for failures, since nobody can guess one and behind an address there may be many; a right password is.
  * Threads: the loop's.
  */
@@ -23,6 +24,7 @@ struct login_limit *login_limit_free(struct login_limit *limit); /* NULL is fine
 
 /* Who tries, by what counts: copied into a login while it lasts. */
 struct login_attempt {
+	bool is_loopback; /* everybody on this machine has that address, and who comes through a proxy on it */
 	char address[64];
 	char role[64]; /* address, endpoint and role, hashed */
 };

@@ -26,9 +26,30 @@ static void print_slice(char *out, size_t size, struct slice text)
 	out[n] = '\0';
 }
 
-PRINTF_LIKE(3) static void refuse(struct refusal *ret, const char *sqlstate, const char *fmt, ...)
+const char *refusal_reason_name(enum refusal_reason reason)
 {
-	*ret = (struct refusal){ .sqlstate = sqlstate };
+	static const char *const names[REFUSAL_REASONS] = {
+		[REFUSAL_AUTHENTICATION] = "authentication",
+		[REFUSAL_PERMISSION] = "permission",
+		[REFUSAL_LIMIT] = "limit",
+		[REFUSAL_FAILURES] = "failures",
+		[REFUSAL_UNKNOWN] = "unknown_endpoint",
+		[REFUSAL_DISABLED] = "disabled",
+		[REFUSAL_NOT_READY] = "not_ready",
+		[REFUSAL_PROTOCOL] = "protocol",
+		[REFUSAL_TIMEOUT] = "timeout",
+		[REFUSAL_POSTGRES] = "postgres",
+		[REFUSAL_ABANDONED] = "abandoned",
+		[REFUSAL_INTERNAL] = "internal",
+	};
+	return names[reason];
+}
+
+PRINTF_LIKE(4)
+static void refuse(
+        struct refusal *ret, enum refusal_reason reason, const char *sqlstate, const char *fmt, ...)
+{
+	*ret = (struct refusal){ .reason = reason, .sqlstate = sqlstate };
 	va_list args;
 	va_start(args, fmt);
 	(void)vsnprintf(ret->message, sizeof ret->message, fmt, args);
@@ -45,7 +66,7 @@ PRINTF_LIKE(2) static void hint(struct refusal *ret, const char *fmt, ...)
 
 void refusal_tls_required(struct refusal *ret)
 {
-	refuse(ret, ERRCODE_INVALID_AUTHORIZATION, "connection requires TLS");
+	refuse(ret, REFUSAL_PROTOCOL, ERRCODE_INVALID_AUTHORIZATION, "connection requires TLS");
 	hint(ret, "Connect with sslmode=require, or sslmode=verify-full and the file that \"tarn env\" names "
 	          "in "
 	          "PGSSLROOTCERT.");
@@ -56,13 +77,13 @@ void refusal_protocol(struct refusal *ret, const struct error *err)
 	const char *sqlstate = err->code == STATUS_UNSUPPORTED ? ERRCODE_NOT_SUPPORTED
 	                       : err->code == STATUS_DENIED    ? ERRCODE_INVALID_AUTHORIZATION
 	                                                       : ERRCODE_PROTOCOL_VIOLATION;
-	refuse(ret, sqlstate, "%s", err->message);
+	refuse(ret, REFUSAL_PROTOCOL, sqlstate, "%s", err->message);
 }
 
 void refusal_stuffed(struct refusal *ret, bool is_tls)
 {
-	refuse(ret, ERRCODE_PROTOCOL_VIOLATION, "received unencrypted data after %s request",
-	        is_tls ? "SSL" : "GSSAPI encryption");
+	refuse(ret, REFUSAL_PROTOCOL, ERRCODE_PROTOCOL_VIOLATION,
+	        "received unencrypted data after %s request", is_tls ? "SSL" : "GSSAPI encryption");
 	(void)snprintf(ret->detail, sizeof ret->detail,
 	        "This could be either a client-software bug or evidence of an attempted man-in-the-middle "
 	        "attack.");
@@ -70,23 +91,65 @@ void refusal_stuffed(struct refusal *ret, bool is_tls)
 
 void refusal_no_alpn(struct refusal *ret)
 {
-	refuse(ret, ERRCODE_PROTOCOL_VIOLATION,
+	refuse(ret, REFUSAL_PROTOCOL, ERRCODE_PROTOCOL_VIOLATION,
 	        "received direct TLS connection request without ALPN protocol negotiation extension");
 	hint(ret, "A client that begins with TLS must offer the protocol \"postgresql\" by ALPN.");
 }
 
-void refusal_too_many(struct refusal *ret)
+void refusal_too_many(struct refusal *ret, uint64_t max, bool is_kept)
 {
-	refuse(ret, ERRCODE_TOO_MANY_CONNECTIONS, "too many connections to the proxy");
+	refuse(ret, REFUSAL_LIMIT, ERRCODE_TOO_MANY_CONNECTIONS,
+	        "too many connections to the proxy: the limit is %llu", (unsigned long long)max);
+	if (is_kept)
+		(void)snprintf(ret->detail, sizeof ret->detail,
+		        "The last places are kept for endpoints with few connections.");
 	hint(ret, "Close connections that are not needed, or raise the limit of open files (ulimit -n) of "
 	          "\"tarn up\".");
+}
+
+void refusal_busy(struct refusal *ret)
+{
+	refuse(ret, REFUSAL_LIMIT, ERRCODE_TOO_MANY_CONNECTIONS,
+	        "too many connections wait for computes to start");
+	hint(ret, "Try again in a moment.");
+}
+
+void refusal_endpoint_full(struct refusal *ret, const char *endpoint_name, uint64_t max, bool is_pooled)
+{
+	refuse(ret, REFUSAL_LIMIT, ERRCODE_TOO_MANY_CONNECTIONS,
+	        "too many connections to %sendpoint \"%s\": the limit is %llu",
+	        is_pooled ? "the pooler of " : "", endpoint_name, (unsigned long long)max);
+	if (is_pooled)
+		hint(ret, "Close connections that are not needed. The limit is \"pooler_clients\" of \"tarn "
+		          "up --set\".");
+	else
+		hint(ret, "Close connections that are not needed, connect through the pooler (host "
+		          "\"…-pooler\"), or raise "
+		          "spec.autoscaling_limit_max_cu of the endpoint, which the limit follows.");
+}
+
+/* "projects/p" of an endpoint's name. */
+static int project_len(const char *endpoint_name)
+{
+	const char *branches = strstr(endpoint_name, "/branches/");
+	return branches ? (int)(branches - endpoint_name) : (int)strlen(endpoint_name);
+}
+
+void refusal_project_full(struct refusal *ret, const char *endpoint_name, uint64_t max)
+{
+	refuse(ret, REFUSAL_LIMIT, ERRCODE_TOO_MANY_CONNECTIONS,
+	        "too many connections to the endpoints of \"%.*s\": the limit is %llu",
+	        project_len(endpoint_name), endpoint_name, (unsigned long long)max);
+	hint(ret, "Close connections that are not needed. The limit is \"connections_per_project\" of \"tarn "
+	          "up "
+	          "--set\".");
 }
 
 void refusal_two_endpoints(struct refusal *ret, const char *server_name_uid, struct slice option)
 {
 	char text[80];
 	print_slice(text, sizeof text, option);
-	refuse(ret, ERRCODE_PROTOCOL_VIOLATION,
+	refuse(ret, REFUSAL_PROTOCOL, ERRCODE_PROTOCOL_VIOLATION,
 	        "host name and options name different endpoints: \"%s\" and \"%s\"", server_name_uid, text);
 	hint(ret, "Leave options=endpoint=… out when the host name says which endpoint is meant.");
 }
@@ -95,7 +158,7 @@ void refusal_bad_endpoint(struct refusal *ret, struct slice name)
 {
 	char text[80];
 	print_slice(text, sizeof text, name);
-	refuse(ret, ERRCODE_INVALID_CATALOG_NAME, "endpoint \"%s\" does not exist", text);
+	refuse(ret, REFUSAL_UNKNOWN, ERRCODE_INVALID_CATALOG_NAME, "endpoint \"%s\" does not exist", text);
 	hint(ret, "The uid of an endpoint begins with \"ep-\"; see status.hosts.host of \"tarn postgres "
 	          "get-endpoint\".");
 }
@@ -103,12 +166,14 @@ void refusal_bad_endpoint(struct refusal *ret, struct slice name)
 void refusal_unknown_endpoint(struct refusal *ret, const char *asked, bool is_address)
 {
 	if (is_address) {
-		refuse(ret, ERRCODE_INVALID_CATALOG_NAME, "endpoint with address %s does not exist", asked);
+		refuse(ret, REFUSAL_UNKNOWN, ERRCODE_INVALID_CATALOG_NAME,
+		        "endpoint with address %s does not exist", asked);
 		hint(ret, "Connect to the host in status.hosts.host of \"tarn postgres get-endpoint\", or "
 		          "say which "
 		          "endpoint is meant with options=endpoint=UID.");
 	} else {
-		refuse(ret, ERRCODE_INVALID_CATALOG_NAME, "endpoint \"%s\" does not exist", asked);
+		refuse(ret, REFUSAL_UNKNOWN, ERRCODE_INVALID_CATALOG_NAME, "endpoint \"%s\" does not exist",
+		        asked);
 		hint(ret, "It may have been deleted; \"tarn postgres list-endpoints\" shows those that are "
 		          "there.");
 	}
@@ -116,13 +181,15 @@ void refusal_unknown_endpoint(struct refusal *ret, const char *asked, bool is_ad
 
 void refusal_no_read_only_host(struct refusal *ret, const char *uid)
 {
-	refuse(ret, ERRCODE_INVALID_CATALOG_NAME, "read-only host of endpoint \"%s\" does not exist", uid);
+	refuse(ret, REFUSAL_UNKNOWN, ERRCODE_INVALID_CATALOG_NAME,
+	        "read-only host of endpoint \"%s\" does not exist", uid);
 	hint(ret, "It is a read-write endpoint without readable secondaries: connect to status.hosts.host.");
 }
 
 void refusal_disabled(struct refusal *ret, const char *endpoint_name)
 {
-	refuse(ret, ERRCODE_NOT_IN_REQUIRED_STATE, "endpoint \"%s\" is disabled", endpoint_name);
+	refuse(ret, REFUSAL_DISABLED, ERRCODE_NOT_IN_REQUIRED_STATE, "endpoint \"%s\" is disabled",
+	        endpoint_name);
 	hint(ret,
 	        "Enable it: tarn postgres update-endpoint %s spec.disabled --json "
 	        "'{\"spec\":{\"disabled\":false}}'",
@@ -133,20 +200,21 @@ void refusal_user(struct refusal *ret, struct slice user)
 {
 	char text[80];
 	print_slice(text, sizeof text, user);
-	refuse(ret, ERRCODE_INVALID_AUTHORIZATION, "role \"%s\" is not permitted to log in through the proxy",
-	        text);
+	refuse(ret, REFUSAL_PERMISSION, ERRCODE_INVALID_AUTHORIZATION,
+	        "role \"%s\" is not permitted to log in through the proxy", text);
 }
 
 void refusal_user_too_long(struct refusal *ret)
 {
-	refuse(ret, ERRCODE_INVALID_AUTHORIZATION, "user name is longer than 63 bytes");
+	refuse(ret, REFUSAL_PERMISSION, ERRCODE_INVALID_AUTHORIZATION, "user name is longer than 63 bytes");
 }
 
 void refusal_password(struct refusal *ret, struct slice user, const char *reason, const char *endpoint_name)
 {
 	char text[80];
 	print_slice(text, sizeof text, user);
-	refuse(ret, ERRCODE_INVALID_PASSWORD, "password authentication failed for user \"%s\"", text);
+	refuse(ret, REFUSAL_AUTHENTICATION, ERRCODE_INVALID_PASSWORD,
+	        "password authentication failed for user \"%s\"", text);
 	(void)snprintf(ret->detail, sizeof ret->detail, "%s", reason);
 	hint(ret,
 	        "The password is a database token. Get a new one: tarn postgres generate-database-credential "
@@ -158,16 +226,16 @@ void refusal_native_password(struct refusal *ret, struct slice user)
 {
 	char text[80];
 	print_slice(text, sizeof text, user);
-	refuse(ret, ERRCODE_INVALID_PASSWORD, "password authentication failed for user \"%s\"", text);
+	refuse(ret, REFUSAL_AUTHENTICATION, ERRCODE_INVALID_PASSWORD,
+	        "password authentication failed for user \"%s\"", text);
 }
 
 void refusal_native_off(struct refusal *ret, struct slice user, const char *endpoint_name)
 {
 	char text[80];
 	print_slice(text, sizeof text, user);
-	const char *branches = strstr(endpoint_name, "/branches/");
-	int len = branches ? (int)(branches - endpoint_name) : (int)strlen(endpoint_name);
-	refuse(ret, ERRCODE_INVALID_AUTHORIZATION,
+	int len = project_len(endpoint_name);
+	refuse(ret, REFUSAL_PERMISSION, ERRCODE_INVALID_AUTHORIZATION,
 	        "user \"%s\" cannot log in with a password: native login is switched off for %.*s", text, len,
 	        endpoint_name);
 	hint(ret,
@@ -180,7 +248,8 @@ void refusal_no_login(struct refusal *ret, struct slice user)
 {
 	char text[80];
 	print_slice(text, sizeof text, user);
-	refuse(ret, ERRCODE_INVALID_AUTHORIZATION, "role \"%s\" is not permitted to log in", text);
+	refuse(ret, REFUSAL_PERMISSION, ERRCODE_INVALID_AUTHORIZATION,
+	        "role \"%s\" is not permitted to log in", text);
 }
 
 void refusal_scram(struct refusal *ret, const struct error *err)
@@ -197,20 +266,20 @@ void refusal_failures(struct refusal *ret, struct slice user, int64_t seconds)
 {
 	char text[80];
 	print_slice(text, sizeof text, user);
-	refuse(ret, ERRCODE_TOO_MANY_CONNECTIONS, "too many failed logins of user \"%s\" from this address",
-	        text);
+	refuse(ret, REFUSAL_FAILURES, ERRCODE_TOO_MANY_CONNECTIONS,
+	        "too many failed logins of user \"%s\" from this address", text);
 	hint(ret, "Try again in %lld s. The limit is \"failures_per_min\" of \"tarn up --set\".",
 	        (long long)seconds);
 }
 
 void refusal_no_password(struct refusal *ret)
 {
-	refuse(ret, ERRCODE_PROTOCOL_VIOLATION, "expected a password message");
+	refuse(ret, REFUSAL_PROTOCOL, ERRCODE_PROTOCOL_VIOLATION, "expected a password message");
 }
 
 void refusal_login_timeout(struct refusal *ret)
 {
-	refuse(ret, ERRCODE_QUERY_CANCELED, "canceling authentication due to timeout");
+	refuse(ret, REFUSAL_TIMEOUT, ERRCODE_QUERY_CANCELED, "canceling authentication due to timeout");
 }
 
 static bool has_permanent_words(const char *reason)
@@ -221,8 +290,8 @@ static bool has_permanent_words(const char *reason)
 void refusal_start_failed(struct refusal *ret, const char *reason, const char *more)
 {
 	bool may_say = reason[0] && !has_permanent_words(reason);
-	refuse(ret, ERRCODE_CANNOT_CONNECT_NOW, "the database system could not be started: %s",
-	        may_say ? reason : "see its log");
+	refuse(ret, REFUSAL_NOT_READY, ERRCODE_CANNOT_CONNECT_NOW,
+	        "the database system could not be started: %s", may_say ? reason : "see its log");
 	hint(ret, "%s",
 	        more[0] && !has_permanent_words(more)
 	                ? more
@@ -231,14 +300,18 @@ void refusal_start_failed(struct refusal *ret, const char *reason, const char *m
 
 void refusal_not_ready(struct refusal *ret, const char *reason)
 {
-	refuse(ret, ERRCODE_CANNOT_CONNECT_NOW, "the database system is not ready: %s",
+	refuse(ret, REFUSAL_NOT_READY, ERRCODE_CANNOT_CONNECT_NOW, "the database system is not ready: %s",
 	        has_permanent_words(reason) ? "see the log of tarn" : reason);
 	hint(ret, "Try again in a moment; \"tarn status\" shows what runs.");
 }
 
 void refusal_told(struct refusal *ret, const char *sqlstate, const char *message, const char *more)
 {
-	refuse(ret, sqlstate, "%s", message);
+	enum refusal_reason reason = strcmp(sqlstate, ERRCODE_CANNOT_CONNECT_NOW) == 0 ? REFUSAL_NOT_READY
+	                             : strcmp(sqlstate, ERRCODE_INVALID_AUTHORIZATION) == 0
+	                                     ? REFUSAL_PERMISSION
+	                                     : REFUSAL_PROTOCOL;
+	refuse(ret, reason, sqlstate, "%s", message);
 	hint(ret, "%s", more);
 }
 
@@ -252,7 +325,8 @@ static void hint_direct(struct refusal *ret, const char *endpoint_uid)
 
 void refusal_pooled_replication(struct refusal *ret, const char *endpoint_uid)
 {
-	refuse(ret, ERRCODE_NOT_SUPPORTED, "the pooler does not take replication connections");
+	refuse(ret, REFUSAL_PROTOCOL, ERRCODE_NOT_SUPPORTED,
+	        "the pooler does not take replication connections");
 	hint_direct(ret, endpoint_uid);
 }
 
@@ -260,31 +334,31 @@ void refusal_pooled_name(struct refusal *ret, const char *kind, struct slice nam
 {
 	char text[80];
 	print_slice(text, sizeof text, name);
-	refuse(ret, ERRCODE_NOT_SUPPORTED,
+	refuse(ret, REFUSAL_PROTOCOL, ERRCODE_NOT_SUPPORTED,
 	        "%s \"%s\" cannot be reached through the pooler: the name is reserved there", kind, text);
 	hint_direct(ret, endpoint_uid);
 }
 
 void refusal_pooled_too_long(struct refusal *ret)
 {
-	refuse(ret, ERRCODE_INVALID_CATALOG_NAME, "database name is longer than 63 bytes");
+	refuse(ret, REFUSAL_PROTOCOL, ERRCODE_INVALID_CATALOG_NAME, "database name is longer than 63 bytes");
 }
 
 void refusal_pooler_gone(struct refusal *ret)
 {
-	refuse(ret, ERRCODE_ADMIN_SHUTDOWN,
+	refuse(ret, REFUSAL_NOT_READY, ERRCODE_ADMIN_SHUTDOWN,
 	        "terminating connection because the compute was suspended or its pooler ended");
 	hint(ret, "Connect again: that starts it.");
 }
 
 void refusal_shutting_down(struct refusal *ret)
 {
-	refuse(ret, ERRCODE_CANNOT_CONNECT_NOW, "Tarn is shutting down");
+	refuse(ret, REFUSAL_NOT_READY, ERRCODE_CANNOT_CONNECT_NOW, "Tarn is shutting down");
 }
 
 void refusal_internal(struct refusal *ret, const char *reason)
 {
-	refuse(ret, ERRCODE_INTERNAL, "%s", reason);
+	refuse(ret, REFUSAL_INTERNAL, ERRCODE_INTERNAL, "%s", reason);
 	hint(ret, "This is a mistake of Tarn or of the compute's configuration; the log of the proxy has "
 	          "more.");
 }

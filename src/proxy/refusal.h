@@ -11,7 +11,26 @@
 #include "base/base.h"
 #include "base/buffer.h"
 
+/* Why, as it is counted and logged; refusal_reason_name() has the words. */
+enum refusal_reason {
+	REFUSAL_AUTHENTICATION, /* a wrong token or password */
+	REFUSAL_PERMISSION,     /* a role that may not log in, or not that way */
+	REFUSAL_LIMIT,          /* too many connections */
+	REFUSAL_FAILURES,       /* too many failed logins */
+	REFUSAL_UNKNOWN,        /* there is no such endpoint */
+	REFUSAL_DISABLED,
+	REFUSAL_NOT_READY, /* the compute did not start in time, or not at all; or Tarn stops */
+	REFUSAL_PROTOCOL,  /* no TLS, or not the protocol, or something that the pooler does not take */
+	REFUSAL_TIMEOUT,   /* of the login */
+	REFUSAL_POSTGRES,  /* Postgres has refused, in its own words */
+	REFUSAL_ABANDONED, /* the client went before it was let in, or a TLS handshake failed */
+	REFUSAL_INTERNAL,
+	REFUSAL_REASONS,
+};
+const char *refusal_reason_name(enum refusal_reason reason); /* "authentication" */
+
 struct refusal {
+	enum refusal_reason reason;
 	const char *sqlstate; /* a literal */
 	char message[512];
 	char detail[512]; /* may be empty */
@@ -22,7 +41,11 @@ void refusal_tls_required(struct refusal *ret);
 void refusal_protocol(struct refusal *ret, const struct error *err); /* what startup_… said */
 void refusal_stuffed(struct refusal *ret, bool is_tls); /* plain bytes behind a request for TLS, or for GSS */
 void refusal_no_alpn(struct refusal *ret);
-void refusal_too_many(struct refusal *ret);
+/* The last places are kept for endpoints with few connections (is_kept), or all are taken. */
+void refusal_too_many(struct refusal *ret, uint64_t max, bool is_kept);
+void refusal_busy(struct refusal *ret); /* more wait for a start than control keeps */
+void refusal_endpoint_full(struct refusal *ret, const char *endpoint_name, uint64_t max, bool is_pooled);
+void refusal_project_full(struct refusal *ret, const char *endpoint_name, uint64_t max);
 void refusal_two_endpoints(struct refusal *ret, const char *server_name_uid, struct slice option);
 void refusal_bad_endpoint(struct refusal *ret, struct slice name);
 /* `asked` is the uid or the address that control does not know. */

@@ -48,10 +48,10 @@ static enum relay_result read_client(struct relay *r)
 	r->read_wants_write = false;
 	do {
 		ERR_clear_error();
-		n = SSL_read(r->ssl, block->bytes + block->end, (int)(BLOCK_BYTES - block->end));
+		n = SSL_read(r->ssl, block->bytes + block->end, (int)(block->size - block->end));
 		if (n > 0)
 			block->end += (size_t)n;
-	} while (n > 0 && block->end < BLOCK_BYTES && SSL_has_pending(r->ssl));
+	} while (n > 0 && block->end < block->size && SSL_has_pending(r->ssl));
 	if (n <= 0) {
 		switch (SSL_get_error(r->ssl, n)) {
 		case SSL_ERROR_WANT_READ:
@@ -129,7 +129,7 @@ static enum relay_result read_backend(struct relay *r)
 	struct block *block = block_take(r->pool);
 	ssize_t n;
 	do {
-		n = recv(r->backend_fd, block->bytes, BLOCK_BYTES, MSG_DONTWAIT);
+		n = recv(r->backend_fd, block->bytes, block->size, MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
 	if (n > 0) {
 		static const char ready[] = "Z\0\0\0\5I";

@@ -10,6 +10,7 @@
 #include "pgwire/startup.h"
 #include "proxy/authentication.h"
 #include "proxy/client_session_internal.h"
+#include "proxy/session_line.h"
 #include "proxy/tls_context.h"
 #include "proxy/tls_socket.h"
 
@@ -44,17 +45,29 @@ static void session_deliver_done(void *owner)
 	session_end(session_of(owner), "cancel request delivered");
 }
 
+static void session_end_unmatched_cancel(struct client_session *s)
+{
+	s->is_cancel_request = true;
+	traffic_note_cancel(s->home->traffic, NULL);
+	session_end(s, "cancel request for no session");
+}
+
 /* A key that names nothing looks the same from outside. */
 static void session_cancel(struct client_session *s, struct cancel_key key)
 {
-	const char *socket_path = cancel_table_find(s->home->cancels, key);
-	if (socket_path)
-		s->login->delivery =
-		        cancel_delivery_start(s->home->loop, socket_path, key, session_deliver_done, s);
-	if (s->login->delivery)
-		session_enter(s, SESSION_CANCELLING);
-	else
-		session_end(s, "cancel request for no session");
+	const struct cancel_target *target = cancel_table_find(s->home->cancels, key);
+	if (target)
+		s->login->delivery = cancel_delivery_start(
+		        s->home->loop, target->socket_path, key, session_deliver_done, s);
+	if (!s->login->delivery) {
+		session_end_unmatched_cancel(s);
+		return;
+	}
+	s->is_cancel_request = true;
+	free(s->uid);
+	s->uid = xstrdup(target->uid);
+	traffic_note_cancel(s->home->traffic, target->uid);
+	session_enter(s, SESSION_CANCELLING);
 }
 
 /* Does the packet that begins with `head` have to be answered here? False when the session has gone on or ended. */
@@ -104,7 +117,7 @@ static bool session_on_knock(struct client_session *s)
 		return !session_is_stuffed(s, false) && session_answer(s, 'N');
 	case STARTUP_CANCEL_REQUEST:
 		if (head.packet_len != KNOCK_MAX)
-			session_end(s, "cancel request for no session");
+			session_end_unmatched_cancel(s);
 		else if (login->knock_len < KNOCK_MAX)
 			return true;
 		else {
@@ -112,7 +125,7 @@ static bool session_on_knock(struct client_session *s)
 			if (cancel_request_parse((struct slice){ login->knock, KNOCK_MAX }, &key))
 				session_cancel(s, key);
 			else
-				session_end(s, "cancel request for no session");
+				session_end_unmatched_cancel(s);
 		}
 		return false;
 	case STARTUP_SESSION:
@@ -194,6 +207,11 @@ void session_handshake(struct client_session *s)
 	int sys_errno = errno;
 	int why = rc == 1 ? SSL_ERROR_NONE : SSL_get_error(s->ssl, rc);
 	s->tls_wants_write = why == SSL_ERROR_WANT_WRITE;
+	if (s->login->server_name.uid[0] && !s->login->has_moved) {
+		s->login->has_moved = true;
+		if (!session_move_to(s, s->login->server_name.uid))
+			return;
+	}
 	if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE)
 		return;
 	if (why != SSL_ERROR_NONE) {
@@ -253,7 +271,7 @@ static void session_on_failed_answer(
 		refusal_shutting_down(&refusal);
 		break;
 	case CONTROL_BUSY:
-		refusal_too_many(&refusal);
+		refusal_busy(&refusal);
 		break;
 	case CONTROL_REFUSED:
 		refusal_told(&refusal, answer->sqlstate, answer->message, answer->hint);
@@ -315,6 +333,8 @@ static void session_on_route(void *owner, const struct control_answer *answer)
 	login->endpoint = answer->endpoint;
 	free(s->uid);
 	s->uid = xstrdup(answer->endpoint.uid);
+	s->traffic = traffic_take(s->home->traffic, s->uid);
+	s->login_method = answer->login.has_password ? "password" : "token";
 	login->role = answer->login;
 	login->must_check = answer->login.has_password && !answer->login.is_fresh;
 	s->is_pooled = s->is_pooled || answer->endpoint.is_pooled;
@@ -323,6 +343,13 @@ static void session_on_route(void *owner, const struct control_answer *answer)
 	if (!s->is_pooled) /* the pooler is asked for with an open */
 		session_take_socket(login, answer);
 	session_ask_password(s);
+}
+
+/* For the log; NULL when the client did not say. */
+static char *copy_parameter(struct slice text)
+{
+	return text.data ? xstrndup(text.data, text.len < SESSION_TEXT_MAX ? text.len : SESSION_TEXT_MAX)
+	                 : NULL;
 }
 
 /* The whole start-up packet. */
@@ -336,13 +363,10 @@ static void session_on_startup(struct client_session *s, struct slice packet)
 		return;
 	size_t kept = message.user.len < ROLE_NAME_MAX ? message.user.len : ROLE_NAME_MAX;
 	s->user = xstrndup(message.user.data, kept);
+	s->database = copy_parameter(message.database);
+	s->application = copy_parameter(startup_parameter(&message, "application_name"));
 	if (startup_needs_negotiation(&message))
 		startup_append_negotiation(&s->out, &message);
-	if (s->home->count > s->home->session_max) {
-		refusal_too_many(&refusal);
-		session_refuse(s, &refusal);
-		return;
-	}
 	if (!authentication_accepts_user(message.user, &refusal) ||
 	        !route_choose(&login->server_name, &message, login->uid, &s->is_pooled, &refusal)) {
 		session_refuse(s, &refusal);
@@ -379,7 +403,7 @@ static void session_read_startup(struct client_session *s)
 		if (cancel_request_parse(packet, &key))
 			session_cancel(s, key);
 		else
-			session_end(s, "cancel request for no session");
+			session_end_unmatched_cancel(s);
 		return;
 	case STARTUP_TLS_REQUEST:
 	case STARTUP_GSS_REQUEST:
@@ -426,9 +450,10 @@ static void session_on_ready(struct client_session *s)
 	const struct greeting *greeting = backend_connection_greeting(login->connection);
 	struct slice words = backend_connection_words(login->connection);
 	if (greeting->has_key)
-		s->cancel = cancel_table_add(s->home->cancels, greeting->key, login->socket_path);
+		s->cancel = cancel_table_add(s->home->cancels, greeting->key, s->uid, login->socket_path);
 	buffer_append(&s->out, words.data, words.len);
 	s->backend_fd = backend_connection_take(TAKE_PTR(login->connection));
+	session_note_open(s);
 	session_enter(s, SESSION_GREETING);
 	session_greet(s);
 }
@@ -451,6 +476,7 @@ static void session_on_outcome(void *owner, enum backend_outcome outcome)
 		break;
 	case BACKEND_REFUSED:
 		buffer_append(&s->out, words.data, words.len);
+		session_note_refusal(s, REFUSAL_POSTGRES);
 		session_say_goodbye(s, "%s: SQLSTATE %s", reason,
 		        backend_connection_greeting(login->connection)->sqlstate);
 		break;
@@ -522,6 +548,7 @@ static void session_on_open(void *owner, const struct control_answer *answer)
 		session_on_failed_answer(s, answer, true);
 		return;
 	}
+	login->has_waited |= answer->has_waited;
 	session_take_socket(login, answer);
 	if (login->role.has_password && (login->must_check || answer->has_waited)) {
 		login->must_check = true;
@@ -555,6 +582,7 @@ void session_login_timeout(struct client_session *s)
 	switch (s->state) {
 	case SESSION_KNOCKING:
 	case SESSION_HANDSHAKE:
+		session_note_refusal(s, REFUSAL_TIMEOUT);
 		session_end(s, "login took too long");
 		return;
 	case SESSION_STARTUP:

@@ -60,13 +60,19 @@ void session_ask_password(struct client_session *s)
 static void session_let_in(struct client_session *s, size_t len)
 {
 	struct session_login *login = s->login;
+	struct refusal refusal;
 	if (login->endpoint.is_disabled) { /* told to those who may know only */
-		struct refusal refusal;
 		refusal_disabled(&refusal, login->endpoint.name);
 		session_refuse(s, &refusal);
 		return;
 	}
+	if (!admission_enter(s->home->admission, &login->endpoint, s->is_pooled, &s->place, &refusal)) {
+		session_refuse(s, &refusal);
+		return;
+	}
+	half_open_leave(&s->seat);
 	session_consume(s, len);
+	session_note_let_in(s);
 	if (!session_flush(s))
 		return;
 	/* If it has stopped since, the connect fails and control is asked to open it. */
@@ -167,6 +173,7 @@ static void session_on_client_final(struct client_session *s, struct slice messa
 		login_limit_note(s->home->failures, &login->attempt, clock_monotonic_usec());
 		refusal_native_password(&refusal, slice_from_text(s->user));
 		refusal_append(&s->out, &refusal);
+		session_note_refusal(s, refusal.reason);
 		session_say_goodbye(
 		        s, "%s%s%s", refusal.message, login->role.reason[0] ? ": " : "", login->role.reason);
 		return;

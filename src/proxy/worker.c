@@ -9,10 +9,12 @@
 #include "proxy/listener.h"
 #include "proxy/route.h"
 #include "proxy/tls_context.h"
+#include "proxy/traffic_report.h"
 
 #define LISTENERS_MAX         16u
 #define ROUND_MAX_MS          10000
 #define CERTIFICATE_NEAR_DAYS 14 /* an own certificate that ends so soon is worth a warning each day */
+#define HALF_OPEN_MIN         2u
 
 struct worker {
 	struct session_home home;
@@ -22,12 +24,19 @@ struct worker {
 	uv_timer_t round;
 	bool has_round;
 	uint64_t warned; /* loop time; of an own certificate that ends */
+	struct traffic_report *report;
 };
 
 static void worker_accept(void *owner, int fd, const struct sockaddr *peer)
 {
 	struct worker *worker = owner;
 	client_session_start(&worker->home, fd, peer);
+}
+
+static void worker_look(void *owner, struct proxy_gauges *ret)
+{
+	struct worker *worker = owner;
+	client_session_look(&worker->home, ret);
 }
 
 /* --- listening --- */
@@ -148,14 +157,21 @@ status worker_create(uv_loop_t *loop, const struct data_directory *dd, const str
 	home->failures = login_limit_create(settings->failures_per_min);
 	home->token_key = token_key;
 	home->domain = settings->domain ? settings->domain : DEFAULT_DOMAIN;
-	home->session_max = session_max;
 	home->wakefulness = wakefulness_open(loop, settings->polling_requests_per_sec);
 	home->idle_sec = settings->idle_session_sec;
 	home->silent_sec = settings->silent_client_sec;
+	size_t half_open_max = session_max / 4 < HALF_OPEN_MAX ? session_max / 4 : HALF_OPEN_MAX;
+	if (half_open_max < HALF_OPEN_MIN)
+		half_open_max = HALF_OPEN_MIN;
+	home->half_open = half_open_create(half_open_max);
+	home->admission =
+	        admission_create(session_max - half_open_max / 2); /* they need two descriptors each */
 	home->control = control_link_open(loop, control_path);
 	worker_begin_rounds(worker);
 	if (home->own)
 		worker_describe_own(worker);
+	home->traffic = traffic_create();
+	worker->report = traffic_report_open(loop, home->traffic, home->control, worker_look, worker);
 	*ret = worker;
 	return STATUS_OK;
 }
@@ -182,6 +198,7 @@ void worker_stop(struct worker *worker)
 	if (worker->has_round)
 		uv_close((uv_handle_t *)&worker->round, NULL);
 	worker->has_round = false;
+	traffic_report_close(TAKE_PTR(worker->report));
 	if (home->control)
 		control_link_close(TAKE_PTR(home->control));
 	if (home->wakefulness)
@@ -199,6 +216,9 @@ struct worker *worker_free(struct worker *worker)
 	home->own = own_certificate_free(home->own);
 	home->blocks = block_pool_free(home->blocks);
 	home->failures = login_limit_free(home->failures);
+	home->traffic = traffic_free(home->traffic);
+	home->half_open = half_open_free(home->half_open);
+	home->admission = admission_free(home->admission);
 	tls_context_freep(&home->tls);
 	free(worker);
 	return NULL;

@@ -13,7 +13,7 @@
 
 struct worker;
 
-/* Borrows all. session_max: as in struct session_home. */
+/* Borrows all. There are two descriptors for each of session_max. */
 MUST_CHECK status worker_create(uv_loop_t *loop, const struct data_directory *dd,
         const struct authority *authority, const struct token_key *token_key, size_t session_max,
         struct worker **ret, struct error *err);

@@ -20,6 +20,8 @@ static void connections_follow_the_maximum_cu(void **state)
 		{ 32, 4000 }, { 1024, 4000 }, { 0.01, 20 } };
 	for (size_t i = 0; i < ARRAY_LEN(table); i++)
 		assert_int_equal(configuration_max_connections(table[i].cu), table[i].connections);
+	assert_int_equal(configuration_client_connections(1), 209 - 7);
+	assert_int_equal(configuration_client_connections(0.01), 20 - 7);
 }
 
 static void quoted(const char *value, const char *expected)

@@ -21,6 +21,7 @@ struct scene {
 	int shut_downs;
 	control_login_fn done; /* of a login that is answered later */
 	void *arg;
+	uint64_t reporter, ended; /* connections */
 	struct control_answers answers;
 };
 
@@ -32,7 +33,11 @@ static status route(
 		uid = "ep-a";
 	if (!uid || !fleet_look(scene->f->fleet, uid))
 		return error_set(err, STATUS_NOT_FOUND, 0, "no endpoint \"%s\"", uid ? uid : address);
-	*ret = (struct control_route){ .host = "127.64.0.2", .address = "127.64.0.2" };
+	*ret = (struct control_route){ .host = "127.64.0.2",
+		.address = "127.64.0.2",
+		.project = "u-1",
+		.connections_max = 206,
+		.project_connections_max = 20000 };
 	(void)snprintf(ret->uid, sizeof ret->uid, "%s", uid);
 	(void)snprintf(ret->name, sizeof ret->name, "projects/p/branches/b/endpoints/%s", uid);
 	ret->is_disabled = strcmp(uid, "ep-disabled") == 0;
@@ -64,6 +69,19 @@ static void login(void *owner, const char *uid, const char *role, control_login_
 	done(arg, &answer, NULL);
 }
 
+static bool report(void *owner, uint64_t connection, yyjson_val *root)
+{
+	struct scene *scene = owner;
+	scene->reporter = connection;
+	return yyjson_is_obj(yyjson_obj_get(root, "total"));
+}
+
+static void report_ended(void *owner, uint64_t connection)
+{
+	struct scene *scene = owner;
+	scene->ended = connection;
+}
+
 static void on_shut_down(void *owner)
 {
 	struct scene *scene = owner;
@@ -75,8 +93,11 @@ static int set_up(void **state)
 	struct error err;
 	struct scene *scene = xcalloc(1, sizeof *scene);
 	(void)fixture_set_up((void **)&scene->f);
-	scene->answers =
-	        (struct control_answers){ .route = route, .login = login, .on_shut_down = on_shut_down };
+	scene->answers = (struct control_answers){ .route = route,
+		.login = login,
+		.on_shut_down = on_shut_down,
+		.report = report,
+		.report_ended = report_ended };
 	scene->socket_path = data_directory_path(&scene->f->dd, "run/control.sock");
 	assert_int_equal(control_socket_open(&scene->f->loop, &scene->f->dd, scene->f->fleet, &scene->answers,
 	                         scene, &scene->socket, &err),
@@ -159,8 +180,9 @@ static void routes(void **state)
 	              "\"127.64.0.2\"}\n");
 	expect(scene, fd,
 	        "{\"id\":1,\"endpoint\":{\"uid\":\"ep-a\",\"name\":\"projects/p/branches/b/endpoints/ep-a\","
-	        "\"host\":\"127.64.0.2\",\"address\":\"127.64.0.2\",\"disabled\":false,\"read_only\":false}"
-	        "}");
+	        "\"host\":\"127.64.0.2\",\"address\":\"127.64.0.2\",\"disabled\":false,\"project\":\"u-1\","
+	        "\"connections_max\":206,\"pooled_connections_max\":0,"
+	        "\"project_connections_max\":20000,\"read_only\":false}}");
 	expect_part(scene, fd, "{\"id\":2,\"endpoint\":{\"uid\":\"ep-a\"");
 	send_text(fd, "{\"id\":3,\"op\":\"route\",\"uid\":\"ep-\\\"x\"}\n");
 	expect(scene, fd,
@@ -180,7 +202,7 @@ static void logins(void **state)
 	int fd = connect_client(scene), other = connect_client(scene);
 	send_text(fd, "{\"id\":1,\"op\":\"route\",\"uid\":\"ep-a\",\"role\":\"app\"}\n");
 	expect_part(scene, fd,
-	        "\"disabled\":false,\"read_only\":false},\"login\":{\"method\":\"password\",\"enabled\":true,"
+	        "\"read_only\":false},\"login\":{\"method\":\"password\",\"enabled\":true,"
 	        "\"permitted\":true,"
 	        "\"fresh\":false,\"verifier\":\"SCRAM-…\",\"reason\":\"\"}}");
 	send_text(fd, "{\"id\":2,\"op\":\"route\",\"address\":\"127.64.0.2\",\"role\":\"alice\"}\n");
@@ -211,6 +233,23 @@ static void logins(void **state)
 	send_text(fd, "{\"id\":9,\"op\":\"route\",\"uid\":\"ep-a\",\"role\":7}\n");
 	expect_close(scene, fd);
 	(void)close(fd);
+}
+
+static void reports(void **state)
+{
+	struct scene *scene = *state;
+	int fd = connect_client(scene), other = connect_client(scene);
+	send_text(other, "{\"id\":1,\"op\":\"report\",\"total\":7}\n");
+	expect_part(scene, other, "{\"id\":1,\"error\":{\"code\":\"INVALID\"");
+	uint64_t first = scene->reporter;
+	send_text(fd, "{\"id\":2,\"op\":\"report\",\"total\":{}}\n");
+	expect(scene, fd, "{\"id\":2,\"ok\":true}");
+	assert_int_not_equal(scene->reporter, first);
+	(void)close(other); /* has told nothing that was understood */
+	(void)close(fd);
+	while (!scene->ended)
+		fixture_turn(scene->f);
+	assert_int_equal(scene->ended, scene->reporter);
 }
 
 static void opens(void **state)
@@ -476,6 +515,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(routes),
 		TEST(logins),
+		TEST(reports),
 		TEST(opens),
 		TEST(opens_for_the_pooler),
 		TEST(a_pooler_that_is_asleep_is_not_now),

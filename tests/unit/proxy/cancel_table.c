@@ -22,7 +22,7 @@ static void test_every_key_finds_its_own(void **unused)
 	char path[32];
 	for (uint32_t i = 0; i < MANY; i++) {
 		(void)snprintf(path, sizeof path, "/s/%u", i);
-		entries[i] = cancel_table_add(table, key_of(i), path);
+		entries[i] = cancel_table_add(table, key_of(i), "ep-a", path);
 	}
 	assert_int_equal(cancel_table_count(table), MANY);
 	for (uint32_t i = 0; i < MANY; i += 2)
@@ -30,11 +30,11 @@ static void test_every_key_finds_its_own(void **unused)
 	assert_int_equal(cancel_table_count(table), MANY / 2);
 	for (uint32_t i = 0; i < MANY; i++) {
 		(void)snprintf(path, sizeof path, "/s/%u", i);
-		const char *found = cancel_table_find(table, key_of(i));
+		const struct cancel_target *found = cancel_table_find(table, key_of(i));
 		if (i % 2 == 0)
 			assert_null(found);
 		else
-			assert_string_equal(found, path);
+			assert_string_equal(found->socket_path, path);
 	}
 	for (uint32_t i = 1; i < MANY; i += 2)
 		cancel_table_remove(table, &entries[i]);
@@ -47,8 +47,9 @@ static void test_near_misses(void **unused)
 	(void)unused;
 	struct cancel_table *table = cancel_table_create();
 	struct cancel_key key = { 4711, 0x80000001 };
-	struct cancel_entry *entry = cancel_table_add(table, key, "/s");
-	assert_string_equal(cancel_table_find(table, key), "/s");
+	struct cancel_entry *entry = cancel_table_add(table, key, "ep-s", "/s");
+	assert_string_equal(cancel_table_find(table, key)->socket_path, "/s");
+	assert_string_equal(cancel_table_find(table, key)->uid, "ep-s");
 	for (unsigned bit = 0; bit < 32; bit++) {
 		assert_null(
 		        cancel_table_find(table, (struct cancel_key){ key.pid ^ (1u << bit), key.secret }));
@@ -69,10 +70,11 @@ static void test_shared_key_names_nobody(void **unused)
 	(void)unused;
 	struct cancel_table *table = cancel_table_create();
 	struct cancel_key key = { 1, 2 };
-	struct cancel_entry *a = cancel_table_add(table, key, "/a"), *b = cancel_table_add(table, key, "/b");
+	struct cancel_entry *a = cancel_table_add(table, key, "ep-a", "/a"),
+	                    *b = cancel_table_add(table, key, "ep-b", "/b");
 	assert_null(cancel_table_find(table, key));
 	cancel_table_remove(table, &a);
-	assert_string_equal(cancel_table_find(table, key), "/b");
+	assert_string_equal(cancel_table_find(table, key)->socket_path, "/b");
 	cancel_table_remove(table, &b);
 	cancel_table_free(table);
 }

@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include <yyjson.h>
+
 #include "base/buffer.h"
 #include "loop/line_channel.h"
 #include "proxy_fixture.h"
@@ -136,6 +138,7 @@ static void test_questions_and_answers(void **unused)
 	assert_string_equal(answers.last.endpoint.uid, "ep-a");
 	assert_string_equal(answers.last.endpoint.name, "projects/p/branches/b/endpoints/e");
 	assert_true(answers.last.endpoint.is_disabled);
+	assert_int_equal(answers.last.endpoint.connections_max, 0); /* an older control */
 
 	control->heard.len = 0;
 	(void)control_ask_route(link, NULL, "127.64.0.2", "a\"\n\xff", on_answer, &answers);
@@ -269,6 +272,37 @@ static void test_failures(void **unused)
 	check_answer("\"endpoint\":{\"uid\":\"ep-a\"}", CONTROL_FAILED, strange);
 	check_answer("\"endpoint\":[]", CONTROL_FAILED, strange);
 	check_answer("\"x\":1", CONTROL_FAILED, strange);
+	check_answer("\"ok\":1", CONTROL_FAILED, strange);
+}
+
+static void test_reports(void **unused)
+{
+	(void)unused;
+	struct control *control = control_make();
+	struct control_link *link = control_link_open(&control->loop, control->path);
+	assert_int_equal(control_link_connections(link), 0); /* nobody is there */
+	control_listen(control);
+	assert_int_equal(control_link_connections(link), 1);
+	assert_int_equal(control_link_connections(link), 1);
+	struct answers answers = { 0 };
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *root = yyjson_mut_obj(doc);
+	yyjson_mut_doc_set_root(doc, root);
+	(void)yyjson_mut_obj_add_int(doc, root, "a", 1);
+	(void)control_tell_report(link, doc, on_answer, &answers);
+	yyjson_mut_doc_free(doc);
+	hear(control);
+	assert_string_equal(control->heard.data, "{\"a\":1,\"id\":1,\"op\":\"report\"}\n");
+	control_leave(control);
+	control_listen(control);
+	hear(control); /* the same, on another connection */
+	assert_int_equal(control_link_connections(link), 2);
+	say(control, &answers, "{\"id\":1,\"ok\":true}");
+	assert_int_equal(answers.last.kind, CONTROL_OK);
+	assert_string_equal(answers.last.socket_dir, "");
+	assert_string_equal(answers.last.endpoint.uid, "");
+	control_link_close(link);
+	control_free(control);
 }
 
 static void test_waits_for_control(void **unused)
@@ -366,6 +400,7 @@ int main(void)
 		cmocka_unit_test(test_questions_and_answers),
 		cmocka_unit_test(test_logins),
 		cmocka_unit_test(test_failures),
+		cmocka_unit_test(test_reports),
 		cmocka_unit_test(test_waits_for_control),
 		cmocka_unit_test(test_asks_again_after_control_died),
 		cmocka_unit_test(test_hostile_lines_cost_the_connection),

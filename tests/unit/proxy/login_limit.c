@@ -79,6 +79,28 @@ static void test_many_roles_from_one_address(void **unused)
 	login_limit_free(limit);
 }
 
+/* Behind 127.0.0.1 is everybody: one who tries many names locks nobody else. */
+static void test_this_machine(void **unused)
+{
+	(void)unused;
+	static const char *const addresses[] = { "127.0.0.1", "127.64.0.2", "::1" };
+	for (size_t a = 0; a < ARRAY_LEN(addresses); a++) {
+		struct login_limit *limit = login_limit_create(MAX);
+		for (int i = 0; i < MAX * LOGIN_LIMIT_ADDRESS_FACTOR * 2; i++) {
+			char role[16];
+			(void)snprintf(role, sizeof role, "role%d", i);
+			note(limit, addresses[a], role, 1, 0);
+		}
+		assert_int_equal(wait_of(limit, addresses[a], "fresh", 0), 0);
+		note(limit, addresses[a], "app", MAX, 0);
+		assert_true(wait_of(limit, addresses[a], "app", 0) > 0);
+		login_limit_free(limit);
+	}
+	assert_false(attempt("10.0.0.1", "r").is_loopback);
+	assert_false(attempt("2001:db8::1", "r").is_loopback);
+	assert_false(attempt("::ffff:10.0.0.1", "r").is_loopback);
+}
+
 static void test_ipv6(void **unused)
 {
 	(void)unused;
@@ -99,6 +121,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_role_from_one_address),
 		cmocka_unit_test(test_many_roles_from_one_address),
+		cmocka_unit_test(test_this_machine),
 		cmocka_unit_test(test_ipv6),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,7 +55,17 @@ static void test_passing(void **unused)
 	refusal_pooler_gone(&refusal);
 	assert_string_equal(refusal.sqlstate, "57P01");
 	assert_false(sounds_permanent(&refusal));
-	refusal_too_many(&refusal);
+	refusal_too_many(&refusal, 100, true);
+	assert_string_equal(refusal.message, "too many connections to the proxy: the limit is 100");
+	assert_string_equal(refusal.sqlstate, "53300");
+	assert_false(sounds_permanent(&refusal));
+	refusal_project_full(&refusal, "projects/p/branches/b/endpoints/e", 7);
+	assert_string_equal(
+	        refusal.message, "too many connections to the endpoints of \"projects/p\": the limit is 7");
+	assert_false(sounds_permanent(&refusal));
+	refusal_endpoint_full(&refusal, "projects/p/branches/b/endpoints/e", 206, false);
+	assert_string_equal(refusal.message,
+	        "too many connections to endpoint \"projects/p/branches/b/endpoints/e\": the limit is 206");
 	assert_string_equal(refusal.sqlstate, "53300");
 	assert_false(sounds_permanent(&refusal));
 }

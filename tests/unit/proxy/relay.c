@@ -408,6 +408,72 @@ static void test_flood_yields(void **unused)
 		print_message("the limit of a turn was never reached: OpenSSL stops earlier\n");
 }
 
+/*
+ * Fairness, in bytes: however much waits on both sides, one call moves so much and returns to the loop, where the other sessions have their turn.
+ */
+static void test_a_turn_is_bounded(void **unused)
+{
+	(void)unused;
+	struct scene *scene = scene_begin(TLS1_3_VERSION);
+	const struct relay *relay = &scene->relay;
+	int size = 8 << 20;
+	for (int i = 0; i < 2; i++) {
+		(void)setsockopt(scene->client_fds[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+		(void)setsockopt(scene->backend_fds[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+	}
+	SSL_set_default_read_buffer_len(scene->ssl, 1 << 20);
+	static uint8_t bytes[1 << 20];
+	size_t most_in = 0, most_out = 0;
+	for (int i = 0; i < 200; i++) {
+		/* As much as the sockets hold, both ways; and both readers are quick. */
+		for (int n = 1; n > 0;)
+			n = SSL_write(scene->client, bytes, 16384);
+		for (ssize_t n = 1; n > 0;)
+			n = send(scene->backend_fds[1], bytes, sizeof bytes, MSG_NOSIGNAL);
+		uint64_t in = relay->bytes_from_client, out = relay->bytes_to_client;
+		struct relay_wants wants = relay_client_wants(relay);
+		assert_int_equal(relay_client_ready(&scene->relay, wants.read, wants.write), RELAY_GOES_ON);
+		most_in = relay->bytes_from_client - in > most_in ? relay->bytes_from_client - in : most_in;
+		in = relay->bytes_from_client;
+		wants = relay_backend_wants(relay);
+		assert_int_equal(relay_backend_ready(&scene->relay, wants.read, wants.write), RELAY_GOES_ON);
+		most_in = relay->bytes_from_client - in > most_in ? relay->bytes_from_client - in : most_in;
+		most_out = relay->bytes_to_client - out > most_out ? relay->bytes_to_client - out : most_out;
+		while (recv(scene->backend_fds[1], bytes, sizeof bytes, 0) > 0)
+			;
+		while (SSL_read(scene->client, bytes, sizeof bytes) > 0)
+			;
+	}
+	assert_true(most_in > 0 && most_in <= RELAY_ROUNDS * BLOCK_BYTES);
+	assert_true(most_out > 0 && most_out <= 2 * BLOCK_BYTES); /* of two calls */
+	scene_end(scene);
+}
+
+/* With all large blocks taken by others everything goes on, in smaller pieces. */
+static void test_traffic_in_a_crowd(void **unused)
+{
+	(void)unused;
+	struct scene *scene = scene_begin(TLS1_3_VERSION);
+	struct block *taken[BLOCKS_LARGE_MAX];
+	for (size_t i = 0; i < ARRAY_LEN(taken); i++)
+		taken[i] = block_take(scene->pool);
+	static uint8_t out[100000], in[100000];
+	size_t sent = 0, got = 0;
+	for (int i = 0; i < 5000 && got < sizeof in; i++) {
+		ssize_t n = send(scene->backend_fds[1], out + sent, sizeof out - sent, MSG_NOSIGNAL);
+		sent += n > 0 ? (size_t)n : 0;
+		assert_int_equal(turn(scene), RELAY_GOES_ON);
+		if (scene->relay.to_client)
+			assert_int_equal(scene->relay.to_client->size, BLOCK_SMALL_BYTES);
+		int read = SSL_read(scene->client, in + got, (int)(sizeof in - got));
+		got += read > 0 ? (size_t)read : 0;
+	}
+	assert_int_equal(got, sizeof in);
+	for (size_t i = 0; i < ARRAY_LEN(taken); i++)
+		block_give(scene->pool, &taken[i]);
+	scene_end(scene);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -422,6 +488,8 @@ int main(void)
 		cmocka_unit_test(test_rest),
 		cmocka_unit_test(test_said_ready),
 		cmocka_unit_test(test_flood_yields),
+		cmocka_unit_test(test_a_turn_is_bounded),
+		cmocka_unit_test(test_traffic_in_a_crowd),
 	};
 	(void)signal(SIGPIPE, SIG_IGN); /* the clients' side of the scenes writes with write(2) */
 	return cmocka_run_group_tests(tests, NULL, NULL);
