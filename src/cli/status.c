@@ -208,7 +208,7 @@ static void add_megabytes(struct table *table, yyjson_val *branch, const char *m
 static void print_branches(yyjson_val *branches)
 {
 	CLEANUP(table_done) struct table table = { 0 };
-	static const char *const titles[] = { "BRANCH", "SIZE", "OWN", "SHARED", "HISTORY" };
+	static const char *const titles[] = { "BRANCH", "SIZE", "OWN", "SHARED", "HISTORY", "ALARM" };
 	size_t i, count;
 	yyjson_val *branch;
 	if (yyjson_arr_size(branches) == 0)
@@ -222,6 +222,7 @@ static void print_branches(yyjson_val *branches)
 		add_megabytes(&table, branch, "own_bytes");
 		add_megabytes(&table, branch, "shared_bytes");
 		add_megabytes(&table, branch, "history_bytes");
+		table_add_cell(&table, json_text(branch, "alarm"));
 	}
 	CLEANUP(buffer_done) struct buffer out = { 0 };
 	table_write(&table, &out);

@@ -1,7 +1,11 @@
 #include "control_plane/branch_archive.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "control_plane/operation.h"
 #include "control_plane/quota.h"
 #include "control_plane/resource_json.h"
@@ -10,6 +14,9 @@
 #define AT_ONCE   4 /* archiving reads and writes disks that others wait for */
 #define UNLIMITED INT64_MAX
 
+#define RETRY_MIN_USEC (60 * USEC_PER_SEC)
+#define RETRY_MAX_USEC (24 * 3600 * USEC_PER_SEC)
+
 static bool is_asleep(const struct services *services, int64_t branch, struct endpoint_row *ret_endpoint)
 {
 	struct error ignored;
@@ -17,6 +24,59 @@ static bool is_asleep(const struct services *services, int64_t branch, struct en
 		return false;
 	const struct fleet_member *member = fleet_look(services->fleet, ret_endpoint->uid);
 	return member && member->state == FLEET_ASLEEP;
+}
+
+static int64_t later(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+static int64_t retry_pause(int64_t failures)
+{
+	int64_t pause = RETRY_MIN_USEC;
+	for (int64_t i = 1; i < failures && pause < RETRY_MAX_USEC; i++)
+		pause *= 2;
+	return pause < RETRY_MAX_USEC ? pause : RETRY_MAX_USEC;
+}
+
+static void read_reason(const char *json, char *out, size_t size)
+{
+	yyjson_doc *doc = json ? yyjson_read(json, strlen(json), 0) : NULL;
+	const char *message = yyjson_get_str(yyjson_obj_get(yyjson_doc_get_root(doc), "message"));
+	(void)snprintf(out, size, "%s", message ? message : "");
+	utf8_clean(out); /* the cut may be inside a character */
+	yyjson_doc_free(doc);
+}
+
+status branch_archive_failures(
+        struct metadata *md, const struct branch_row *branch, struct archive_failures *ret, struct error *err)
+{
+	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
+	struct operation_failures failures = { 0 };
+	*ret = (struct archive_failures){ 0 };
+	status st = endpoint_row_find_writer(md, branch->id, &endpoint, err);
+	if (st == STATUS_NOT_FOUND)
+		return STATUS_OK;
+	int64_t since = later(later(branch->state_change_usec, branch->update_usec),
+	        later(endpoint.started_usec, endpoint.suspended_usec));
+	if (st == STATUS_OK)
+		st = operation_row_failures(md, operation_kind_name(OPERATION_BRANCH_ARCHIVE), endpoint.id,
+		        since, &failures, err);
+	if (st == STATUS_OK && failures.count > 0) {
+		ret->count = failures.count;
+		ret->next_usec = failures.last_usec + retry_pause(failures.count);
+		read_reason(failures.error, ret->reason, sizeof ret->reason);
+	}
+	free(failures.error);
+	return st;
+}
+
+static bool is_due(const struct services *services, const struct branch_row *branch, int64_t now_usec)
+{
+	struct archive_failures failures;
+	struct error ignored;
+	return branch_archive_failures(services->md, branch, &failures, &ignored) == STATUS_OK &&
+	       now_usec >= failures.next_usec;
 }
 
 static status record(const struct services *services, const struct branch_row *branch,
@@ -56,7 +116,8 @@ static status archive(const struct services *services, const struct branch_idle 
 		while (code == STATUS_OK && count < AT_ONCE && (int64_t)count < wanted) {
 			CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
 			code = branch_row_next(&st, &branches[count], err);
-			if (code == STATUS_OK && is_asleep(services, branches[count].id, &endpoint))
+			if (code == STATUS_OK && is_asleep(services, branches[count].id, &endpoint) &&
+			        is_due(services, &branches[count], now_usec))
 				count++;
 		}
 		if (code != STATUS_OK && code != STATUS_NOT_FOUND)

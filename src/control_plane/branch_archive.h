@@ -16,6 +16,18 @@
 MUST_CHECK status branch_archive_due(
         const struct services *services, int64_t now_usec, bool *ret_has_more, struct error *err);
 
+/*
+ * A branch that could not be archived since it was last used: tried again after one minute, then two, four, up to a day. It keeps nobody else from
+ * being archived.
+ */
+struct archive_failures {
+	int64_t count;     /* 0: none */
+	int64_t next_usec; /* when it is tried again */
+	char reason[192];  /* of the last one */
+};
+MUST_CHECK status branch_archive_failures(struct metadata *md, const struct branch_row *branch,
+        struct archive_failures *ret, struct error *err);
+
 /* The branch is in use again: READY, in the row only, for a change that is being made anyway. */
 static inline void branch_archive_end(struct branch_row *branch, int64_t now_usec)
 {

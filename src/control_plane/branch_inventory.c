@@ -39,7 +39,6 @@ struct refresh {
 	bool is_told;         /* in the log, that it could not be taken */
 	bool is_taking;       /* a worker thread has it; what is below is set then */
 	uint64_t ticket;
-	bool is_overtaken; /* a newer one is in the rows already */
 	struct kept *kept;
 	struct identity_mark *marks; /* to be given first */
 	size_t mark_count;
@@ -56,25 +55,27 @@ struct kept {
 	int64_t used_usec; /* monotonic */
 };
 
-/* What is in the rows of a branch. */
 /* Which file it was: supervisors replace it, they never write into it. */
 struct file_identity {
 	uint64_t inode;
 	int64_t size, changed_sec, changed_nsec;
 };
 
+/* What is in the rows of a branch: of the last inventory that was committed, and of one whose transaction is open. */
 struct newest {
 	int64_t branch;
-	uint64_t ticket;
+	uint64_t ticket, open_ticket; /* open_ticket 0: none is */
+	bool lacks_markers, open_lacks_markers;
+	struct error unwritten; /* code STATUS_OK: Postgres has said nothing since that could not be noted */
 	struct file_identity file; /* that was taken over last, for the volume the branch then had */
 	char volume_id[RESOURCE_ID_MAX + 1];
-	bool lacks_markers;
 };
 
 struct branch_inventory {
 	struct services *services;
 	struct newest *newest;
 	size_t newest_count;
+	bool has_open;                    /* one of them has an open_ticket */
 	TAILQ_HEAD(kept_list, kept) kept; /* the one used last at the end */
 	size_t kept_count;
 	uv_timer_t idle; /* runs while there are some */
@@ -83,6 +84,22 @@ struct branch_inventory {
 	uv_timer_t timer; /* runs while a refresh waits for its compute */
 	bool is_closed;
 };
+
+/* Only then is an inventory in the rows: what is older is not taken from then on. */
+static void transaction_ended(void *arg, bool is_committed)
+{
+	struct branch_inventory *owner = arg;
+	for (size_t i = 0; i < owner->newest_count && owner->has_open; i++) {
+		struct newest *newest = &owner->newest[i];
+		if (is_committed && newest->open_ticket != 0) {
+			newest->ticket = newest->open_ticket;
+			newest->lacks_markers = newest->open_lacks_markers;
+			newest->unwritten = (struct error){ 0 };
+		}
+		newest->open_ticket = 0;
+	}
+	owner->has_open = false;
+}
 
 struct branch_inventory *branch_inventory_create(struct services *services)
 {
@@ -94,6 +111,7 @@ struct branch_inventory *branch_inventory_create(struct services *services)
 	(void)uv_timer_init(services->loop, &inventory->idle);
 	inventory->timer.data = inventory->idle.data = inventory;
 	inventory->open_timers = 2;
+	metadata_watch(services->md, transaction_ended, inventory);
 	services->inventory = inventory;
 	return inventory;
 }
@@ -131,27 +149,18 @@ static struct newest *find_newest(struct branch_inventory *owner, int64_t branch
 
 /* ---- in the rows ---- */
 
-static void overtake(struct branch_inventory *owner, int64_t branch, uint64_t ticket)
-{
-	struct refresh *refresh;
-	TAILQ_FOREACH (refresh, &owner->refreshes, link) {
-		if (refresh->is_taking && refresh->branch == branch && refresh->ticket < ticket)
-			refresh->is_overtaken = true;
-	}
-}
-
 status branch_inventory_absorb(const struct services *services, int64_t branch, uint64_t ticket,
         const struct inventory *inventory, int64_t now_usec, struct error *err)
 {
 	struct newest *newest = find_newest(services->inventory, branch);
-	if (ticket < newest->ticket)
+	if (ticket < newest->ticket || ticket < newest->open_ticket)
 		return STATUS_OK; /* I1 */
 	status st = inventory_rows_absorb(services->md, branch, inventory, now_usec, err);
 	if (st != STATUS_OK)
 		return st;
-	newest->ticket = ticket;
-	newest->lacks_markers = inventory->lacks_markers;
-	overtake(services->inventory, branch, ticket);
+	newest->open_ticket = ticket;
+	newest->open_lacks_markers = inventory->lacks_markers;
+	services->inventory->has_open = true;
 	return STATUS_OK;
 }
 
@@ -223,6 +232,13 @@ static void ask(uv_work_t *work)
 		refresh->error = err;
 }
 
+/* The rows are older than what Postgres has said: nobody is shown them, until it is noted. */
+static void note_unwritten(struct branch_inventory *owner, int64_t branch, const struct error *err)
+{
+	find_newest(owner, branch)->unwritten = *err;
+	log_error("could not note the roles and databases of a branch: %s", err->message);
+}
+
 /* *ret_is_fresh: the rows are now what the inventory says, or something newer. */
 static status absorb_refresh(const struct refresh *refresh, bool *ret_is_fresh, struct error *err)
 {
@@ -234,7 +250,7 @@ static status absorb_refresh(const struct refresh *refresh, bool *ret_is_fresh, 
 		st = branch_row_get(services->md, refresh->branch, &branch, err);
 	if (st == STATUS_NOT_FOUND || (st == STATUS_OK && (!branch.is_ready || branch.is_resetting)))
 		return STATUS_OK; /* an operation is about to say what is there */
-	if (st == STATUS_OK && !refresh->is_overtaken)
+	if (st == STATUS_OK)
 		st = branch_inventory_absorb(services, refresh->branch, refresh->ticket, &refresh->inventory,
 		        clock_wall_usec(), err);
 	if (st == STATUS_OK)
@@ -303,7 +319,7 @@ static void asked(uv_work_t *work, int code)
 	if (!was_taken && !refresh->is_told)
 		log_info("roles and databases are as last known: %s", refresh->error.message);
 	else if (was_taken && !owner->is_closed && absorb_refresh(refresh, &is_fresh, &err) != STATUS_OK)
-		log_error("could not note the roles and databases of a branch: %s", err.message);
+		note_unwritten(owner, branch, &err);
 	inventory_done(&refresh->inventory);
 	free(TAKE_PTR(refresh->marks));
 	refresh->mark_count = 0;
@@ -342,10 +358,26 @@ static void take(struct refresh *refresh, const char *uid)
 		log_error("%s", err.message);
 	refresh->is_taking = true;
 	refresh->ticket = branch_inventory_ticket();
-	refresh->is_overtaken = false;
 	refresh->kept = kept_take(refresh->owner, fleet_socket_dir(services->fleet, uid));
 	refresh->work.data = refresh;
 	(void)uv_queue_work(services->loop, &refresh->work, ask, asked);
+}
+
+static status absorb_file(const struct services *services, const struct branch_row *branch,
+        const struct inventory_file *file, struct error *err)
+{
+	int64_t stamp = 0;
+	CLEANUP(transaction_end) struct transaction tx = { 0 };
+	status st = branch_row_inventory_stamp(services->md, branch->id, &stamp, err);
+	if (st != STATUS_OK || stamp == file->stamp || strcmp(file->volume_id, branch->volume_id) != 0)
+		return st;
+	st = transaction_begin(services->md, &tx, err);
+	if (st == STATUS_OK)
+		st = branch_inventory_absorb(services, branch->id, (uint64_t)file->stamp, &file->inventory,
+		        clock_wall_usec(), err);
+	if (st == STATUS_OK)
+		st = branch_row_note_inventory(services->md, branch->id, file->stamp, err);
+	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
 }
 
 static bool find_file(const char *path, struct file_identity *ret)
@@ -357,48 +389,33 @@ static bool find_file(const char *path, struct file_identity *ret)
 	return true;
 }
 
-static status absorb_file(
-        const struct services *services, const struct branch_row *branch, const char *path, struct error *err)
-{
-	CLEANUP(inventory_file_done) struct inventory_file file = { 0 };
-	int64_t stamp = 0;
-	status st = inventory_read(path, &file, err);
-	if (st == STATUS_NOT_FOUND)
-		return STATUS_OK;
-	if (st == STATUS_OK)
-		st = branch_row_inventory_stamp(services->md, branch->id, &stamp, err);
-	if (st != STATUS_OK || stamp == file.stamp || strcmp(file.volume_id, branch->volume_id) != 0)
-		return st;
-	CLEANUP(transaction_end) struct transaction tx = { 0 };
-	st = transaction_begin(services->md, &tx, err);
-	if (st == STATUS_OK)
-		st = branch_inventory_absorb(
-		        services, branch->id, (uint64_t)file.stamp, &file.inventory, clock_wall_usec(), err);
-	if (st == STATUS_OK)
-		st = branch_row_note_inventory(services->md, branch->id, file.stamp, err);
-	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
-}
-
 /*
- * Of a compute that sleeps: what its supervisor left, unless it is in the rows already. Logins at a sleeping branch come here too, from
- * whoever can reach the port, so a file of megabytes is read once and then only looked at from outside.
+ * Of a compute that sleeps: what its supervisor left, unless it is in the rows already. One that cannot be read is as good as none: then more
+ * than what was last known is not to be had. Logins at a sleeping branch come here too, from whoever can reach the port, so a file of
+ * megabytes is read once and then only looked at from outside.
  */
-static status take_over_file(
-        const struct services *services, const struct branch_row *branch, const char *uid, struct error *err)
+static void take_over_file(const struct services *services, const struct branch_row *branch, const char *uid)
 {
 	CLEANUP(free_text) char *path = data_directory_path(services->dd, "computes/%s/inventory.json", uid);
+	CLEANUP(inventory_file_done) struct inventory_file file = { 0 };
 	struct newest *known = find_newest(services->inventory, branch->id);
-	struct file_identity file;
-	if (!find_file(path, &file) || (memcmp(&file, &known->file, sizeof file) == 0 &&
-	                                       strcmp(known->volume_id, branch->volume_id) == 0))
-		return STATUS_OK;
-	status st = absorb_file(services, branch, path, err);
-	if (st == STATUS_OK) {
+	struct file_identity identity;
+	struct error err;
+	known->unwritten = (struct error){ 0 };
+	bool is_there = find_file(path, &identity);
+	if (is_there && memcmp(&identity, &known->file, sizeof identity) == 0 &&
+	        strcmp(known->volume_id, branch->volume_id) == 0)
+		return;
+	status st = inventory_read(path, &file, &err);
+	if (st != STATUS_OK && st != STATUS_NOT_FOUND)
+		log_error("%s", err.message);
+	if (st == STATUS_OK && absorb_file(services, branch, &file, &err) != STATUS_OK) {
+		note_unwritten(services->inventory, branch->id, &err);
+	} else if (st == STATUS_OK && is_there) {
 		known = find_newest(services->inventory, branch->id);
-		known->file = file;
+		known->file = identity;
 		memcpy(known->volume_id, branch->volume_id, sizeof known->volume_id);
 	}
-	return st;
 }
 
 /* The state of the compute that writes to the branch; *ret_uid is its endpoint. */
@@ -416,11 +433,8 @@ static status look_at_compute(const struct services *services, int64_t branch, s
 void branch_inventory_take_over(
         const struct services *services, const struct branch_row *branch, const char *uid)
 {
-	struct error err;
-	if (!branch->is_ready || branch->is_resetting)
-		return;
-	if (take_over_file(services, branch, uid, &err) != STATUS_OK)
-		log_error("%s", err.message); /* what was last known is better than nothing */
+	if (branch->is_ready && !branch->is_resetting)
+		take_over_file(services, branch, uid);
 }
 
 /* One that is not being taken: begins, ends because the compute sleeps, or waits on. */
@@ -485,15 +499,27 @@ static void put(struct branch_inventory *owner, int64_t branch, struct question 
 	refresh_go_on(refresh);
 }
 
+static bool check_written(struct call *call, int64_t branch)
+{
+	const struct error *unwritten = &find_newest(call->services->inventory, branch)->unwritten;
+	if (unwritten->code == STATUS_OK)
+		return true;
+	struct error err = *unwritten;
+	(void)!error_prefix(&err,
+	        "what Postgres says of the roles and databases cannot be noted, so they cannot be shown");
+	return call_fail(call, &err);
+}
+
 bool branch_inventory_refresh(struct call *call, const struct branch_row *branch)
 {
 	const struct services *services = call->services;
 	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
 	enum fleet_state state = FLEET_ASLEEP;
 	struct error err;
-	if (call->request->holds > 0 || !http_can_hold(call->request) || !branch->is_ready ||
-	        branch->is_resetting)
+	if (!branch->is_ready || branch->is_resetting)
 		return true;
+	if (call->request->holds > 0 || !http_can_hold(call->request))
+		return check_written(call, branch->id);
 	if (look_at_compute(services, branch->id, &endpoint, &state, &err) != STATUS_OK)
 		return call_fail(call, &err);
 	/* One that is stopping leaves a file in a moment; what one that is starting has was taken over when it began to (compute_spec.c). */
@@ -506,7 +532,7 @@ bool branch_inventory_refresh(struct call *call, const struct branch_row *branch
 	}
 	if (state == FLEET_ASLEEP)
 		branch_inventory_take_over(services, branch, endpoint.uid);
-	return true;
+	return check_written(call, branch->id);
 }
 
 void branch_inventory_ask(
@@ -527,6 +553,7 @@ static void timer_closed(uv_handle_t *handle)
 void branch_inventory_close(struct branch_inventory *inventory)
 {
 	inventory->is_closed = true;
+	metadata_watch(inventory->services->md, NULL, NULL);
 	for (struct refresh *refresh = TAILQ_FIRST(&inventory->refreshes), *next; refresh; refresh = next) {
 		next = TAILQ_NEXT(refresh, link);
 		if (!refresh->is_taking)

@@ -7,7 +7,8 @@
  * inventory, and the connection for it is kept for some seconds.
  *
  * Invariants
- *   I1  what a call shows is not older than its beginning: an inventory that was begun before one that is in the rows already is not taken.
+ *   I1  what a call shows is not older than its beginning: an inventory that was begun before one that is in the rows already is not taken. When what
+ *       Postgres said cannot be written into them (a full disk), the call fails: it would show them as they were.
  *   I2  ids and times stay with a role or database as long as Postgres has it, also when it is renamed (by oid) or made anew under its name.
  *   I3  a row whose create operation is open is left alone but for what Postgres says of its name. It goes when another role or database
  *       was given that name meanwhile, and its operation fails.

@@ -21,6 +21,7 @@
 #include "compute/installation.h"
 #include "control_plane/api.h"
 #include "control_plane/audit_trail.h"
+#include "control_plane/branch_archive.h"
 #include "control_plane/compute_activity.h"
 #include "control_plane/compute_spec.h"
 #include "control_plane/control_socket.h"
@@ -168,8 +169,8 @@ static void add_connections(void *owner, const char *uid, yyjson_mut_doc *doc, y
 	        doc, compute, "connections", endpoint_traffic_connections(control->services.traffic, uid));
 }
 
-static void add_branch(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct project_row *project,
-        const struct branch_row *branch)
+static void add_branch(const struct control *control, yyjson_mut_doc *doc, yyjson_mut_val *list,
+        const struct project_row *project, const struct branch_row *branch)
 {
 	yyjson_mut_val *item = yyjson_mut_arr_add_obj(doc, list);
 	CLEANUP(free_text) char *name = branch_name(project, branch);
@@ -179,6 +180,17 @@ static void add_branch(yyjson_mut_doc *doc, yyjson_mut_val *list, const struct p
 	yyjson_mut_obj_add_sint(doc, item, "own_bytes", branch->own_bytes);
 	yyjson_mut_obj_add_sint(doc, item, "shared_bytes", branch->shared_bytes);
 	yyjson_mut_obj_add_sint(doc, item, "history_bytes", branch->history_bytes);
+	struct archive_failures failures;
+	struct error ignored;
+	char next[CLOCK_TEXT_MAX];
+	if (branch_archive_failures(control->md, branch, &failures, &ignored) != STATUS_OK ||
+	        failures.count == 0)
+		return;
+	clock_format_timestamp(failures.next_usec, next);
+	CLEANUP(free_text)
+	char *alarm = xasprintf("cannot be archived (%lld times, next try after %s): %s",
+	        (long long)failures.count, next, failures.reason);
+	yyjson_mut_obj_add_strcpy(doc, item, "alarm", alarm);
 }
 
 /* Space of every branch, as last measured. What cannot be read is left out: the rest of the status still helps. */
@@ -197,7 +209,7 @@ static void add_status(void *owner, yyjson_mut_doc *doc, yyjson_mut_val *root)
 			continue;
 		code = project_row_get(control->md, branch.project, &project, &err);
 		if (code == STATUS_OK && !project.is_purged)
-			add_branch(doc, list, &project, &branch);
+			add_branch(control, doc, list, &project, &branch);
 	}
 	if (code != STATUS_OK && code != STATUS_NOT_FOUND)
 		log_warning("could not tell the space of all branches: %s", err.message);

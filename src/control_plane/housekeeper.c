@@ -30,7 +30,9 @@ struct item {
 	int64_t changed_nsec;
 	int64_t retained_usec; /* monotonic; the last retention */
 	bool has_grown;        /* since the round before, its compute says */
-	bool is_archived;      /* nobody else folds its layers */
+	bool is_archived;      /* and asleep when the round began: nobody else folds its layers */
+	atomic_bool
+	        shall_stop_folding; /* its compute starts, or we close; set by the loop, and never taken back in the round */
 	/* Results. */
 	bool is_measured;
 	bool is_kept; /* in the metadata */
@@ -62,7 +64,6 @@ struct housekeeper {
 	int64_t whole_usec; /* monotonic; when the next whole round is due; 0: when it is asked for */
 	bool is_working, is_asked, is_timer_closed;
 	atomic_bool is_closing;
-	atomic_bool shall_stop_folding; /* a compute starts: it may be the one whose image is being folded */
 };
 
 static void on_timer(uv_timer_t *timer);
@@ -141,12 +142,23 @@ static void forget_live(struct housekeeper *h, const char *uid)
 	free(live);
 }
 
+static void stop_folding(struct housekeeper *h, const char *uid)
+{
+	struct error ignored;
+	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
+	bool is_known = endpoint_row_find_uid(h->services->md, uid, &endpoint, &ignored) == STATUS_OK;
+	for (size_t i = 0; i < h->count; i++) {
+		if (h->items[i].is_archived && (!is_known || h->items[i].branch == endpoint.branch))
+			atomic_store(&h->items[i].shall_stop_folding, true);
+	}
+}
+
 void housekeeper_note(struct housekeeper *h, const struct fleet_member *member)
 {
 	if (!h)
 		return;
-	if (member->state == FLEET_STARTING)
-		atomic_store(&h->shall_stop_folding, true);
+	if (member->state == FLEET_STARTING && h->is_working)
+		stop_folding(h, member->uid);
 	if (member->state != FLEET_RUNNING) {
 		forget_live(h, member->uid);
 		return;
@@ -206,6 +218,17 @@ static void list_grown(struct housekeeper *h)
 	}
 }
 
+/* Whoever starts it from now on is noted (stop_folding()). */
+static bool is_asleep(const struct housekeeper *h, int64_t branch)
+{
+	struct error ignored;
+	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
+	if (endpoint_row_find_writer(h->services->md, branch, &endpoint, &ignored) != STATUS_OK)
+		return false;
+	const struct fleet_member *member = fleet_look(h->services->fleet, endpoint.uid);
+	return member && member->state == FLEET_ASLEEP;
+}
+
 static status list_items(struct housekeeper *h, struct error *err)
 {
 	CLEANUP(statement_done) struct statement st = { 0 };
@@ -226,7 +249,7 @@ static status list_items(struct housekeeper *h, struct error *err)
 		*item = (struct item){ .branch = branch.branch,
 			.project = branch.project,
 			.window_usec = branch.window_usec,
-			.is_archived = branch.is_archived,
+			.is_archived = branch.is_archived && is_asleep(h, branch.branch),
 			.project_bytes = -1 };
 		memcpy(item->store, branch.store, sizeof item->store);
 		memcpy(item->volume, branch.volume, sizeof item->volume);
@@ -331,8 +354,7 @@ static void fold_again(struct housekeeper *h, struct item *item)
 {
 	struct volume_archived done;
 	struct error err;
-	atomic_store(&h->shall_stop_folding, false);
-	status st = volume_archive(h->services->dd, item->volume, &h->shall_stop_folding, &done, &err);
+	status st = volume_archive(h->services->dd, item->volume, &item->shall_stop_folding, &done, &err);
 	if (st != STATUS_OK && st != STATUS_CONFLICT && st != STATUS_NOT_FOUND) /* in use; destroyed */
 		log_warning("could not fold the layers of volume \"%s\": %s", item->volume, err.message);
 }
@@ -359,7 +381,8 @@ static void look_after(struct housekeeper *h, size_t begin, size_t end)
 	const struct data_directory *dd = h->services->dd;
 	CLEANUP(disk_space_freep) struct disk_space *space = disk_space_new();
 	for (size_t i = begin; i < end && !h->is_closing; i++) {
-		if (apply_retention(dd, &h->items[i]) && h->items[i].is_archived)
+		if (apply_retention(dd, &h->items[i]) && h->items[i].is_archived &&
+		        !atomic_load(&h->items[i].shall_stop_folding))
 			fold_again(h, &h->items[i]);
 		h->items[i].retained_usec = clock_monotonic_usec();
 	}
@@ -511,7 +534,8 @@ void housekeeper_close(struct housekeeper *h)
 	if (!h)
 		return;
 	h->is_closing = true;
-	atomic_store(&h->shall_stop_folding, true);
+	for (size_t i = 0; i < h->count; i++)
+		atomic_store(&h->items[i].shall_stop_folding, true);
 	(void)uv_timer_stop(&h->timer);
 	uv_close((uv_handle_t *)&h->timer, on_closed);
 }

@@ -8,6 +8,7 @@
  */
 #include "base/clock.h"
 #include "base/log.h"
+#include "control_plane/branch_archive.h"
 #include "control_plane/housekeeper.h"
 #include "control_plane/job.h"
 #include "control_plane/reaper.h"
@@ -91,10 +92,27 @@ static status finish(struct job *job, struct error *err)
 	return st == STATUS_OK ? transaction_commit(&tx, err) : st;
 }
 
+static void tell_failure(const struct job *job)
+{
+	struct branch_row branch;
+	struct archive_failures failures;
+	struct error err;
+	char next[CLOCK_TEXT_MAX];
+	if (branch_row_get(job->services->md, job->operation.branch, &branch, &err) != STATUS_OK ||
+	        branch_archive_failures(job->services->md, &branch, &failures, &err) != STATUS_OK ||
+	        failures.count == 0)
+		return;
+	clock_format_timestamp(failures.next_usec, next);
+	log_warning("%s could not be archived, %lld times since it was last used; the next try is after %s",
+	        job->operation.resource, (long long)failures.count, next);
+}
+
 static void end(struct job *job, status (*record)(struct job *job, struct error *err))
 {
 	if (!job_record_end(job, record, RETRY_MS))
 		return;
+	if (record == job_record_failure)
+		tell_failure(job);
 	housekeeper_look(job->services->housekeeper);
 	reaper_look(job->services->reaper);
 	job_finish(job);

@@ -156,16 +156,28 @@ status transaction_begin(struct metadata *md, struct transaction *tx, struct err
 	return STATUS_OK;
 }
 
+void metadata_watch(struct metadata *md, metadata_ended_fn fn, void *owner)
+{
+	md->on_end = fn;
+	md->on_end_owner = owner;
+}
+
+static void transaction_ended(struct transaction *tx, bool is_committed)
+{
+	struct metadata *md = TAKE_PTR(tx->md);
+	md->in_transaction = false;
+	if (md->on_end)
+		md->on_end(md->on_end_owner, is_committed);
+}
+
 status transaction_commit(struct transaction *tx, struct error *err)
 {
 	assert(tx->md && tx->md->in_transaction);
 	/* On failure the transaction stays open, and transaction_end() rolls it back. */
 	status st = run_sql(tx->md, "COMMIT", "commit a transaction", err);
-	if (st != STATUS_OK)
-		return st;
-	tx->md->in_transaction = false;
-	tx->md = NULL;
-	return STATUS_OK;
+	if (st == STATUS_OK)
+		transaction_ended(tx, true);
+	return st;
 }
 
 void transaction_end(struct transaction *tx)
@@ -175,8 +187,7 @@ void transaction_end(struct transaction *tx)
 	/* Some failures (disk full, I/O) make SQLite roll back on its own. */
 	if (!sqlite3_get_autocommit(tx->md->db))
 		(void)sqlite3_exec(tx->md->db, "ROLLBACK", NULL, NULL, NULL);
-	tx->md->in_transaction = false;
-	tx->md = NULL;
+	transaction_ended(tx, false);
 }
 
 status metadata_next_number(

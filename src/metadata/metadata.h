@@ -39,6 +39,13 @@ MUST_CHECK status transaction_begin(struct metadata *md, struct transaction *tx,
 MUST_CHECK status transaction_commit(struct transaction *tx, struct error *err);
 void transaction_end(struct transaction *tx);
 
+/*
+ * For who keeps in memory what is in the metadata: told when a transaction has ended, and which way, from transaction_commit() or transaction_end(). One
+ * watcher; fn NULL: none. It begins no transaction.
+ */
+typedef void (*metadata_ended_fn)(void *owner, bool is_committed);
+void metadata_watch(struct metadata *md, metadata_ended_fn fn, void *owner);
+
 /* What has been done so far, for tests and benchmarks. */
 struct metadata_numbers {
 	uint64_t opened;          /* statements */

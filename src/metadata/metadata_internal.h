@@ -17,6 +17,8 @@ struct idle_statement {
 struct metadata {
 	sqlite3 *db;
 	bool in_transaction;
+	metadata_ended_fn on_end;
+	void *on_end_owner;
 	LIST_HEAD(idle_statements, idle_statement) idle[IDLE_CHAINS]; /* by the hash of their text */
 	struct metadata_numbers numbers;
 };

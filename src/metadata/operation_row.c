@@ -163,6 +163,29 @@ status operation_row_has_begun(
 	return code;
 }
 
+status operation_row_failures(struct metadata *md, const char *kind, int64_t endpoint, int64_t since_usec,
+        struct operation_failures *ret, struct error *err)
+{
+	CLEANUP(statement_done) struct statement st = { 0 };
+	/* error is that of the row with the maximum (a promise of SQLite). */
+	status code = statement_open(md,
+	        "SELECT count(*), coalesce(max(finish_usec), 0), error FROM operation"
+	        " WHERE endpoint = ? AND kind = ? AND error IS NOT NULL AND finish_usec >= ?",
+	        &st, err);
+	if (code != STATUS_OK)
+		return code;
+	statement_bind_integer(&st, endpoint);
+	statement_bind_text(&st, kind);
+	statement_bind_integer(&st, since_usec);
+	code = statement_next(&st, err);
+	if (code != STATUS_OK)
+		return code;
+	*ret = (struct operation_failures){ .count = statement_integer(&st) };
+	ret->last_usec = statement_integer(&st);
+	ret->error = statement_text_copy(&st);
+	return STATUS_OK;
+}
+
 status operation_row_find_failed_create(struct metadata *md, const char *actor, const char *id,
         int64_t since_usec, struct operation_row *ret, struct error *err)
 {

@@ -53,6 +53,13 @@ MUST_CHECK status operation_row_is_open(
 /* Is one of that kind open for the resource, with a step that is done? */
 MUST_CHECK status operation_row_has_begun(
         struct metadata *md, const char *kind, const char *resource, bool *ret, struct error *err);
+/* Of one kind for an endpoint, since a time: how many failed, when the last one did (0: none), and its error, a JSON text that the caller frees. */
+struct operation_failures {
+	int64_t count, last_usec;
+	char *error;
+};
+MUST_CHECK status operation_row_failures(struct metadata *md, const char *kind, int64_t endpoint,
+        int64_t since_usec, struct operation_failures *ret, struct error *err);
 /*
  * The last creation of a project, or of a branch of any project, with that id which this actor asked for and which failed at or after
  * that time. STATUS_NOT_FOUND.

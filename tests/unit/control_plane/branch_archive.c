@@ -57,11 +57,14 @@ static void fall_asleep(struct control_fixture *f, const char *branch)
 	machine_set_state(uid, FLEET_ASLEEP);
 }
 
+static int64_t ahead_usec; /* of the clock */
+
 static bool look(struct control_fixture *f)
 {
 	struct error err;
 	bool has_more = false;
-	assert_int_equal(branch_archive_due(&f->services, clock_wall_usec(), &has_more, &err), STATUS_OK);
+	int64_t now = clock_wall_usec() + ahead_usec;
+	assert_int_equal(branch_archive_due(&f->services, now, &has_more, &err), STATUS_OK);
 	return has_more;
 }
 
@@ -236,8 +239,66 @@ static void a_failure_changes_nothing(void **state)
 	f->machine->fail_times[STEP_ARCHIVE] = 1;
 	archive(f);
 	assert_string_equal(state_of(f, "dev"), "READY");
+	ahead_usec = 61 * USEC_PER_SEC;
 	archive(f);
 	assert_string_equal(state_of(f, "dev"), "ARCHIVED");
+}
+
+static struct archive_failures failures_of(struct control_fixture *f, const char *branch)
+{
+	struct project_row project = { 0 };
+	struct branch_row row;
+	struct archive_failures failures;
+	struct error err;
+	assert_int_equal(project_row_find(f->services.md, "p", &project, &err), STATUS_OK);
+	assert_int_equal(branch_row_find(f->services.md, project.id, branch, &row, &err), STATUS_OK);
+	project_row_done(&project);
+	assert_int_equal(branch_archive_failures(f->services.md, &row, &failures, &err), STATUS_OK);
+	return failures;
+}
+
+/* After a minute, two, four, … up to a day; by what is recorded, so that a restart changes nothing. */
+static void what_fails_is_tried_less_and_less(void **state)
+{
+	struct control_fixture *f = *state;
+	make_dev(f);
+	perform(f, "POST", "/projects/p/branches?branch_id=two", NO_EXPIRY);
+	grow_old(f, 30);
+	fall_asleep(f, "dev");
+	f->machine->fail_with[STEP_ARCHIVE] = STATUS_IO;
+	int64_t pause = 60 * USEC_PER_SEC;
+	int archives = 0;
+	for (int attempt = 1; attempt <= 14; attempt++) {
+		f->machine->fail_times[STEP_ARCHIVE] = 1;
+		archive(f);
+		assert_string_equal(state_of(f, "dev"), "READY");
+		assert_int_equal(f->machine->done[STEP_ARCHIVE], ++archives);
+		struct archive_failures failures = failures_of(f, "dev");
+		assert_int_equal(failures.count, attempt);
+		assert_non_null(strstr(failures.reason, "scripted failure"));
+		if (attempt == 1) { /* one that is pausing keeps nobody else waiting */
+			fall_asleep(f, "two");
+			archive(f);
+			assert_string_equal(state_of(f, "two"), "ARCHIVED");
+			archives++;
+		}
+		ahead_usec = pause - 5 * USEC_PER_SEC;
+		archive(f);
+		assert_int_equal(f->machine->done[STEP_ARCHIVE], archives);
+		ahead_usec = pause + USEC_PER_SEC;
+		pause = pause * 2 < 86400 * USEC_PER_SEC ? pause * 2 : 86400 * USEC_PER_SEC;
+		if (attempt == 7)
+			control_fixture_crash(f);
+	}
+	assert_int_equal(f->machine->fail_times[STEP_ARCHIVE], 0);
+	/* Once it is used, what has been is forgotten; nor does a success leave anything. */
+	perform(f, "PATCH", DEV "?update_mask=spec.expiration", "{\"spec\":{\"no_expiry\":true}}");
+	assert_int_equal(failures_of(f, "dev").count, 0);
+	grow_old(f, 30);
+	ahead_usec = 2 * 86400 * USEC_PER_SEC;
+	archive(f);
+	assert_string_equal(state_of(f, "dev"), "ARCHIVED");
+	assert_int_equal(failures_of(f, "dev").count, 0);
 }
 
 /* With more than the limit the longest idle ones go, however young; when none can go, there is no room. */
@@ -269,9 +330,15 @@ static void the_limit_of_unarchived_ones(void **state)
 	assert_string_equal(state_of(f, "dev"), "READY");
 }
 
+static int set_up(void **state)
+{
+	ahead_usec = 0;
+	return control_fixture_set_up(state);
+}
+
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, control_fixture_set_up, control_fixture_tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, control_fixture_tear_down)
 	static const struct CMUnitTest tests[] = {
 		TEST(old_and_idle_ones_are_archived),
 		TEST(who_is_awake_or_protected_stays),
@@ -279,6 +346,7 @@ int main(void)
 		TEST(what_is_only_read_goes_on),
 		TEST(who_wants_it_does_not_wait),
 		TEST(a_failure_changes_nothing),
+		TEST(what_fails_is_tried_less_and_less),
 		TEST(the_limit_of_unarchived_ones),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

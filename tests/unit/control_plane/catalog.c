@@ -342,6 +342,7 @@ static void what_a_sleeping_compute_left_is_read_once(void **state)
 {
 	struct control_fixture *f = *state;
 	struct error err;
+	struct branch_row branch;
 	perform(f, "POST", "/projects?project_id=p", NULL);
 	settle(f);
 	call_api(f, "GET", BRANCH "/endpoints/primary", NULL);
@@ -353,15 +354,119 @@ static void what_a_sleeping_compute_left_is_read_once(void **state)
 	(void)mkdir(computes, 0700);
 	assert_int_equal(mkdir(folder, 0700), 0);
 	int answers = 0;
+	assert_int_equal(branch_row_get(f->services.md, production(f), &branch, &err), STATUS_OK);
 	branch_inventory_ask(f->services.inventory, production(f), count_answer, &answers);
-	assert_int_equal(f->machine->done[STEP_READ], 0);
+	int reads = f->machine->done[STEP_READ];
 	for (int files = 1; files <= 2; files++) {
 		assert_int_equal(file_replace_durably(path, slice_from_text("{}"), 0600, &err), STATUS_OK);
+		machine_leave_inventory(branch.volume_id, INT64_C(4000000000000000) + files);
 		for (int i = 0; i < 3; i++)
 			branch_inventory_ask(f->services.inventory, production(f), count_answer, &answers);
-		assert_int_equal(f->machine->done[STEP_READ], files);
+		assert_int_equal(f->machine->done[STEP_READ], reads + files);
 	}
 	assert_int_equal(answers, 7);
+}
+
+/* ---- metadata that cannot be written ---- */
+
+static void note_answer(void *arg, bool is_fresh)
+{
+	*(int *)arg = is_fresh ? 1 : -1;
+}
+
+static bool look_at_postgres(struct control_fixture *f)
+{
+	int answer = 0;
+	branch_inventory_ask(f->services.inventory, production(f), note_answer, &answer);
+	while (answer == 0)
+		(void)uv_run(&f->loop, UV_RUN_NOWAIT);
+	return answer == 1;
+}
+
+static void set_full(struct control_fixture *f, bool is_full)
+{
+	struct error err;
+	assert_int_equal(statement_do(f->services.md,
+	                         is_full ? "PRAGMA query_only = 1" : "PRAGMA query_only = 0", NULL, 0, &err),
+	        STATUS_OK);
+}
+
+static void expect_not_shown(struct control_fixture *f, const char *path)
+{
+	f->holds = 1; /* it has been held for what Postgres says */
+	call_api(f, "GET", path, NULL);
+	f->holds = 0;
+	expect_error(f, 500, "INTERNAL_ERROR",
+	        "what Postgres says of the roles and databases cannot be noted, so they cannot be shown: "
+	        "metadata: ");
+}
+
+static void what_cannot_be_noted_is_not_shown_as_it_was(void **state)
+{
+	struct control_fixture *f = *state;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	assert_true(look_at_postgres(f));
+	(void)machine_add_role("by_sql");
+	set_full(f, true);
+	assert_false(look_at_postgres(f));
+	expect_not_shown(f, ROLES);
+	expect_not_shown(f, ROLES "/alice");
+	expect_not_shown(f, DBS);
+	assert_false(look_at_postgres(f));
+	expect_not_shown(f, ROLES);
+	set_full(f, false);
+	assert_true(look_at_postgres(f));
+	f->holds = 1;
+	assert_int_equal(count(f, ROLES, "roles"), 2);
+	f->holds = 0;
+}
+
+/* What a supervisor has left is tried again with every question, and when there is nothing, nothing more can be known. */
+static void nor_is_what_a_supervisor_has_left(void **state)
+{
+	struct control_fixture *f = *state;
+	struct error err;
+	struct branch_row branch;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	assert_int_equal(branch_row_get(f->services.md, production(f), &branch, &err), STATUS_OK);
+	(void)machine_add_role("by_sql");
+	machine_leave_inventory(branch.volume_id, INT64_C(4000000000000000));
+	set_full(f, true);
+	branch_inventory_take_over(&f->services, &branch, "ep");
+	expect_not_shown(f, ROLES);
+	set_full(f, false);
+	branch_inventory_take_over(&f->services, &branch, "ep");
+	assert_int_equal(count(f, ROLES, "roles"), 2);
+	(void)machine_add_role("late");
+	machine_leave_inventory(branch.volume_id, INT64_C(4000000000000001));
+	set_full(f, true);
+	branch_inventory_take_over(&f->services, &branch, "ep");
+	expect_not_shown(f, ROLES);
+	machine_leave_inventory("", 0);
+	branch_inventory_take_over(&f->services, &branch, "ep");
+	assert_int_equal(count(f, ROLES, "roles"), 2);
+	set_full(f, false);
+}
+
+/* It was never in the rows: an older one is newer than what is. */
+static void an_inventory_that_was_rolled_back_overtakes_nobody(void **state)
+{
+	struct control_fixture *f = *state;
+	struct error err;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	struct inventory_role roles[] = { plain(100, "a"), plain(101, "b") };
+	const struct inventory newer = { .roles = roles, .role_count = 2 };
+	uint64_t older = branch_inventory_ticket();
+	for (int i = 0; i < 2; i++) {
+		CLEANUP(transaction_end) struct transaction tx = { 0 };
+		assert_int_equal(transaction_begin(f->services.md, &tx, &err), STATUS_OK);
+		assert_int_equal(branch_inventory_absorb(&f->services, production(f),
+		                         branch_inventory_ticket(), &newer, 7, &err),
+		        STATUS_OK);
+	}
+	absorb_at(f, older, roles, 1, NULL, 0);
+	assert_string_equal(id_of(f, "a"), "a");
+	assert_string_equal(id_of(f, "b"), "");
 }
 
 /* ---- branches from before there were markers: only the rows know what a role stands for ---- */
@@ -475,36 +580,22 @@ static void the_next_change_writes_the_markers(void **state)
 	}
 }
 
-static void note_answer(void *arg, bool is_fresh)
-{
-	*(int *)arg = is_fresh ? 1 : -1;
-}
-
-static void look_at_postgres(struct control_fixture *f)
-{
-	int answer = 0;
-	branch_inventory_ask(f->services.inventory, production(f), note_answer, &answer);
-	while (answer == 0)
-		(void)uv_run(&f->loop, UV_RUN_NOWAIT);
-	assert_int_equal(answer, 1);
-}
-
 static void looking_writes_the_markers(void **state)
 {
 	struct control_fixture *f = *state;
 	perform(f, "POST", "/projects?project_id=p", NULL);
 	machine_forget_markers();
 	forget_oids(f);
-	look_at_postgres(f); /* finds out that there are none */
+	assert_true(look_at_postgres(f)); /* finds out that there are none */
 	expect_role(f, "alice", IS_USER);
 	f->machine->fail_with[STEP_MARK] = STATUS_UNAVAILABLE;
 	f->machine->fail_times[STEP_MARK] = 1;
-	look_at_postgres(f);
+	assert_true(look_at_postgres(f));
 	expect_role(f, "alice", IS_USER);
 	assert_false(machine_has_markers());
-	look_at_postgres(f);
+	assert_true(look_at_postgres(f));
 	assert_true(machine_has_markers());
-	look_at_postgres(f);
+	assert_true(look_at_postgres(f));
 	expect_role(f, "alice", IS_USER);
 	assert_int_equal(f->machine->done[STEP_MARK], 2); /* once */
 }
@@ -524,6 +615,9 @@ int main(void)
 		TEST(a_deletion_is_not_done_twice),
 		TEST(a_password_of_sql_is_not_ours),
 		TEST(names_of_one_id_are_not_counted_through),
+		TEST(what_cannot_be_noted_is_not_shown_as_it_was),
+		TEST(nor_is_what_a_supervisor_has_left),
+		TEST(an_inventory_that_was_rolled_back_overtakes_nobody),
 		TEST(a_branch_without_markers_keeps_what_its_roles_stand_for),
 		TEST(a_name_that_is_waited_for_makes_nobody_an_identity),
 		TEST(the_next_change_writes_the_markers),

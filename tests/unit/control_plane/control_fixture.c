@@ -159,6 +159,7 @@ static yyjson_val *call_with(struct control_fixture *f, const char *method, cons
 	CLEANUP(http_request_done) struct http_request request = { 0 };
 	CLEANUP(http_response_done) struct http_response response = { 0 };
 	strcpy(request.method, method);
+	request.holds = f->holds;
 	strcpy(request.trace_id, "0123456789abcdef0123456789abcdef");
 	assert_int_equal(http_request_parse_uri(&request, path, &err), STATUS_OK);
 	request.host = xstrdup("127.0.0.1:18080");

@@ -19,6 +19,7 @@ struct control_fixture {
 	struct token_key *token_key;
 	struct sealer *sealer;
 	struct machine *machine;
+	unsigned holds;  /* of the next calls: how often they have been held */
 	int http_status; /* of the last call */
 	int retry_after; /* its header of that name; 0: none */
 	yyjson_doc *doc; /* its body */

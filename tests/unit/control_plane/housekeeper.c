@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "control_fixture.h"
 #include "control_plane/disk_space.h"
+#include "metadata/statement.h"
 
 static void await_round(struct control_fixture *f, int rounds)
 {
@@ -156,6 +157,89 @@ static void what_a_running_compute_writes_is_measured_in_between(void **state)
 	f->services.housekeeper = NULL;
 }
 
+static char *endpoint_of(struct control_fixture *f, const char *branch)
+{
+	CLEANUP(free_text) char *path = xasprintf("/projects/p/branches/%s/endpoints/primary", branch);
+	call_api(f, "GET", path, NULL);
+	return xstrdup(text_at(f, "/uid"));
+}
+
+static void await_step(struct control_fixture *f, enum machine_step step, int times)
+{
+	int64_t deadline = clock_monotonic_usec() + 40 * USEC_PER_SEC;
+	while (f->machine->done[step] < times) {
+		(void)uv_run(&f->loop, UV_RUN_NOWAIT);
+		assert_true(clock_monotonic_usec() < deadline);
+	}
+}
+
+static void note_start(struct control_fixture *f, char *uid)
+{
+	const struct fleet_member member = { .uid = uid, .state = FLEET_STARTING };
+	housekeeper_note(f->services.housekeeper, &member);
+}
+
+/* Retention has taken points of an archived branch, whose layers can be folded again: nobody waits for that, whenever he comes. */
+static void who_wants_an_archived_branch_is_not_overheard(void **state)
+{
+	struct control_fixture *f = *state;
+	struct error err;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	perform(f, "POST", "/projects/p/branches?branch_id=dev", "{\"spec\":{\"no_expiry\":true}}");
+	CLEANUP(free_text) char *dev = endpoint_of(f, "dev");
+	CLEANUP(free_text) char *production = endpoint_of(f, "production");
+	machine_set_state(dev, FLEET_ASLEEP);
+	assert_int_equal(statement_do(f->services.md,
+	                         "UPDATE branch SET archive_usec = 1 WHERE branch_id = 'dev'", NULL, 0, &err),
+	        STATUS_OK);
+	f->machine->points_removed = 1;
+	f->machine->is_archiving_for_ever = f->machine->is_retention_waiting = true;
+	(void)housekeeper_create(&f->services);
+	housekeeper_look(f->services.housekeeper);
+
+	/* Before the folding has begun; and it is not begun any more. */
+	await_step(f, STEP_RETENTION, 1);
+	note_start(f, dev);
+	f->machine->is_retention_waiting = false;
+	await_round(f, 2);
+	assert_int_equal(f->machine->done[STEP_ARCHIVE], 0);
+
+	/* While it is under way; another one's start is none of its business. */
+	housekeeper_look(f->services.housekeeper);
+	CLEANUP(free_text)
+	char *touch = xasprintf("mkdir -p %s/volumes/%s/wal", f->folder, volume_of(f, "dev"));
+	assert_int_equal(system(touch), 0);
+	await_step(f, STEP_ARCHIVE, 1);
+	note_start(f, production);
+	for (int i = 0; i < 50; i++) {
+		(void)uv_run(&f->loop, UV_RUN_NOWAIT);
+		(void)usleep(1000);
+	}
+	f->machine->is_archiving_for_ever = false;
+	await_round(f, 4);
+	assert_int_equal(f->machine->archives_cut, 0);
+	f->machine->is_archiving_for_ever = true;
+	CLEANUP(free_text)
+	char *again = xasprintf("touch %s/volumes/%s/wal/1", f->folder, volume_of(f, "dev"));
+	assert_int_equal(system(again), 0);
+	housekeeper_look(f->services.housekeeper);
+	await_step(f, STEP_ARCHIVE, 2);
+	note_start(f, dev);
+	await_round(f, 6);
+	assert_int_equal(f->machine->archives_cut, 1);
+
+	/* One that is awake when the round begins is left alone. */
+	machine_set_state(dev, FLEET_RUNNING);
+	CLEANUP(free_text)
+	char *more = xasprintf("touch %s/volumes/%s/wal/2", f->folder, volume_of(f, "dev"));
+	assert_int_equal(system(more), 0);
+	housekeeper_look(f->services.housekeeper);
+	await_round(f, 8);
+	assert_int_equal(f->machine->done[STEP_ARCHIVE], 2);
+	housekeeper_close(f->services.housekeeper);
+	f->services.housekeeper = NULL;
+}
+
 static void closing_during_a_round_waits_for_nobody(void **state)
 {
 	struct control_fixture *f = *state;
@@ -201,6 +285,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(a_round_thins_and_measures),
 		TEST(what_a_running_compute_writes_is_measured_in_between),
+		TEST(who_wants_an_archived_branch_is_not_overheard),
 		TEST(closing_during_a_round_waits_for_nobody),
 		cmocka_unit_test(files_count_once_however_many_names_they_have),
 	};

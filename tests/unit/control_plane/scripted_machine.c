@@ -251,7 +251,10 @@ status retention_apply(const struct data_directory *dd, const char *volume_id,
 	if (st != STATUS_OK)
 		return st;
 	m.machine.window_usec = retention->window_usec;
-	*ret = (struct retention_result){ .points_kept = 1 };
+	while (m.machine.is_retention_waiting)
+		sched_yield();
+	*ret = (struct retention_result){ .points_kept = 1,
+		.points_removed = (size_t)m.machine.points_removed };
 	return STATUS_OK;
 }
 
@@ -266,6 +269,7 @@ status volume_archive(const struct data_directory *dd, const char *id, const ato
 	/* Until somebody wants it. */
 	while (st == STATUS_OK && m.machine.is_archiving_for_ever && !atomic_load(shall_stop))
 		sched_yield();
+	m.machine.archives_cut += atomic_load(shall_stop);
 	return st;
 }
 

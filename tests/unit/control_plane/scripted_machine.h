@@ -47,10 +47,13 @@ struct machine {
 	bool is_shutting_down;
 	volatile bool is_archiving_for_ever; /* folding ends only when it is told to */
 	bool is_unclean; /* volumes that sleep did not go to sleep cleanly: only a start tells where they end */
-	uint64_t cloned_lsn;            /* what the last clone or snapshot was asked for: its moment's LSN */
-	int64_t window_usec;            /* of the last retention */
-	int64_t more_bytes;             /* that a volume has on disk */
-	int cloned_kind, lineage_count; /* enum moment_kind, and of how many volumes */
+	uint64_t cloned_lsn; /* what the last clone or snapshot was asked for: its moment's LSN */
+	int64_t window_usec; /* of the last retention */
+	int points_removed;  /* by every retention */
+	int archives_cut;    /* foldings that somebody did not wait for */
+	volatile bool is_retention_waiting; /* retention ends only when it is told to */
+	int64_t more_bytes;                 /* that a volume has on disk */
+	int cloned_kind, lineage_count;     /* enum moment_kind, and of how many volumes */
 	/* Clones are made, but their worker threads do not come back before machine_release_clones(). */
 	bool is_holding_clones;
 };
@@ -77,6 +80,8 @@ void machine_forget_roles(void); /* all of them */
 /* It is one of an older version, where only the rows knew what roles stood for. */
 void machine_forget_markers(void);
 bool machine_has_markers(void);
+/* A supervisor has left the roles and databases of that volume as they are; stamp 0: none has. */
+void machine_leave_inventory(const char *volume_id, int64_t stamp);
 struct inventory_database *machine_add_database(const char *name, const char *owner);
 
 /* Inside: takes note of a call; the failure the test has ordered for it, if any. */

@@ -17,6 +17,8 @@ static struct {
 	size_t role_count, database_count;
 	int64_t next_oid;
 	bool lacks_markers;
+	char left_volume[64];
+	int64_t left_stamp;
 } p = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static struct inventory_role *find_role(const char *name)
@@ -71,12 +73,19 @@ bool machine_has_markers(void)
 	return !p.lacks_markers;
 }
 
+void machine_leave_inventory(const char *volume_id, int64_t stamp)
+{
+	(void)snprintf(p.left_volume, sizeof p.left_volume, "%s", volume_id);
+	p.left_stamp = stamp;
+}
+
 /* As a project begins, whose creator is the fixture's caller. */
 void machine_postgres_start(void)
 {
 	p.role_count = p.database_count = 0;
 	p.next_oid = 16384;
 	p.lacks_markers = false;
+	p.left_stamp = 0;
 	struct inventory_role *owner = machine_add_role("alice@example.com");
 	owner->identity = INVENTORY_USER;
 	owner->login = owner->createdb = owner->createrole = owner->bypassrls = true;
@@ -138,9 +147,14 @@ void inventory_file_done(struct inventory_file *file)
 
 status inventory_read(const char *path, struct inventory_file *ret, struct error *err)
 {
-	(void)ret;
 	status st = machine_note(STEP_READ, err);
-	return st == STATUS_OK ? error_set(err, STATUS_NOT_FOUND, 0, "%s", path) : st;
+	if (st != STATUS_OK)
+		return st;
+	if (p.left_stamp == 0)
+		return error_set(err, STATUS_NOT_FOUND, 0, "%s", path);
+	*ret = (struct inventory_file){ .stamp = p.left_stamp };
+	memcpy(ret->volume_id, p.left_volume, sizeof ret->volume_id);
+	return inventory_take("", &ret->inventory, err);
 }
 
 static void set(struct inventory_role *role, const struct role_wish *wish, unsigned fields)
