@@ -142,10 +142,15 @@ def run_suite(folder, suite, way, quick, user):
     return results, time.monotonic() - begin
 
 
+# How libpq tells of an end, over TLS and without: the only words in which the two ways in differ.
+ENDS = ("SSL connection has been closed unexpectedly",
+        "server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally\n\tbefore or while processing the request.")
+
+
 def output_of(folder, test):
     for path in (folder / "out" / "results" / f"{test}.out", folder / "out" / "output_iso" / "results" / f"{test}.out"):
         if path.exists():
-            return path.read_text(errors="replace").replace(str(folder), "FOLDER")
+            return path.read_text(errors="replace").replace(str(folder), "FOLDER").replace(*ENDS)
     return None
 
 
@@ -238,7 +243,7 @@ def main():
                     for test in sorted(ours):
                         if ours[test]:
                             continue
-                        if theirs.get(test) is False and output_of(ours_folder, test) == output_of(theirs_folder, test):
+                        if output_of(ours_folder, test) == output_of(theirs_folder, test):
                             print(f"  {test}: differs from the expected output as bare Postgres with the same settings does", flush=True)
                             if options.verbose:
                                 expected = (ours_folder / "expected" / f"{test}.out").read_text(errors="replace").splitlines()
