@@ -286,6 +286,7 @@ static void probe_due(uv_timer_t *timer)
 		pooler_set_state(p, POOLER_RUNNING);
 		(void)uv_timer_start(&p->look, look_due, POOLER_LOOK_MS, POOLER_LOOK_MS);
 		answer_current(p);
+		p->options.on_change(p->options.owner);
 		pooler_step(p);
 	} else if (clock_monotonic_usec() - p->started_usec > POOLER_START_MS * 1000ll) {
 		error_fill(&err, STATUS_UNAVAILABLE, 0, "the pooler did not answer in %d s",
