@@ -254,9 +254,10 @@ static void process_ended(void *owner, pid_t pid, int exit_status)
 	p->watch = NULL;
 	p->seen.pid = 0;
 	pooler_set_state(p, POOLER_STOPPED);
-	describe_end(p, exit_status, &err);
-	if (!was_expected)
+	if (!was_expected) {
+		describe_end(p, exit_status, &err);
 		log_error("%s", err.message);
+	}
 	p->seen.clients_ended += p->seen.counts.clients;
 	note_servers(p, NULL, 0);
 	note_counts(p, &(struct pooler_counts){ 0 });
@@ -285,6 +286,7 @@ static void probe_due(uv_timer_t *timer)
 		pooler_set_state(p, POOLER_RUNNING);
 		(void)uv_timer_start(&p->look, look_due, POOLER_LOOK_MS, POOLER_LOOK_MS);
 		answer_current(p);
+		p->options.on_change(p->options.owner);
 		pooler_step(p);
 	} else if (clock_monotonic_usec() - p->started_usec > POOLER_START_MS * 1000ll) {
 		error_fill(&err, STATUS_UNAVAILABLE, 0, "the pooler did not answer in %d s",
@@ -439,13 +441,14 @@ static void pooler_step(struct pooler *p)
 	if (p->state != POOLER_RUNNING)
 		answer_lookers(&p->lookers);
 	bool is_settled = p->state == POOLER_STOPPED || p->state == POOLER_RUNNING;
-	if (is_settled && !STAILQ_EMPTY(&p->waiting)) {
-		STAILQ_CONCAT(&p->current, &p->waiting);
-		run_job(p, false);
-	} else if (p->state == POOLER_RUNNING && (p->must_look || !STAILQ_EMPTY(&p->lookers))) {
+	/* Looks first: they are rare, and questions may come without an end. */
+	if (p->state == POOLER_RUNNING && (p->must_look || !STAILQ_EMPTY(&p->lookers))) {
 		p->must_look = false;
 		STAILQ_CONCAT(&p->current_lookers, &p->lookers);
 		run_job(p, true);
+	} else if (is_settled && !STAILQ_EMPTY(&p->waiting)) {
+		STAILQ_CONCAT(&p->current, &p->waiting);
+		run_job(p, false);
 	}
 }
 

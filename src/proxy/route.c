@@ -102,11 +102,13 @@ static bool wants_replication(struct slice value)
 {
 	static const char *const no[] = { "", "0", "f", "fa", "fal", "fals", "false", "n", "no", "of",
 		"off" };
+	if (!value.data)
+		return false;
 	for (size_t i = 0; i < ARRAY_LEN(no); i++)
 		if (value.len == strlen(no[i]) &&
 		        strncasecmp((const char *)value.data, no[i], value.len) == 0)
 			return false;
-	return value.data != NULL;
+	return true;
 }
 
 bool route_accepts_pooled(

@@ -227,12 +227,12 @@ static void malformed_questions_about_the_pooler(void **state)
 	static const struct report_events events = {
 		.on_order = take_order, .on_pool = take_pool, .on_finished = finished
 	};
-	static const char *const lines[] = { "{\"do\":\"pool\",\"id\":1}\n",
-		"{\"do\":\"pool\",\"roles\":[\"a\"]}\n", "{\"do\":\"pool\",\"id\":1,\"roles\":\"a\"}\n",
-		"{\"do\":\"pool\",\"id\":1,\"roles\":[1]}\n",
-		"{\"do\":\"pool\",\"id\":1,\"roles\":[\"a\\u0000b\"]}\n",
-		"{\"do\":\"pool\",\"id\":1,\"roles\":["
-		"\"0123456789012345678901234567890123456789012345678901234567890123\"]}\n" };
+	static const char too_long[] = "{\"do\":\"pool\",\"id\":1,\"roles\":["
+	                               "\"01234567890123456789012345678901234567890123456789012345678901"
+	                               "23\"]}\n";
+	const char *const lines[] = { "{\"do\":\"pool\",\"id\":1}\n", "{\"do\":\"pool\",\"roles\":[\"a\"]}\n",
+		"{\"do\":\"pool\",\"id\":1,\"roles\":\"a\"}\n", "{\"do\":\"pool\",\"id\":1,\"roles\":[1]}\n",
+		"{\"do\":\"pool\",\"id\":1,\"roles\":[\"a\\u0000b\"]}\n", too_long };
 	char folder[] = "/tmp/tarn-unit-XXXXXX";
 	assert_non_null(mkdtemp(folder));
 	CLEANUP(free_text) char *path = xasprintf("%s/s", folder);
