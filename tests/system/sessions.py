@@ -618,7 +618,7 @@ def test_a_proxy_that_is_stopped_lets_queries_finish(own_platform):
         thread.join(20)
         assert outcome == ["served"]
         wait_until(lambda: platform.role_pid("proxy") not in (None, victim), "a new proxy", 20)
-        with psycopg.connect(**parameters) as again:
+        with wait_until(lambda: psycopg.connect(**parameters), "it lets clients in", 20) as again:
             assert again.execute("select count(*) from t").fetchone() == (2,)
 
 
