@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from tarn_bench import Tarn, machine, table  # noqa: E402
@@ -22,7 +23,7 @@ ROUTES = {"direct": "host", "pooled": "read_write_pooled_host"}
 
 def arguments():
     parser = argparse.ArgumentParser(prog="bench/pooler/run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", type=int, default=10000, help="at once (default %(default)s); two descriptors each in the proxy")
+    parser.add_argument("--clients", type=int, default=10000, help="at once (default %(default)s), as far as the proxy lets them in")
     parser.add_argument("--transactions", type=int, default=10, help="of each (default %(default)s)")
     parser.add_argument("--few", type=int, default=16, help="clients of the comparison (default %(default)s)")
     parser.add_argument("--scale", type=int, default=5, help="pgbench scale (default %(default)s)")
@@ -48,6 +49,21 @@ def status(tarn, uid):
     answer = json.loads(subprocess.run(tarn.command("status", "-o", "json"), stdout=subprocess.PIPE, check=True).stdout)
     pids = {one["name"]: one.get("pid") for one in answer["services"]}
     return next(one for one in answer["computes"] if one["uid"] == uid), pids
+
+
+def possible_clients(tarn):
+    """Of one endpoint: the last eighth of the proxy's places is for endpoints that have few (src/proxy/admission.h)."""
+    url = f"http://127.0.0.1:{tarn.api_port}/metrics"
+    found = []
+
+    def is_told():
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            found[:] = re.findall(r"^tarn_proxy_connections_max (\d+)", answer.read().decode(), re.MULTILINE)
+        return found and int(found[0]) > 0
+
+    tarn.wait(is_told, 30, "the proxy's limit in /metrics")
+    most = int(found[0])
+    return most - most // 8 - 20
 
 
 def memory_mb(pid):
@@ -80,14 +96,14 @@ def main():
     options = arguments()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    possible = (hard - 200) // 2  # the proxy has two descriptors for each
-    if options.clients > possible:
-        print(f"a process may open {hard} files here, which is enough for {possible} clients in the proxy, not {options.clients}")
-        options.clients = possible
     with Tarn(options.tarn) as tarn:
         print("creating a project …", flush=True)
         tarn.json("create-project", "bench", "--json", '{"spec":{"default_endpoint_settings":{"no_suspension":true}}}')
         login, endpoint = tarn.login("bench"), tarn.endpoint("bench")
+        possible = possible_clients(tarn)
+        if options.clients > possible:
+            print(f"a process may open {hard} files here, with which the proxy takes {possible} clients of one endpoint, not {options.clients}")
+            options.clients = possible
         routes = {name: {**login, "PGHOST": endpoint["status"]["hosts"][field]} for name, field in ROUTES.items()}
         print(f"filling it, scale {options.scale} …", flush=True)
         subprocess.run(["pgbench", "-i", "-q", "-s", str(options.scale)], env={**os.environ, **login}, capture_output=True, check=True)
