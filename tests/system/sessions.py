@@ -18,7 +18,7 @@ import psycopg.errors
 import pytest
 from psycopg import pq
 
-from harness import wire
+from harness import load, wire
 from harness.platform import clean_environment
 from harness.processes import processor_seconds
 from harness.terminal import Terminal
@@ -583,6 +583,26 @@ def test_when_the_proxy_is_killed_its_queries_end(own_platform):
     finally:
         for client in clients:
             client.kill()
+
+
+def test_a_proxy_that_is_killed_again_and_again_leaves_nothing(own_platform):
+    """Under load: clients connect again, no acknowledged row is lost, and no backend of a client that is gone is left."""
+    platform = own_platform()
+    platform.rest.create_project("p")
+    endpoint = platform.rest.endpoint("p")
+    token = platform.rest.database_token(endpoint["name"])
+    with platform.connect(endpoint) as connection:
+        load.prepare(connection)
+    with platform.direct(endpoint) as watcher:
+        with load.WriteLoad(lambda: platform.connect(endpoint, password=token), workers=8) as writing:
+            for _ in range(5):
+                victim = platform.role_pid("proxy")
+                os.kill(victim, signal.SIGKILL)
+                wait_until(lambda: platform.role_pid("proxy") not in (None, victim), "a new proxy")  # noqa: B023
+                writing.wait_for_progress()
+        clients = "select count(*) from pg_stat_activity where backend_type = 'client backend' and usename = 'admin@localhost'"
+        wait_until(lambda: watcher.execute(clients).fetchone() == (0,), "no backend is left", 15)
+        load.check(watcher, writing.acknowledged)
 
 
 # -- stopping the proxy -------------------------------------------------------------------------------------------------
