@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "proxy/tls_context.h"
+#include "proxy/tls_socket.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -85,7 +86,8 @@ static void check_bytes(struct direction *direction, const uint8_t *bytes, size_
 
 static size_t fill(uint8_t *bytes, const struct direction *direction, size_t wanted)
 {
-	size_t left = direction->sent < MUCH ? MUCH - direction->sent : 0, len = wanted < left ? wanted : left;
+	size_t left = direction->sent < MUCH ? MUCH - direction->sent : 0,
+	       len = wanted < left ? wanted : left;
 	for (size_t i = 0; i < len; i++)
 		bytes[i] = byte_at(direction->sent + i);
 	return len;
@@ -199,7 +201,7 @@ static void shake_hands(struct scene *s)
 {
 	s->ssl = SSL_new(server_context);
 	s->peer = SSL_new(client_context);
-	require(s->ssl && s->peer && SSL_set_fd(s->ssl, s->client[0]) == 1 &&
+	require(s->ssl && s->peer && tls_socket_attach(s->ssl, s->client[0]) &&
 	        SSL_set_fd(s->peer, s->client[1]) == 1);
 	SSL_set_accept_state(s->ssl);
 	SSL_set_connect_state(s->peer);
