@@ -90,3 +90,33 @@ def test_connecting_wakes(platform, shared_project, shared_primary, tmp_path, dr
         program.wait_for_line("sleep")
         seen = program.answer("go on\n")
     assert seen["one"] == 1 and seen["woken"] == 1
+
+
+NEWER_PROTOCOLS = """
+import json
+import threading
+
+import psycopg
+
+seen = {}
+for version in ("3.0", "3.2", "latest"):
+    with psycopg.connect(sslmode="verify-full", max_protocol_version=version, autocommit=True) as connection:
+        threading.Timer(0.5, connection.cancel_safe).start()
+        try:
+            connection.execute("select pg_sleep(600)")
+        except psycopg.errors.QueryCanceled:
+            seen[version] = "cancelled"
+try:
+    psycopg.connect(sslmode="verify-full", min_protocol_version="3.2")
+except psycopg.OperationalError as error:
+    seen["at least 3.2"] = str(error)
+print(json.dumps(seen))
+"""
+
+
+def test_newer_protocols_of_libpq_18(platform, shared_primary, tmp_path):
+    """It asks for 3.2, is told 3.0, and goes on with that, its cancel key as well; unless it was told to insist."""
+    with driver_programs.Program("python", NEWER_PROTOCOLS, tmp_path, environment_of(platform, shared_primary)) as program:
+        seen = program.answer()
+    assert [seen.get(version) for version in ("3.0", "3.2", "latest")] == ["cancelled"] * 3
+    assert "3.0" in seen["at least 3.2"], seen

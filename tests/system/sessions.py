@@ -18,11 +18,11 @@ import psycopg.errors
 import pytest
 from psycopg import pq
 
-from harness import wire
+from harness import load, wire
 from harness.platform import clean_environment
 from harness.processes import processor_seconds
 from harness.terminal import Terminal
-from harness.waiting import wait_until
+from harness.waiting import NotInTime, wait_until
 from harness.wire import RawClient
 
 SLEEP = "select pg_sleep(600)"
@@ -514,15 +514,32 @@ def test_a_client_that_is_killed_takes_its_query_along(platform, shared_primary,
     wait_gone(watcher, pid)
 
 
+def unread(client):
+    """How many bytes of a client lie in the proxy's kernel, and the proxy does not take them."""
+    (theirs, their_port), (ours, our_port) = client.sock.getpeername(), client.sock.getsockname()
+    ends = [f"{struct.unpack('=I', socket.inet_aton(ip))[0]:08X}:{port:04X}" for ip, port in ((theirs, their_port), (ours, our_port))]
+    for line in open("/proc/net/tcp"):
+        fields = line.split()
+        if fields[1:3] == ends:
+            return int(fields[4].split(":")[1], 16)
+    raise AssertionError("no such connection")
+
+
 def test_one_that_cannot_be_read_is_missed_as_well(platform, shared_primary, watcher):
-    """Its bytes are stuck behind a query that sleeps, so that its end stands behind them."""
+    """Its bytes are stuck behind a query that sleeps, so that its end stands behind them: as many as the proxy and the socket behind it hold,
+    and a few more. (So many that the window is full, and the end would never leave its own machine.)"""
     with RawClient.session(platform, shared_primary) as client:
-        client.sock.settimeout(1)
         client.sock.sendall(wire.query("select pg_sleep(600) /* stuck */"))
         (pid,) = wait_running(watcher, "%stuck%")
-        with contextlib.suppress(TimeoutError):
-            # More than the proxy and the socket behind it hold, less than its kernel's window: or its end would never leave its machine.
-            client.sock.sendall(wire.query("select 1 /*" + "x" * 300_000 + "*/"))
+        client.sock.sendall(b"Q" + struct.pack("!I", 1 << 24))
+        sent = 0
+        while unread(client) < 8192:
+            client.sock.sendall(b"x" * 4096)
+            sent += 4096
+            assert sent < 8 << 20
+            with contextlib.suppress(NotInTime):
+                wait_until(lambda: unread(client) == 0, "the proxy has read it", 0.3, pause=0.001)
+        assert sent > 65536
         os.close(client.sock.detach())
     wait_gone(watcher, pid, 30)
 
@@ -583,6 +600,26 @@ def test_when_the_proxy_is_killed_its_queries_end(own_platform):
     finally:
         for client in clients:
             client.kill()
+
+
+def test_a_proxy_that_is_killed_again_and_again_leaves_nothing(own_platform):
+    """Under load: clients connect again, no acknowledged row is lost, and no backend of a client that is gone is left."""
+    platform = own_platform()
+    platform.rest.create_project("p")
+    endpoint = platform.rest.endpoint("p")
+    token = platform.rest.database_token(endpoint["name"])
+    with platform.connect(endpoint) as connection:
+        load.prepare(connection)
+    with platform.direct(endpoint) as watcher:
+        with load.WriteLoad(lambda: platform.connect(endpoint, password=token), workers=8) as writing:
+            for _ in range(5):
+                victim = platform.role_pid("proxy")
+                os.kill(victim, signal.SIGKILL)
+                wait_until(lambda: platform.role_pid("proxy") not in (None, victim), "a new proxy")  # noqa: B023
+                writing.wait_for_progress()
+        clients = "select count(*) from pg_stat_activity where backend_type = 'client backend' and usename = 'admin@localhost'"
+        wait_until(lambda: watcher.execute(clients).fetchone() == (0,), "no backend is left", 15)
+        load.check(watcher, writing.acknowledged)
 
 
 # -- stopping the proxy -------------------------------------------------------------------------------------------------
