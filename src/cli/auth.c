@@ -34,7 +34,9 @@ static const struct option options[] = {
 	        .summary = "trust add: the keys (JWKS), so that nothing is fetched",
 	        .values = OPTION_VALUES_FILE },
 	{ .name = "name", .value = "ID", .summary = "trust add: what the policy is called" },
-	{ .name = "off", .is_switch = true, .summary = "set-admin: take it away again" },
+	{ .name = "off",
+	        .is_switch = true,
+	        .summary = "set-admin, set-enabled, enforce: take it away again" },
 	{ .name = "all", .is_switch = true, .summary = "tokens: those of everybody (administrators)" },
 	OUTPUT_OPTION,
 	CONNECTION_OPTIONS,
@@ -88,6 +90,14 @@ static const struct auth_verb {
 	        auth_trust_add },
 	{ "trust remove", "POLICY [--for ID]", "no longer; ends what was got by it", 1, 1,
 	        auth_trust_remove },
+	{ "ip-access-lists list", "", "from which addresses one may come", 0, 0, auth_access_list },
+	{ "ip-access-lists create", "LABEL allow|block ADDRESS…", "addresses or ranges such as 192.0.2.0/24",
+	        3, 1002, auth_access_create },
+	{ "ip-access-lists set-enabled", "LIST", "let one list count (--off: no longer)", 1, 1,
+	        auth_access_set_enabled },
+	{ "ip-access-lists delete", "LIST", "remove one", 1, 1, auth_access_delete },
+	{ "ip-access-lists enforce", "", "let the lists count at all (--off: no longer)", 0, 0,
+	        auth_access_enforce },
 };
 
 static void write_help(FILE *to)
@@ -103,6 +113,7 @@ static void write_help(FILE *to)
 		"tarn auth trust add https://login.example.com --claim email --audience tarn",
 		"tarn auth trust add https://token.actions.githubusercontent.com --for ci "
 		"--subject repo:acme/app:ref:refs/heads/main",
+		"tarn auth ip-access-lists create office allow 198.51.100.0/24 2001:db8::/48",
 		NULL,
 	};
 	struct help_line lines[ARRAY_LEN(verbs) + 2] = { { "VERB ARGUMENT…",
@@ -194,7 +205,7 @@ static int run(const struct cli_services *services, int argc, char **argv)
 }
 
 static const char *const words[] = { "login", "describe", "token", "users", "groups", "service-principals",
-	"secrets", "tokens", "trust", NULL };
+	"secrets", "tokens", "trust", "ip-access-lists", NULL };
 
 const struct command auth_command = {
 	.name = "auth",

@@ -62,6 +62,12 @@ status auth_trust_list(struct auth_call *call, struct error *err);
 status auth_trust_add(struct auth_call *call, struct error *err);
 status auth_trust_remove(struct auth_call *call, struct error *err);
 
+status auth_access_list(struct auth_call *call, struct error *err);
+status auth_access_create(struct auth_call *call, struct error *err);
+status auth_access_set_enabled(struct auth_call *call, struct error *err);
+status auth_access_delete(struct auth_call *call, struct error *err);
+status auth_access_enforce(struct auth_call *call, struct error *err);
+
 /* The id of a user (e-mail), service principal (application id or display name) or group (name). STATUS_NOT_FOUND. Caller frees. */
 enum auth_kind { AUTH_USER, AUTH_PRINCIPAL, AUTH_GROUP };
 MUST_CHECK status auth_find(

@@ -192,6 +192,10 @@ status rest_call(struct rest *rest, const char *method, const char *path, const 
 	if (answer.http_status < 200 || answer.http_status >= 300)
 		return error_set(err, STATUS_INTERNAL, 0, "%s answered with HTTP status %ld", server,
 		        answer.http_status);
+	if (answer.http_status == 204) { /* there is nothing to say */
+		json_free(&doc);
+		doc = yyjson_read("{}", 2, 0);
+	}
 	if (!yyjson_is_obj(yyjson_doc_get_root(doc)))
 		return error_set(
 		        err, STATUS_INTERNAL, 0, "%s answered with something that is no JSON object", server);

@@ -21,6 +21,8 @@
 #include "control_plane/instance.h"
 #include "control_plane/instance_credential.h"
 #include "control_plane/instance_role.h"
+#include "control_plane/ip_access.h"
+#include "control_plane/ip_access_list.h"
 #include "control_plane/metrics.h"
 #include "control_plane/oauth_authorize.h"
 #include "control_plane/oauth_token.h"
@@ -33,6 +35,7 @@
 #include "control_plane/snapshot.h"
 #include "control_plane/snapshot_schedule.h"
 #include "control_plane/unserved.h"
+#include "control_plane/workspace_conf.h"
 #include "http/router.h"
 
 #define PG       "/api/2.0/postgres"
@@ -49,6 +52,7 @@
 #define TOKEN         "/api/2.0/token"
 #define TOKENS        "/api/2.0/token-management/tokens"
 #define SECRETS       "/api/2.0/accounts/servicePrincipals/{}/credentials/secrets"
+#define IP_LISTS      "/api/2.0/ip-access-lists"
 #define PERMISSIONS   "/api/2.0/permissions/database-projects/{}"
 #define ACCOUNT       "/api/2.0/accounts/{}"
 #define POLICIES      ACCOUNT "/federationPolicies"
@@ -60,6 +64,7 @@
  */
 enum access {
 	ACCESS_BY_METHOD, /* GET: CAN_USE of the project; everything else: CAN_MANAGE */
+	ACCESS_ANYWHERE,  /* nothing, not even an address that may come */
 	ACCESS_OPEN,      /* nothing: answered without a token */
 	ACCESS_IDENTITY,  /* to be somebody */
 	ACCESS_USE,       /* CAN_USE, whatever the method */
@@ -84,6 +89,11 @@ struct target {
 	&(const struct target)                                                                               \
 	{                                                                                                    \
 		.handle = (fn)                                                                               \
+	}
+#define SERVE_ANYWHERE(fn)                                                                                   \
+	&(const struct target)                                                                               \
+	{                                                                                                    \
+		.handle = (fn), .access = ACCESS_ANYWHERE                                                    \
 	}
 #define SERVE_OPEN(fn)                                                                                       \
 	&(const struct target)                                                                               \
@@ -122,8 +132,8 @@ struct target {
 	}
 
 static const struct http_route routes[] = {
-	{ "GET", "/healthz", SERVE_OPEN(health_live) },
-	{ "GET", "/readyz", SERVE_OPEN(health_ready) },
+	{ "GET", "/healthz", SERVE_ANYWHERE(health_live) },
+	{ "GET", "/readyz", SERVE_ANYWHERE(health_ready) },
 	{ "GET", "/metrics", SERVE_OPEN(metrics_get) },
 	{ "GET", "/.well-known/databricks-config", SERVE_OPEN(discovery_config) },
 	{ "GET", "/oidc/.well-known/oauth-authorization-server", SERVE_OPEN(discovery_oauth) },
@@ -176,6 +186,15 @@ static const struct http_route routes[] = {
 	{ "GET", SP_POLICIES "/{}", SERVE_ADMIN(federation_policy_get) },
 	{ "PATCH", SP_POLICIES "/{}", SERVE_ADMIN(federation_policy_update) },
 	{ "DELETE", SP_POLICIES "/{}", SERVE_ADMIN(federation_policy_delete) },
+
+	{ "POST", IP_LISTS, SERVE_ADMIN(ip_access_list_create) },
+	{ "GET", IP_LISTS, SERVE_ADMIN(ip_access_list_list) },
+	{ "GET", IP_LISTS "/{}", SERVE_ADMIN(ip_access_list_get) },
+	{ "PUT", IP_LISTS "/{}", SERVE_ADMIN(ip_access_list_replace) },
+	{ "PATCH", IP_LISTS "/{}", SERVE_ADMIN(ip_access_list_update) },
+	{ "DELETE", IP_LISTS "/{}", SERVE_ADMIN(ip_access_list_delete) },
+	{ "GET", "/api/2.0/workspace-conf", SERVE_ADMIN(workspace_conf_get) },
+	{ "PATCH", "/api/2.0/workspace-conf", SERVE_ADMIN(workspace_conf_set) },
 
 	{ "GET", PERMISSIONS, SERVE(permission_get) },
 	{ "PUT", PERMISSIONS, SERVE(permission_put) },
@@ -361,6 +380,10 @@ static bool dispatch(struct call *call)
 	enum http_match_result result = http_route_find(routes, ARRAY_LEN(routes), request, &match, allow);
 	const struct target *target = result == HTTP_MATCH_FOUND ? match.route->target : NULL;
 	call->route = match.route;
+	if (target && target->access == ACCESS_ANYWHERE)
+		return request_limit_admit(call) && target->handle(call);
+	if (!ip_access_check_call(call))
+		return false;
 	if (target && target->access == ACCESS_OPEN)
 		return request_limit_admit(call) && target->handle(call);
 	bool is_read = strcmp(request->method, "GET") == 0;
@@ -450,7 +473,10 @@ size_t api_body_limit(void *owner, const struct http_request *request)
 	struct http_response ignored = { 0 };
 	struct call call = { .services = owner, .request = request, .response = &ignored };
 	struct http_match match = { 0 };
-	char allow[HTTP_ALLOW_MAX];
+	char allow[HTTP_ALLOW_MAX], address[HTTP_PEER_MAX + 1];
+	ip_access_address(request, address);
+	if (!ip_access_allows(call.services->access, address))
+		return 0;
 	if (http_route_find(routes, ARRAY_LEN(routes), request, &match, allow) == HTTP_MATCH_FOUND &&
 	        ((const struct target *)match.route->target)->access == ACCESS_OPEN)
 		return OPEN_BODY_MAX;

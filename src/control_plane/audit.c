@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "control_plane/ip_access.h"
 
 #define VERSION    1
 #define TEXT_MAX   512 /* of what comes from outside */
@@ -78,6 +79,10 @@ void audit_call(const struct call *call, int http_status, const char *error_code
 	add_text(doc, root, "address", request->peer);
 	if (request->is_forwarded)
 		yyjson_mut_obj_add_bool(doc, root, "forwarded", true);
+	char client[HTTP_PEER_MAX + 1];
+	ip_access_address(request, client);
+	if (strcmp(client, request->peer) != 0)
+		add_text(doc, root, "client", client);
 	add_text(doc, root, "user_agent", request->user_agent);
 	add_text(doc, root, "method", request->method);
 	bool is_ours = strncmp(request->path, API_PREFIX, sizeof API_PREFIX - 1) == 0;

@@ -30,6 +30,7 @@
 #include "control_plane/health.h"
 #include "control_plane/housekeeper.h"
 #include "control_plane/identity.h"
+#include "control_plane/ip_access.h"
 #include "control_plane/issuer_keys.h"
 #include "control_plane/metrics.h"
 #include "control_plane/metrics_access.h"
@@ -148,6 +149,22 @@ static void find_login(void *owner, const char *uid, const char *role, control_l
 {
 	struct control *control = owner;
 	role_login_ask(&control->services, uid, role, done, arg);
+}
+
+static bool admits(void *owner, const char *address, char *ret_why, size_t size)
+{
+	struct control *control = owner;
+	if (ip_access_allows(control->services.access, address))
+		return true;
+	ip_access_describe(&control->services, address, ret_why, size);
+	return false;
+}
+
+static void announce_access(void *owner)
+{
+	struct control *control = owner;
+	if (control->socket && !control->is_exiting)
+		control_socket_announce_access(control->socket);
 }
 
 static bool take_report(void *owner, uint64_t connection, yyjson_val *report)
@@ -388,7 +405,8 @@ static status start_services(struct control *control, struct error *err)
 	static const struct fleet_events events = {
 		.write_spec = write_spec, .on_change = note_change, .on_start = note_start
 	};
-	static const struct control_answers answers = { .route = find_route,
+	static const struct control_answers answers = { .admits = admits,
+		.route = find_route,
 		.login = find_login,
 		.on_shut_down = on_shut_down,
 		.report = take_report,
@@ -494,6 +512,9 @@ static status open_all(struct control *control, struct error *err)
 	services->traffic = endpoint_traffic_create((size_t)control->dd->settings.metrics_endpoints);
 	services->limits = request_limits_create(&control->dd->settings);
 	services->health = health_create();
+	st = ip_access_open(control->md, announce_access, control, &services->access, err);
+	if (st != STATUS_OK)
+		return st;
 	st = audit_trail_open(&control->loop, control->dd, &services->audit, err);
 	if (st == STATUS_OK)
 		st = metrics_access_prepare(control->dd, err);
@@ -523,6 +544,7 @@ static void close_all(struct control *control)
 	}
 	metrics_free(control->services.metrics);
 	endpoint_traffic_free(control->services.traffic);
+	ip_access_free(control->services.access);
 	request_limits_free(control->services.limits);
 	health_free(control->services.health);
 	metadata_close(control->md);

@@ -234,15 +234,23 @@ static void login_found(void *arg, const struct control_login *login, const stru
 	give_back(request);
 }
 
-static void take_route(
-        struct client *client, uint64_t id, const char *uid, const char *address, const char *role)
+static bool is_admitted(const struct control_socket *socket, const char *from, char *ret_why, size_t size)
 {
+	return !socket->answers->admits || socket->answers->admits(socket->owner, from, ret_why, size);
+}
+
+static void take_route(struct client *client, uint64_t id, const char *uid, const char *address,
+        const char *role, const char *from)
+{
+	char why[256];
 	struct control_route route = { 0 };
 	struct error err;
 	struct control_socket *socket = client->socket;
 	if (!uid == !address) {
 		send_error(client, id, "INVALID", "08P01",
 		        "a route is asked for with either \"uid\" or \"address\"", "");
+	} else if (!is_admitted(socket, from, why, sizeof why)) {
+		send_error(client, id, "NOT_ALLOWED", "28000", why, ""); /* before anything else is told */
 	} else if (find_route(socket, uid, address, &route, &err) != STATUS_OK) {
 		send_no_route(client, id, &err);
 	} else if (role && socket->answers->login) {
@@ -457,6 +465,32 @@ static void take_status(struct client *client, uint64_t id)
 	send_doc(client, answer.doc);
 }
 
+/* Of clients that are connected: those that may not be any more. */
+static void take_access(struct client *client, uint64_t id, yyjson_val *clients)
+{
+	yyjson_mut_val *root;
+	yyjson_mut_doc *doc = answer_new(id, &root);
+	yyjson_mut_val *denied = yyjson_mut_obj_add_arr(doc, root, "denied");
+	char why[256];
+	yyjson_val *one;
+	size_t i, count;
+	yyjson_arr_foreach(clients, i, count, one)
+	{
+		const char *from = yyjson_get_str(one);
+		if (from && !is_admitted(client->socket, from, why, sizeof why))
+			(void)yyjson_mut_arr_add_strcpy(doc, denied, from);
+	}
+	send_doc(client, doc);
+}
+
+void control_socket_announce_access(struct control_socket *socket)
+{
+	struct client *client;
+	TAILQ_FOREACH (client, &socket->clients, link)
+		if (client->channel && client->has_reported)
+			line_channel_send(client->channel, "{\"event\":\"access\"}");
+}
+
 static void take_report(struct client *client, uint64_t id, yyjson_val *report)
 {
 	const struct control_answers *answers = client->socket->answers;
@@ -485,10 +519,11 @@ static bool take_request(struct client *client, struct slice line)
 	yyjson_doc *doc = yyjson_read((const char *)line.data, line.len, 0);
 	yyjson_val *root = yyjson_doc_get_root(doc);
 	yyjson_val *id_value = yyjson_obj_get(root, "id");
-	const char *op, *uid, *address, *role, *pooled_role;
+	const char *op, *uid, *address, *role, *pooled_role, *from;
 	bool is_request = yyjson_is_obj(root) && yyjson_is_uint(id_value) && read_text(root, "op", &op) &&
 	                  op && read_text(root, "uid", &uid) && read_text(root, "address", &address) &&
-	                  read_text(root, "role", &role) && read_text(root, "pooled_role", &pooled_role);
+	                  read_text(root, "role", &role) && read_text(root, "pooled_role", &pooled_role) &&
+	                  read_text(root, "client", &from);
 	if (is_request) {
 		uint64_t id = yyjson_get_uint(id_value);
 		if (client->pending >= CONTROL_PENDING_MAX)
@@ -496,13 +531,15 @@ static bool take_request(struct client *client, struct slice line)
 			        "too many logins and starts are waiting for an answer already",
 			        "Try again in a moment.");
 		else if (strcmp(op, "route") == 0)
-			take_route(client, id, uid, address, role);
+			take_route(client, id, uid, address, role, from);
 		else if (strcmp(op, "open") == 0)
 			take_open(client, id, uid, pooled_role);
 		else if (strcmp(op, "shutdown") == 0)
 			take_shut_down(client, id);
 		else if (strcmp(op, "status") == 0)
 			take_status(client, id);
+		else if (strcmp(op, "access") == 0)
+			take_access(client, id, yyjson_obj_get(root, "clients"));
 		else if (strcmp(op, "report") == 0)
 			take_report(client, id, root);
 		else

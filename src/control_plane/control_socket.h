@@ -44,6 +44,11 @@ struct control_login {
 typedef void (*control_login_fn)(void *arg, const struct control_login *login, const struct error *err);
 
 struct control_answers {
+	/*
+	 * May a client come from that address at all? NULL: it is not known. On false the text says why not, for the client to read. NULL: everybody
+	 * may.
+	 */
+	bool (*admits)(void *owner, const char *address, char *ret_why, size_t size);
 	/* By uid or by address, the other one is NULL. STATUS_NOT_FOUND when there is none. */
 	status (*route)(void *owner, const char *uid, const char *address, struct control_route *ret,
 	        struct error *err);
@@ -73,5 +78,7 @@ struct control_answers {
 struct control_socket;
 MUST_CHECK status control_socket_open(uv_loop_t *loop, const struct data_directory *dd, struct fleet *fleet,
         const struct control_answers *answers, void *owner, struct control_socket **ret, struct error *err);
+/* Tells every proxy that other addresses are let in than before. */
+void control_socket_announce_access(struct control_socket *socket);
 /* Call it before fleet_abandon(). Frees itself from the loop, once the fleet has answered what it still owes. */
 void control_socket_close(struct control_socket *socket);

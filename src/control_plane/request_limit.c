@@ -126,6 +126,17 @@ void request_limit_note_bad_login(struct call *call)
 	(void)rate_limit_take(limits->failures, key, now);
 }
 
+bool request_limit_note_blocked(struct call *call, const char *address)
+{
+	struct request_limits *limits = call->services->limits;
+	char key[KEY_SIZE];
+	if (!limits)
+		return false;
+	address_key(address, key);
+	call->is_not_audited = !rate_limit_is_news(limits->failures, key, clock_monotonic_usec());
+	return false;
+}
+
 uint64_t request_limits_refused(const struct request_limits *limits)
 {
 	return limits ? limits->refused : 0;

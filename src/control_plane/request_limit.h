@@ -36,5 +36,8 @@ bool request_limit_admit_login(struct call *call);
 /* It was tried with a wrong secret, or an unknown name. */
 void request_limit_note_bad_login(struct call *call);
 
+/* The address may not come at all: false, always. Of a flood of these one in a while is audited. */
+bool request_limit_note_blocked(struct call *call, const char *address);
+
 /* Calls that were refused so far. */
 uint64_t request_limits_refused(const struct request_limits *limits);

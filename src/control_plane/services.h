@@ -18,6 +18,7 @@ struct health;
 struct housekeeper;
 struct issuer_keys;
 struct http_server;
+struct ip_access;
 struct metrics;
 struct reaper;
 struct reconciler;
@@ -43,6 +44,7 @@ struct services {
 	struct metrics *metrics;
 	struct endpoint_traffic *traffic;
 	struct request_limits *limits;
+	struct ip_access *access;
 	struct health *health;
 	const struct http_server *http;
 };

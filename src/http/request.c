@@ -134,6 +134,7 @@ void http_request_done(struct http_request *request)
 	free(request->host);
 	free(request->user_agent);
 	free(request->content_type);
+	free(request->forwarded_for);
 	buffer_done(&request->body);
 	*request = (struct http_request){ 0 };
 }

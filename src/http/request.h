@@ -41,6 +41,7 @@ struct http_request {
 	char peer[HTTP_PEER_MAX +
 	          1]; /* address of who has connected; "" when built by others. No header can change it */
 	bool is_forwarded; /* a header says that the peer speaks for somebody else: X-Forwarded-For, Forwarded, Via */
+	char *forwarded_for; /* the last X-Forwarded-For, which is that of the last proxy; NULL when absent */
 	bool is_body_dropped; /* there was one, which the server was told not to keep (http_server_limit_bodies) */
 	int64_t begin_usec; /* monotonic: when its first line was here; 0 when built by others */
 	unsigned holds;     /* how often the handler has held it (server.h) */

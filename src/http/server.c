@@ -246,6 +246,15 @@ static bool has_header(struct MHD_Connection *mhd, const char *name)
 	return MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, name) != NULL;
 }
 
+/* Of several headers of a name the last one: a proxy that appends its own leaves those of the client in front. */
+static enum MHD_Result keep_last(void *out, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	(void)kind;
+	if (strcasecmp(name, "X-Forwarded-For") == 0)
+		*(const char **)out = value;
+	return MHD_YES;
+}
+
 static void read_head(struct MHD_Connection *mhd, struct http_request *request, const char *method)
 {
 	/* libmicrohttpd leaves the body of an answer to HEAD out by itself. */
@@ -255,6 +264,9 @@ static void read_head(struct MHD_Connection *mhd, struct http_request *request, 
 	request->host = copy_header(mhd, MHD_HTTP_HEADER_HOST);
 	request->user_agent = copy_header(mhd, MHD_HTTP_HEADER_USER_AGENT);
 	request->content_type = copy_header(mhd, MHD_HTTP_HEADER_CONTENT_TYPE);
+	const char *forwarded_for = NULL;
+	(void)MHD_get_connection_values(mhd, MHD_HEADER_KIND, keep_last, &forwarded_for);
+	request->forwarded_for = forwarded_for ? xstrdup(forwarded_for) : NULL;
 	request->is_forwarded = has_header(mhd, "X-Forwarded-For") || has_header(mhd, "Forwarded") ||
 	                        has_header(mhd, MHD_HTTP_HEADER_VIA);
 }

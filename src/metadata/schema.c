@@ -387,7 +387,23 @@ static const char version_federation[] =
         "ON DELETE CASCADE;"
         "CREATE INDEX api_token_policy ON api_token(federation_policy) WHERE federation_policy IS NOT NULL;";
 
+/* From which addresses one may come (workspace API): `addresses` is a JSON list; who made a list may be gone. */
+static const char version_ip_access[] = "CREATE TABLE ip_access_list("
+                                        " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+                                        " list_id TEXT NOT NULL UNIQUE,"
+                                        " label TEXT NOT NULL,"
+                                        " is_block INTEGER NOT NULL,"
+                                        " is_enabled INTEGER NOT NULL,"
+                                        " addresses TEXT NOT NULL,"
+                                        " create_usec INTEGER NOT NULL,"
+                                        " created_by INTEGER NOT NULL,"
+                                        " update_usec INTEGER NOT NULL,"
+                                        " updated_by INTEGER NOT NULL) STRICT;"
+                                        "CREATE TABLE workspace_setting("
+                                        " name TEXT PRIMARY KEY,"
+                                        " value TEXT NOT NULL) STRICT;";
+
 const char *const schema_migrations[] = { version_1, version_2, version_roles, version_identities,
 	version_instances, version_life, version_indexes, version_sign_in, version_native_login,
-	version_federation };
+	version_federation, version_ip_access };
 const size_t schema_version = ARRAY_LEN(schema_migrations);

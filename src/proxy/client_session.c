@@ -690,10 +690,12 @@ void client_session_start(struct session_home *home, int fd, const struct sockad
 	s->login->attempt = attempt;
 	memcpy(s->login->address, address, sizeof address);
 	half_open_enter(home->half_open, &s->seat, source, address, uv_now(home->loop));
-	print_address(peer, address, &port);
-	s->is_remote = !attempt.is_loopback && strcmp(address, s->login->address) != 0;
+	print_address(peer, s->address, &port);
+	s->is_local = attempt.is_loopback;
+	s->access_round = home->access_round;
+	s->is_remote = !s->is_local && strcmp(s->address, s->login->address) != 0;
 	(void)snprintf(
-	        s->peer, sizeof s->peer, peer->sa_family == AF_INET6 ? "[%s]:%u" : "%s:%u", address, port);
+	        s->peer, sizeof s->peer, peer->sa_family == AF_INET6 ? "[%s]:%u" : "%s:%u", s->address, port);
 	s->next = home->first;
 	if (s->next)
 		s->next->prev = s;

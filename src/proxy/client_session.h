@@ -83,6 +83,7 @@ struct session_home {
 	struct login_limit *failures;
 	struct wakefulness *wakefulness;
 	struct traffic *traffic;
+	uint64_t access_round; /* session_access.h: grows with each change */
 	const struct token_key *token_key;
 	const char *domain;
 	struct half_open *half_open;

@@ -91,7 +91,10 @@ struct client_session {
 	const char *refused, *login_method;
 	int64_t login_ms; /* -1: it did not come to that */
 	bool was_wake, is_cancel_request;
-	char peer[INET6_ADDRSTRLEN + 8];
+	char address[INET6_ADDRSTRLEN];  /* that the client comes from */
+	char peer[INET6_ADDRSTRLEN + 8]; /* the same with its port, for the log */
+	bool is_local;                   /* from this machine */
+	uint64_t access_round;           /* in which control was asked about it */
 };
 
 /* client_session.c */

@@ -32,6 +32,8 @@ struct control_link {
 	struct control_question *first;
 	int64_t last_id;
 	uint64_t connections;
+	void (*on_access)(void *owner);
+	void *owner;
 	bool is_closing, timer_is_closed;
 	char reason[sizeof((struct error *)0)->message]; /* why there is no connection */
 };
@@ -96,9 +98,10 @@ static enum control_answer_kind kind_of(const char *code)
 	static const struct {
 		const char *code;
 		enum control_answer_kind kind;
-	} kinds[] = { { "NOT_FOUND", CONTROL_NOT_FOUND }, { "DISABLED", CONTROL_DISABLED },
-		{ "START_FAILED", CONTROL_START_FAILED }, { "SHUTTING_DOWN", CONTROL_SHUTTING_DOWN },
-		{ "BUSY", CONTROL_BUSY }, { "REFUSED", CONTROL_REFUSED }, { "NOT_NOW", CONTROL_NOT_NOW } };
+	} kinds[] = { { "NOT_FOUND", CONTROL_NOT_FOUND }, { "NOT_ALLOWED", CONTROL_NOT_ALLOWED },
+		{ "DISABLED", CONTROL_DISABLED }, { "START_FAILED", CONTROL_START_FAILED },
+		{ "SHUTTING_DOWN", CONTROL_SHUTTING_DOWN }, { "BUSY", CONTROL_BUSY },
+		{ "REFUSED", CONTROL_REFUSED }, { "NOT_NOW", CONTROL_NOT_NOW } };
 	for (size_t i = 0; code && i < ARRAY_LEN(kinds); i++)
 		if (strcmp(code, kinds[i].code) == 0)
 			return kinds[i].kind;
@@ -155,6 +158,9 @@ static void answer_read(yyjson_val *root, struct control_answer *ret)
 	} else if (!endpoint && take_text(root, "socket_dir", ret->socket_dir, sizeof ret->socket_dir)) {
 		ret->has_waited = yyjson_get_bool(yyjson_obj_get(root, "waited"));
 		ret->kind = CONTROL_OK;
+	} else if (yyjson_is_arr(yyjson_obj_get(root, "denied"))) {
+		ret->denied = yyjson_obj_get(root, "denied");
+		ret->kind = CONTROL_OK;
 	} else if (yyjson_get_bool(yyjson_obj_get(root, "ok"))) {
 		ret->kind = CONTROL_OK; /* of what was told */
 	} else {
@@ -171,6 +177,12 @@ static void link_on_line(void *owner, struct line_channel *channel, struct slice
 	/* A reason quotes what Postgres said, which need not be UTF-8: others' questions must not be lost over it. */
 	yyjson_doc *doc = yyjson_read((const char *)line.data, line.len, YYJSON_READ_ALLOW_INVALID_UNICODE);
 	yyjson_val *root = yyjson_doc_get_root(doc), *id = yyjson_obj_get(root, "id");
+	if (yyjson_equals_str(yyjson_obj_get(root, "event"), "access")) {
+		yyjson_doc_free(doc);
+		if (link->on_access)
+			link->on_access(link->owner);
+		return;
+	}
 	if (!yyjson_is_obj(root) || !yyjson_is_int(id)) {
 		log_warning("control sent a line that is not an answer; connecting again");
 		line_channel_close(channel);
@@ -183,11 +195,11 @@ static void link_on_line(void *owner, struct line_channel *channel, struct slice
 	struct control_answer answer;
 	if (question)
 		answer_read(root, &answer);
-	yyjson_doc_free(doc);
 	if (question && question->is_sent) { /* else: cancelled meanwhile */
 		question_answer(question, &answer);
 		OPENSSL_cleanse(&answer.login, sizeof answer.login);
 	}
+	yyjson_doc_free(doc);
 }
 
 static void link_on_close(void *owner, struct line_channel *channel, const char *reason)
@@ -259,10 +271,13 @@ static void link_tick(uv_timer_t *timer)
 	}
 }
 
-struct control_link *control_link_open(uv_loop_t *loop, const char *socket_path)
+struct control_link *control_link_open(
+        uv_loop_t *loop, const char *socket_path, void (*on_access)(void *owner), void *owner)
 {
 	struct control_link *link = xcalloc(1, sizeof *link);
-	*link = (struct control_link){ .loop = loop, .path = xstrdup(socket_path) };
+	*link = (struct control_link){
+		.loop = loop, .path = xstrdup(socket_path), .on_access = on_access, .owner = owner
+	};
 	(void)uv_timer_init(loop, &link->timer);
 	link->timer.data = link;
 	return link;
@@ -308,19 +323,24 @@ static struct control_question *ask(struct control_link *link, int64_t id, char 
 	return q;
 }
 
-/* role may be NULL; what is not UTF-8 is the empty name. The caller frees. */
-static char *question_text(int64_t id, const char *op, const char *key, const char *value,
-        const char *role_key, const char *role)
+struct member {
+	const char *name, *value; /* NULL: left out; what is not UTF-8 is the empty text */
+};
+
+/* The caller frees. */
+static char *question_text(int64_t id, const char *op, const struct member *members, size_t count)
 {
 	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
 	yyjson_mut_val *root = yyjson_mut_obj(doc);
 	yyjson_mut_doc_set_root(doc, root);
 	(void)yyjson_mut_obj_add_sint(doc, root, "id", id);
 	(void)yyjson_mut_obj_add_str(doc, root, "op", op);
-	(void)yyjson_mut_obj_add_str(doc, root, key, value);
-	bool is_text = role && utf8_valid_prefix(slice_from_text(role)) == strlen(role);
-	if (role)
-		(void)yyjson_mut_obj_add_str(doc, root, role_key, is_text ? role : "");
+	for (size_t i = 0; i < count; i++) {
+		const char *value = members[i].value;
+		bool is_text = value && utf8_valid_prefix(slice_from_text(value)) == strlen(value);
+		if (value)
+			(void)yyjson_mut_obj_add_str(doc, root, members[i].name, is_text ? value : "");
+	}
 	char *text = yyjson_mut_write(doc, 0, NULL);
 	yyjson_mut_doc_free(doc);
 	assert(text);
@@ -328,19 +348,45 @@ static char *question_text(int64_t id, const char *op, const char *key, const ch
 }
 
 struct control_question *control_ask_route(struct control_link *link, const char *uid, const char *address,
-        const char *role, control_answer_fn on_answer, void *owner)
+        const char *role, const char *client, control_answer_fn on_answer, void *owner)
 {
+	const struct member members[] = { { "uid", uid }, { "address", address }, { "role", role },
+		{ "client", client } };
 	int64_t id = ++link->last_id;
-	char *text = question_text(id, "route", uid ? "uid" : "address", uid ? uid : address, "role", role);
+	char *text = question_text(id, "route", members, ARRAY_LEN(members));
 	return ask(link, id, text, CONTROL_ROUTE_MAX_MS, on_answer, owner);
 }
 
 struct control_question *control_ask_open(struct control_link *link, const char *uid, const char *pooled_role,
         control_answer_fn on_answer, void *owner)
 {
+	const struct member members[] = { { "uid", uid }, { "pooled_role", pooled_role } };
 	int64_t id = ++link->last_id;
-	char *text = question_text(id, "open", "uid", uid, "pooled_role", pooled_role);
+	char *text = question_text(id, "open", members, ARRAY_LEN(members));
 	return ask(link, id, text, CONTROL_OPEN_MAX_MS, on_answer, owner);
+}
+
+struct control_question *control_ask_access(struct control_link *link, const char *const *clients,
+        size_t count, control_answer_fn on_answer, void *owner)
+{
+	int64_t id = ++link->last_id;
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *root = yyjson_mut_obj(doc);
+	yyjson_mut_doc_set_root(doc, root);
+	(void)yyjson_mut_obj_add_sint(doc, root, "id", id);
+	(void)yyjson_mut_obj_add_str(doc, root, "op", "access");
+	yyjson_mut_val *list = yyjson_mut_obj_add_arr(doc, root, "clients");
+	for (size_t i = 0; i < count; i++)
+		(void)yyjson_mut_arr_add_str(doc, list, clients[i]);
+	char *text = yyjson_mut_write(doc, 0, NULL);
+	yyjson_mut_doc_free(doc);
+	assert(text);
+	return ask(link, id, text, CONTROL_ROUTE_MAX_MS, on_answer, owner);
+}
+
+const char *control_answer_denied(const struct control_answer *answer, size_t i)
+{
+	return yyjson_get_str(yyjson_arr_get(answer->denied, i));
 }
 
 struct control_question *control_tell_report(

@@ -28,6 +28,7 @@
 struct control_link;
 struct control_question;
 struct yyjson_mut_doc;
+struct yyjson_val;
 
 struct endpoint {
 	char uid[ENDPOINT_UID_MAX + 1];
@@ -55,6 +56,7 @@ struct role_login {
 enum control_answer_kind {
 	CONTROL_OK,
 	CONTROL_NOT_FOUND,
+	CONTROL_NOT_ALLOWED, /* from that address */
 	CONTROL_DISABLED,
 	CONTROL_START_FAILED,
 	CONTROL_SHUTTING_DOWN,
@@ -74,22 +76,29 @@ struct control_answer {
 	bool has_waited;    /* the compute did not run when that was asked */
 	char sqlstate[6];   /* of one that is CONTROL_REFUSED */
 	char message[384];  /* of any other kind */
-	char hint[192];     /* may be empty */
+	struct yyjson_val *denied; /* control_answer_denied() */
+	char hint[192];            /* may be empty */
 };
 
 /* The question is over when this is called; `answer` is valid during the call only. */
 typedef void (*control_answer_fn)(void *owner, const struct control_answer *answer);
 
-/* Never fails: without control the link waits for it. */
-struct control_link *control_link_open(uv_loop_t *loop, const char *socket_path);
+/* Never fails: without control the link waits for it. on_access: other addresses are let in than before; from the loop. NULL is fine. */
+struct control_link *control_link_open(
+        uv_loop_t *loop, const char *socket_path, void (*on_access)(void *owner), void *owner);
 void control_link_close(struct control_link *link); /* frees itself from the loop */
 
 /*
  * uid and address are plain text (letters, digits, "-", ".", ":"), one of them NULL. role is any text; what is not UTF-8 is asked for as the
- * empty name, which no role has.
+ * empty name, which no role has. client: the address that the client comes from.
  */
 struct control_question *control_ask_route(struct control_link *link, const char *uid, const char *address,
-        const char *role, control_answer_fn on_answer, void *owner);
+        const char *role, const char *client, control_answer_fn on_answer, void *owner);
+/* Which of these addresses may not be connected any more? Borrows them during the call. */
+struct control_question *control_ask_access(struct control_link *link, const char *const *clients,
+        size_t count, control_answer_fn on_answer, void *owner);
+/* The i-th one of such an answer; NULL behind the last. */
+const char *control_answer_denied(const struct control_answer *answer, size_t i);
 /* pooled_role: who wants to use the pooler, whose socket is asked for then; NULL: Postgres' socket. */
 struct control_question *control_ask_open(struct control_link *link, const char *uid, const char *pooled_role,
         control_answer_fn on_answer, void *owner);

@@ -31,6 +31,7 @@ const char *refusal_reason_name(enum refusal_reason reason)
 	static const char *const names[REFUSAL_REASONS] = {
 		[REFUSAL_AUTHENTICATION] = "authentication",
 		[REFUSAL_PERMISSION] = "permission",
+		[REFUSAL_ADDRESS] = "address",
 		[REFUSAL_LIMIT] = "limit",
 		[REFUSAL_FAILURES] = "failures",
 		[REFUSAL_UNKNOWN] = "unknown_endpoint",
@@ -105,6 +106,12 @@ void refusal_too_many(struct refusal *ret, uint64_t max, bool is_kept)
 		        "The last places are kept for endpoints with few connections.");
 	hint(ret, "Close connections that are not needed, or raise the limit of open files (ulimit -n) of "
 	          "\"tarn up\".");
+}
+
+void refusal_address(struct refusal *ret, const char *why)
+{
+	refuse(ret, REFUSAL_ADDRESS, ERRCODE_INVALID_AUTHORIZATION, "%s", why);
+	hint(ret, "An administrator can change them: tarn auth ip-access-lists.");
 }
 
 void refusal_busy(struct refusal *ret)

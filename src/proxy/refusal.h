@@ -15,6 +15,7 @@
 enum refusal_reason {
 	REFUSAL_AUTHENTICATION, /* a wrong token or password */
 	REFUSAL_PERMISSION,     /* a role that may not log in, or not that way */
+	REFUSAL_ADDRESS,        /* one that may not come */
 	REFUSAL_LIMIT,          /* too many connections */
 	REFUSAL_FAILURES,       /* too many failed logins */
 	REFUSAL_UNKNOWN,        /* there is no such endpoint */
@@ -43,7 +44,8 @@ void refusal_stuffed(struct refusal *ret, bool is_tls); /* plain bytes behind a 
 void refusal_no_alpn(struct refusal *ret);
 /* The last places are kept for endpoints with few connections (is_kept), or all are taken. */
 void refusal_too_many(struct refusal *ret, uint64_t max, bool is_kept);
-void refusal_busy(struct refusal *ret); /* more wait for a start than control keeps */
+void refusal_address(struct refusal *ret, const char *why); /* as control says it */
+void refusal_busy(struct refusal *ret);                     /* more wait for a start than control keeps */
 void refusal_endpoint_full(struct refusal *ret, const char *endpoint_name, uint64_t max, bool is_pooled);
 void refusal_project_full(struct refusal *ret, const char *endpoint_name, uint64_t max);
 void refusal_two_endpoints(struct refusal *ret, const char *server_name_uid, struct slice option);

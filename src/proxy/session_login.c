@@ -261,6 +261,9 @@ static void session_on_failed_answer(
 		else
 			refusal_unknown_endpoint(&refusal, login->address, true);
 		break;
+	case CONTROL_NOT_ALLOWED:
+		refusal_address(&refusal, answer->message);
+		break;
 	case CONTROL_DISABLED:
 		refusal_disabled(&refusal, login->endpoint.name[0] ? login->endpoint.name : login->uid);
 		break;
@@ -379,7 +382,7 @@ static void session_on_startup(struct client_session *s, struct slice packet)
 	session_consume(s, packet.len);
 	session_enter(s, SESSION_ROUTING);
 	login->question = control_ask_route(s->home->control, login->uid[0] ? login->uid : NULL,
-	        login->uid[0] ? NULL : login->address, s->user, session_on_route, s);
+	        login->uid[0] ? NULL : login->address, s->user, s->address, session_on_route, s);
 }
 
 static void session_read_startup(struct client_session *s)
@@ -553,8 +556,8 @@ static void session_on_open(void *owner, const struct control_answer *answer)
 	if (login->role.has_password && (login->must_check || answer->has_waited)) {
 		login->must_check = true;
 		session_enter(s, SESSION_CHECKING);
-		login->question = control_ask_route(
-		        s->home->control, login->endpoint.uid, NULL, s->user, session_on_check, s);
+		login->question = control_ask_route(s->home->control, login->endpoint.uid, NULL, s->user,
+		        s->address, session_on_check, s);
 	} else {
 		session_connect(s);
 	}

@@ -8,6 +8,7 @@
 #include "proxy/client_session.h"
 #include "proxy/listener.h"
 #include "proxy/route.h"
+#include "proxy/session_access.h"
 #include "proxy/tls_context.h"
 #include "proxy/traffic_report.h"
 
@@ -25,6 +26,8 @@ struct worker {
 	bool has_round;
 	uint64_t warned; /* loop time; of an own certificate that ends */
 	struct traffic_report *report;
+	struct session_access *access;
+	uint64_t connection; /* to control, on which it tells of changes */
 };
 
 static void worker_accept(void *owner, int fd, const struct sockaddr *peer)
@@ -37,6 +40,18 @@ static void worker_look(void *owner, struct proxy_gauges *ret)
 {
 	struct worker *worker = owner;
 	client_session_look(&worker->home, ret);
+	/* Who had no connection may have missed that something changed. */
+	uint64_t connection = control_link_connections(worker->home.control);
+	if (connection != worker->connection)
+		session_access_note_change(worker->access);
+	worker->connection = connection;
+	session_access_look(worker->access);
+}
+
+static void worker_on_access(void *owner)
+{
+	struct worker *worker = owner;
+	session_access_note_change(worker->access);
 }
 
 /* --- listening --- */
@@ -160,13 +175,14 @@ status worker_create(uv_loop_t *loop, const struct data_directory *dd, const str
 	home->wakefulness = wakefulness_open(loop, settings->polling_requests_per_sec);
 	home->idle_sec = settings->idle_session_sec;
 	home->silent_sec = settings->silent_client_sec;
-	size_t half_open_max = session_max / 4 < HALF_OPEN_MAX ? session_max / 4 : HALF_OPEN_MAX;
+	size_t half_open_max = session_max / 2 < HALF_OPEN_MAX ? session_max / 2 : HALF_OPEN_MAX;
 	if (half_open_max < HALF_OPEN_MIN)
 		half_open_max = HALF_OPEN_MIN;
 	home->half_open = half_open_create(half_open_max);
 	home->admission =
 	        admission_create(session_max - half_open_max / 2); /* they need two descriptors each */
-	home->control = control_link_open(loop, control_path);
+	worker->access = session_access_create(home);
+	home->control = control_link_open(loop, control_path, worker_on_access, worker);
 	worker_begin_rounds(worker);
 	if (home->own)
 		worker_describe_own(worker);
@@ -199,6 +215,8 @@ void worker_stop(struct worker *worker)
 		uv_close((uv_handle_t *)&worker->round, NULL);
 	worker->has_round = false;
 	traffic_report_close(TAKE_PTR(worker->report));
+	if (worker->access)
+		session_access_stop(worker->access);
 	if (home->control)
 		control_link_close(TAKE_PTR(home->control));
 	if (home->wakefulness)
@@ -217,6 +235,7 @@ struct worker *worker_free(struct worker *worker)
 	home->blocks = block_pool_free(home->blocks);
 	home->failures = login_limit_free(home->failures);
 	home->traffic = traffic_free(home->traffic);
+	worker->access = session_access_free(worker->access);
 	home->half_open = half_open_free(home->half_open);
 	home->admission = admission_free(home->admission);
 	tls_context_freep(&home->tls);

@@ -58,12 +58,13 @@ class Platform:
     # Those that run, so that the report of a failed test can show their logs.
     running = []
 
-    def __init__(self, directory=None, settings=None, arguments=(), environment=None, binary=BINARY, pg_port=None):
+    def __init__(self, directory=None, settings=None, arguments=(), environment=None, binary=BINARY, pg_port=None, api_address="127.0.0.1"):
         self.binary = binary
         if directory is None:
             directory = tempfile.mkdtemp(prefix="tarn-", dir="/tmp")
         self.directory = Path(directory)
         os.chmod(self.directory, 0o711)
+        self.api_address = api_address
         self.api_port, self.pg_port = free_port(), pg_port or free_port()
         self.arguments = list(arguments)
         for name, value in (settings or {}).items():
@@ -82,7 +83,7 @@ class Platform:
         log = open(self.log_path, "ab")
         with log:
             self.up = subprocess.Popen(
-                [self.binary, "up", "--data", self.directory, "--api", f"127.0.0.1:{self.api_port}",
+                [self.binary, "up", "--data", self.directory, "--api", f"{self.api_address}:{self.api_port}",
                  "--pg-port", str(self.pg_port), *self.arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=clean_environment(**self.environment),
             )  # fmt: skip

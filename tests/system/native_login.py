@@ -245,6 +245,67 @@ def test_what_sql_changes_is_in_effect_at_once(platform, rest, native, endpoint)
     assert refused(platform, endpoint, "labourer", "in its sleep") == wrong("labourer")
 
 
+# What happens to a role: by SQL (None: through the API), and who then logs in with which password (None: the old one).
+CHANGES = {
+    "password": ("alter role {0} password 'new'", [("{0}", "new")]),
+    "rename": ("alter role {0} rename to {0}_2", [("{0}_2", None)]),
+    "drop": ("drop role {0}", []),
+    "nologin": ("alter role {0} nologin", []),
+    "drop through the API": (None, []),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("state", ["running", "asleep"])
+def test_changes_hold_whether_it_runs_or_sleeps(platform, rest, native, endpoint, state, change):
+    """The old password gets nobody in, and wakes nothing; who may come in is woken for."""
+    statement, let_in = CHANGES[change]
+    role = f"r{list(CHANGES).index(change)}_{state}"
+    name = f"{branch_name(native)}/roles/{role.replace('_', '-')}"
+    rest.run("POST", f"{branch_name(native)}/roles", {"spec": {"postgres_role": role}}, role_id=role.replace("_", "-"))
+    password = password_of(rest, name)
+    with platform.connect(endpoint, user=role, password=password) as session:
+        if statement:
+            platform.sql(endpoint, statement.format(role))
+        elif state == "running":
+            rest.run("DELETE", name)
+        # As in any Postgres: who is in stays in, also when his role is no more.
+        assert session.execute("select 1").fetchone() == (1,)
+    if state == "asleep":
+        platform.sleep(native)
+        if not statement:
+            rest.run("DELETE", name)  # which wakes it
+            platform.sleep(native)
+    expected = f'FATAL:  role "{role}" is not permitted to log in' if change == "nologin" else wrong(role)
+    assert refused(platform, endpoint, role, password) == expected
+    assert refused(platform, endpoint, role, "never right") == wrong(role)
+    assert (platform.supervisor_pid(endpoint) is None) == (state == "asleep"), "a refused login starts nothing"
+    for user, new in let_in:
+        assert who(platform, endpoint, user.format(role), new or password) == user.format(role)
+
+
+def test_the_switch_of_a_project_holds_while_it_sleeps(platform, rest, native, endpoint, project, primary):
+    password = make_role(rest, project, "app")
+    allow(rest, project)
+    assert who(platform, primary, "app", password) == "app"
+    with platform.connect(primary, user="app", password=password) as session:
+        allow(rest, project, False)
+        assert "native login is switched off" in refused(platform, primary, "app", password)
+        assert session.execute("select 1").fetchone() == (1,), "who is in stays in"
+    platform.sleep(project)
+    assert "native login is switched off" in refused(platform, primary, "app", password)
+    allow(rest, project)
+    allow(rest, project, False)
+    assert "native login is switched off" in refused(platform, primary, "app", password)
+    assert platform.supervisor_pid(primary) is None
+    other = make_role(rest, native, "elsewhere")
+    assert who(platform, endpoint, "elsewhere", other) == "elsewhere", "another project's switch is its own"
+    allow(rest, project)
+    assert refused(platform, primary, "app", "wrong") == wrong("app")
+    assert platform.supervisor_pid(primary) is None
+    assert who(platform, primary, "app", password) == "app"
+
+
 def test_a_password_from_before_a_crash_is_worth_nothing(platform, rest, native, endpoint):
     old = make_role(rest, native, "crasher")
     with platform.connect(endpoint) as admin:

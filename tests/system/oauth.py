@@ -321,6 +321,11 @@ def test_database_tokens_end_with_their_identity(platform, people, project, prim
         people.admin.call("DELETE", f"{SCIM}ServicePrincipals/{principal['id']}")
         with pytest.raises(psycopg.OperationalError, match="deactivated or deleted"):
             connect()
+        assert session.execute("select 1").fetchone() == (1,)
+    platform.sleep(project)
+    with pytest.raises(psycopg.OperationalError, match="deactivated or deleted"):
+        connect()
+    assert platform.is_asleep(primary), "nothing is started for it"
 
 
 def test_sessions_and_tokens_outlive_restarts_and_kills(own_platform):

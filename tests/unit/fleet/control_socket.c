@@ -69,6 +69,13 @@ static void login(void *owner, const char *uid, const char *role, control_login_
 	done(arg, &answer, NULL);
 }
 
+static bool admits(void *owner, const char *address, char *ret_why, size_t size)
+{
+	(void)owner;
+	(void)snprintf(ret_why, size, "not from there");
+	return !address || strncmp(address, "10.", 3) != 0;
+}
+
 static bool report(void *owner, uint64_t connection, yyjson_val *root)
 {
 	struct scene *scene = owner;
@@ -93,7 +100,8 @@ static int set_up(void **state)
 	struct error err;
 	struct scene *scene = xcalloc(1, sizeof *scene);
 	(void)fixture_set_up((void **)&scene->f);
-	scene->answers = (struct control_answers){ .route = route,
+	scene->answers = (struct control_answers){ .admits = admits,
+		.route = route,
 		.login = login,
 		.on_shut_down = on_shut_down,
 		.report = report,
@@ -250,6 +258,40 @@ static void reports(void **state)
 	while (!scene->ended)
 		fixture_turn(scene->f);
 	assert_int_equal(scene->ended, scene->reporter);
+}
+
+static void access_lists(void **state)
+{
+	struct scene *scene = *state;
+	fixture_script(scene->f, "ep-a", GOOD);
+	int fd = connect_client(scene);
+	send_text(fd, "{\"id\":1,\"op\":\"route\",\"uid\":\"ep-a\",\"client\":\"192.0.2.1\"}\n");
+	expect_part(scene, fd, "{\"id\":1,\"endpoint\"");
+	/* Whether the endpoint is there or not. */
+	send_text(fd,
+	        "{\"id\":2,\"op\":\"route\",\"uid\":\"ep-a\",\"client\":\"10.0.0.1\"}\n"
+	        "{\"id\":3,\"op\":\"route\",\"uid\":\"ep-none\",\"role\":\"app\",\"client\":\"10.0.0.1\"}\n");
+	expect(scene, fd,
+	        "{\"id\":2,\"error\":{\"code\":\"NOT_ALLOWED\",\"sqlstate\":\"28000\",\"message\":\"not from "
+	        "there\"}}");
+	expect_part(scene, fd, "{\"id\":3,\"error\":{\"code\":\"NOT_ALLOWED\"");
+	send_text(fd, "{\"id\":4,\"op\":\"access\",\"clients\":[\"10.0.0.1\",\"192.0.2.1\",7,\"10.9.9.9\"]}\n"
+	              "{\"id\":5,\"op\":\"access\"}\n{\"id\":6,\"op\":\"access\",\"clients\":{}}\n");
+	expect(scene, fd, "{\"id\":4,\"denied\":[\"10.0.0.1\",\"10.9.9.9\"]}");
+	expect(scene, fd, "{\"id\":5,\"denied\":[]}");
+	expect(scene, fd, "{\"id\":6,\"denied\":[]}");
+	/* Proxies are told of changes, and nobody else. */
+	int other = connect_client(scene);
+	send_text(fd, "{\"id\":7,\"op\":\"report\",\"total\":{}}\n");
+	expect(scene, fd, "{\"id\":7,\"ok\":true}");
+	send_text(other, "{\"id\":8,\"op\":\"route\",\"uid\":\"ep-a\"}\n");
+	expect_part(scene, other, "{\"id\":8,");
+	control_socket_announce_access(scene->socket);
+	expect(scene, fd, "{\"event\":\"access\"}");
+	send_text(other, "{\"id\":9,\"op\":\"route\",\"uid\":\"ep-a\"}\n");
+	expect_part(scene, other, "{\"id\":9,");
+	(void)close(fd);
+	(void)close(other);
 }
 
 static void opens(void **state)
@@ -516,6 +558,7 @@ int main(void)
 		TEST(routes),
 		TEST(logins),
 		TEST(reports),
+		TEST(access_lists),
 		TEST(opens),
 		TEST(opens_for_the_pooler),
 		TEST(a_pooler_that_is_asleep_is_not_now),

@@ -27,7 +27,7 @@ struct fixture {
 	size_t last_body_len;
 	struct http_hold *hold;   /* of the last request for /held */
 	struct http_request last; /* its facts; the pointers are not ours */
-	char user_agent[64];
+	char user_agent[64], forwarded_for[64];
 };
 
 /* Answers with method, path and the length of the body. */
@@ -39,6 +39,8 @@ static void echo(void *owner, const struct http_request *request, struct http_re
 	f->last = *request;
 	(void)snprintf(
 	        f->user_agent, sizeof f->user_agent, "%s", request->user_agent ? request->user_agent : "");
+	(void)snprintf(f->forwarded_for, sizeof f->forwarded_for, "%s",
+	        request->forwarded_for ? request->forwarded_for : "none");
 	if (strncmp(request->path, "/held", 5) == 0 && request->holds < 2) {
 		f->hold = http_hold(request);
 		return;
@@ -322,6 +324,14 @@ static void tells_who_asks(void **state)
 		assert_true(f->last.is_forwarded);
 		assert_string_equal(f->last.peer, "127.0.0.1");
 	}
+	assert_string_equal(f->forwarded_for, "none");
+	/* What the last proxy has appended is the last header, whatever the client wrote above it. */
+	ask(f, fd,
+	        "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 1.1.1.1\r\nVia: x\r\nx-forwarded-for: "
+	        "2.2.2.2, "
+	        "3.3.3.3\r\n\r\n",
+	        " 200 ");
+	assert_string_equal(f->forwarded_for, "2.2.2.2, 3.3.3.3");
 	/* HEAD is answered as GET, without the body. */
 	CLEANUP(buffer_done) struct buffer got = { 0 };
 	static const char head[] = "HEAD /x HTTP/1.1\r\nHost: h\r\n\r\n";

@@ -104,6 +104,20 @@ static void on_answer(void *owner, const struct control_answer *answer)
 	answers->has_come = true;
 }
 
+static void on_access_answer(void *owner, const struct control_answer *answer)
+{
+	struct answers *answers = owner;
+	const char *denied;
+	on_answer(owner, answer);
+	answers->last.message[0] = '\0';
+	for (size_t i = 0; (denied = control_answer_denied(answer, i)); i++) {
+		size_t len = strlen(answers->last.message);
+		(void)snprintf(
+		        answers->last.message + len, sizeof answers->last.message - len, "%s;", denied);
+	}
+	assert_null(control_answer_denied(answer, 1000));
+}
+
 static void hear(struct control *control)
 {
 	control->has_heard = false;
@@ -126,13 +140,13 @@ static void test_questions_and_answers(void **unused)
 	(void)unused;
 	struct control *control = control_make();
 	control_listen(control);
-	struct control_link *link = control_link_open(&control->loop, control->path);
+	struct control_link *link = control_link_open(&control->loop, control->path, NULL, NULL);
 	struct answers answers = { 0 };
 
-	(void)control_ask_route(link, "ep-a", NULL, "app", on_answer, &answers);
+	(void)control_ask_route(link, "ep-a", NULL, "app", "192.0.2.1", on_answer, &answers);
 	hear(control);
-	assert_string_equal(
-	        control->heard.data, "{\"id\":1,\"op\":\"route\",\"uid\":\"ep-a\",\"role\":\"app\"}\n");
+	assert_string_equal(control->heard.data,
+	        "{\"id\":1,\"op\":\"route\",\"uid\":\"ep-a\",\"role\":\"app\",\"client\":\"192.0.2.1\"}\n");
 	say(control, &answers, "{\"id\":1," ENDPOINT "true}}");
 	assert_int_equal(answers.last.kind, CONTROL_OK);
 	assert_string_equal(answers.last.endpoint.uid, "ep-a");
@@ -141,10 +155,10 @@ static void test_questions_and_answers(void **unused)
 	assert_int_equal(answers.last.endpoint.connections_max, 0); /* an older control */
 
 	control->heard.len = 0;
-	(void)control_ask_route(link, NULL, "127.64.0.2", "a\"\n\xff", on_answer, &answers);
+	(void)control_ask_route(link, NULL, "127.64.0.2", "a\"\n\xff", "192.0.2.1", on_answer, &answers);
 	hear(control);
-	assert_string_equal(control->heard.data,
-	        "{\"id\":2,\"op\":\"route\",\"address\":\"127.64.0.2\",\"role\":\"\"}\n");
+	assert_string_equal(control->heard.data, "{\"id\":2,\"op\":\"route\",\"address\":\"127.64.0.2\","
+	                                         "\"role\":\"\",\"client\":\"192.0.2.1\"}\n");
 	say(control, &answers, "{\"id\":2," ENDPOINT "false}}");
 	assert_false(answers.last.endpoint.is_disabled);
 
@@ -169,9 +183,9 @@ static struct control_answer ask_login(const char *login)
 {
 	struct control *control = control_make();
 	control_listen(control);
-	struct control_link *link = control_link_open(&control->loop, control->path);
+	struct control_link *link = control_link_open(&control->loop, control->path, NULL, NULL);
 	struct answers answers = { 0 };
-	(void)control_ask_route(link, "ep-a", NULL, "app", on_answer, &answers);
+	(void)control_ask_route(link, "ep-a", NULL, "app", "192.0.2.1", on_answer, &answers);
 	hear(control);
 	CLEANUP(free_text) char *line = xasprintf("{\"id\":1," ENDPOINT "false}%s}", login);
 	say(control, &answers, line);
@@ -226,7 +240,7 @@ static void check_answer(const char *rest, enum control_answer_kind kind, const 
 {
 	struct control *control = control_make();
 	control_listen(control);
-	struct control_link *link = control_link_open(&control->loop, control->path);
+	struct control_link *link = control_link_open(&control->loop, control->path, NULL, NULL);
 	struct answers answers = { 0 };
 	(void)control_ask_open(link, "ep-a", NULL, on_answer, &answers);
 	hear(control);
@@ -248,6 +262,7 @@ static void test_failures(void **unused)
 	        CONTROL_START_FAILED, "m");
 	check_answer("\"error\":{\"code\":\"START_FAILED\",\"message\":\"\xe9 m\"}", CONTROL_START_FAILED,
 	        "\xe9 m");
+	check_answer("\"error\":{\"code\":\"NOT_ALLOWED\",\"message\":\"m\"}", CONTROL_NOT_ALLOWED, "m");
 	check_answer("\"error\":{\"code\":\"SHUTTING_DOWN\",\"message\":\"m\"}", CONTROL_SHUTTING_DOWN, "m");
 	check_answer("\"error\":{\"code\":\"NEW_ONE\",\"message\":\"m\"}", CONTROL_FAILED, "m");
 	check_answer("\"error\":{\"code\":\"NOT_NOW\",\"message\":\"m\"}", CONTROL_NOT_NOW, "m");
@@ -279,7 +294,7 @@ static void test_reports(void **unused)
 {
 	(void)unused;
 	struct control *control = control_make();
-	struct control_link *link = control_link_open(&control->loop, control->path);
+	struct control_link *link = control_link_open(&control->loop, control->path, NULL, NULL);
 	assert_int_equal(control_link_connections(link), 0); /* nobody is there */
 	control_listen(control);
 	assert_int_equal(control_link_connections(link), 1);
@@ -305,11 +320,42 @@ static void test_reports(void **unused)
 	control_free(control);
 }
 
+static void note_access(void *owner)
+{
+	struct answers *answers = owner;
+	answers->count++;
+	answers->has_come = true;
+}
+
+static void test_access(void **unused)
+{
+	(void)unused;
+	struct control *control = control_make();
+	control_listen(control);
+	struct answers events = { 0 }, answers = { 0 };
+	struct control_link *link = control_link_open(&control->loop, control->path, note_access, &events);
+	static const char *const clients[] = { "192.0.2.1", "2001:db8::1" };
+	(void)control_ask_access(link, clients, ARRAY_LEN(clients), on_access_answer, &answers);
+	hear(control);
+	assert_string_equal(control->heard.data,
+	        "{\"id\":1,\"op\":\"access\",\"clients\":[\"192.0.2.1\",\"2001:db8::1\"]}\n");
+	say(control, &events, "{\"event\":\"access\"}"); /* also while a question waits */
+	say(control, &events, "{\"event\":\"access\",\"id\":1}");
+	assert_int_equal(events.count, 2);
+	assert_int_equal(answers.count, 0);
+	say(control, &answers, "{\"id\":1,\"denied\":[\"2001:db8::1\",7]}");
+	assert_int_equal(answers.count, 1);
+	assert_int_equal(answers.last.kind, CONTROL_OK);
+	assert_string_equal(answers.last.message, "2001:db8::1;"); /* what on_access_answer has read */
+	control_link_close(link);
+	control_free(control);
+}
+
 static void test_waits_for_control(void **unused)
 {
 	(void)unused;
 	struct control *control = control_make();
-	struct control_link *link = control_link_open(&control->loop, control->path);
+	struct control_link *link = control_link_open(&control->loop, control->path, NULL, NULL);
 	struct answers answers = { 0 };
 	(void)control_ask_open(link, "ep-a", NULL, on_answer, &answers);
 	for (int i = 0; i < 3; i++)
@@ -328,10 +374,10 @@ static void test_asks_again_after_control_died(void **unused)
 	(void)unused;
 	struct control *control = control_make();
 	control_listen(control);
-	struct control_link *link = control_link_open(&control->loop, control->path);
+	struct control_link *link = control_link_open(&control->loop, control->path, NULL, NULL);
 	struct answers answers = { 0 };
 	(void)control_ask_open(link, "ep-a", NULL, on_answer, &answers);
-	(void)control_ask_route(link, "ep-b", NULL, "\xc3\xbc", on_answer, &answers);
+	(void)control_ask_route(link, "ep-b", NULL, "\xc3\xbc", "192.0.2.1", on_answer, &answers);
 	hear(control);
 	while (control->line_count < 2)
 		hear(control);
@@ -355,7 +401,7 @@ static void test_hostile_lines_cost_the_connection(void **unused)
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		struct control *control = control_make();
 		control_listen(control);
-		struct control_link *link = control_link_open(&control->loop, control->path);
+		struct control_link *link = control_link_open(&control->loop, control->path, NULL, NULL);
 		struct answers answers = { 0 };
 		(void)control_ask_open(link, "ep-a", NULL, on_answer, &answers);
 		hear(control);
@@ -374,7 +420,7 @@ static void test_cancelled_and_strange_ids(void **unused)
 	(void)unused;
 	struct control *control = control_make();
 	control_listen(control);
-	struct control_link *link = control_link_open(&control->loop, control->path);
+	struct control_link *link = control_link_open(&control->loop, control->path, NULL, NULL);
 	struct answers cancelled = { 0 }, answers = { 0 };
 	struct control_question *question = control_ask_open(link, "ep-a", NULL, on_answer, &cancelled);
 	(void)control_ask_open(link, "ep-b", NULL, on_answer, &answers);
@@ -401,6 +447,7 @@ int main(void)
 		cmocka_unit_test(test_logins),
 		cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_reports),
+		cmocka_unit_test(test_access),
 		cmocka_unit_test(test_waits_for_control),
 		cmocka_unit_test(test_asks_again_after_control_died),
 		cmocka_unit_test(test_hostile_lines_cost_the_connection),
