@@ -81,16 +81,16 @@ struct activity_monitor *activity_monitor_free(struct activity_monitor *monitor)
 /* $1 is ADMIN_APPLICATION. One row. */
 static const char look[] =
         "SELECT coalesce(bool_or(CASE"
-        "  WHEN application_name = $1 AND usename = 'cloud_admin' THEN false"
+        "  WHEN starts_with(application_name, $1) AND usename = 'cloud_admin' THEN false"
         "  WHEN backend_type = 'client backend' THEN state IS DISTINCT FROM 'idle'"
         "  ELSE backend_type IN ('walsender', 'autovacuum worker', 'parallel worker')"
         "    OR backend_type LIKE 'logical replication%worker' END), false),"
         " coalesce(max(CASE WHEN backend_type = 'client backend'"
-        "   AND NOT (application_name = $1 AND usename = 'cloud_admin')"
+        "   AND NOT (starts_with(application_name, $1) AND usename = 'cloud_admin')"
         "   THEN (extract(epoch FROM greatest(state_change, backend_start)) * 1000000)::int8 END), 0),"
         " (SELECT coalesce(sum(sessions), 0)::int8 FROM pg_stat_database),"
         " count(*) FILTER (WHERE backend_type = 'client backend'"
-        "   AND NOT (application_name = $1 AND usename = 'cloud_admin')),"
+        "   AND NOT (starts_with(application_name, $1) AND usename = 'cloud_admin')),"
         " EXISTS (SELECT FROM pg_subscription WHERE subenabled)"
         " FROM pg_stat_activity WHERE pid <> pg_backend_pid()";
 
@@ -133,5 +133,16 @@ status activity_look(struct activity_monitor *monitor, struct activity_sight *re
 	status st = look_once(monitor, ret, err);
 	if (st != STATUS_OK)
 		admin_disconnect(&monitor->connection);
+	return st;
+}
+
+status activity_has_clients(const char *socket_folder, bool *ret, struct error *err)
+{
+	struct activity_monitor *monitor = activity_monitor_create(socket_folder);
+	struct activity_sight sight;
+	status st = look_once(monitor, &sight, err);
+	if (st == STATUS_OK)
+		*ret = sight.clients > 0;
+	(void)activity_monitor_free(monitor);
 	return st;
 }

@@ -46,6 +46,9 @@ enum activity_verdict activity_judge(struct activity *activity, const struct act
 /* How long to wait before the next look: often enough to be about right, and never for nothing. */
 int64_t activity_next_look_usec(const struct activity *activity, int64_t timeout_usec, int64_t now_usec);
 
+/* Is a client connected now, whatever it does? Blocks. */
+MUST_CHECK status activity_has_clients(const char *socket_folder, bool *ret, struct error *err);
+
 struct activity_monitor;
 struct activity_monitor *activity_monitor_create(const char *socket_folder);
 struct activity_monitor *activity_monitor_free(struct activity_monitor *monitor);

@@ -14,13 +14,15 @@
 #include "base/clock.h"
 
 #define ADMIN_APPLICATION "tarn supervisor"
+/* One that changes roles or databases (catalog_change.h). Whoever looks for ours looks for names that begin with ADMIN_APPLICATION. */
+#define CHANGE_APPLICATION ADMIN_APPLICATION ", change"
 
 /* For a statement whose work does not grow with anything that is a tenant's; locks of others are waited for ten seconds. */
 #define ADMIN_PATIENCE (30 * USEC_PER_SEC)
 /* For one that copies, writes or removes files, or goes over all that somebody owns. */
 #define ADMIN_LONG_PATIENCE (600 * USEC_PER_SEC)
 
-/* application: ADMIN_APPLICATION for what shall not count as activity. The caller frees with PQfinish(). */
+/* application: one of these for what shall not count as activity. The caller frees with PQfinish(). */
 MUST_CHECK status admin_connect(const char *socket_folder, const char *database, const char *application,
         PGconn **ret, struct error *err);
 

@@ -26,6 +26,63 @@ static status check_database_name(const char *name, struct error *err)
 	return STATUS_OK;
 }
 
+/* ---- once for each operation ---- */
+
+static char *note_of(const char *operation)
+{
+	return xasprintf("changed by operation %s", operation);
+}
+
+/* BEGIN. *ret_is_done: the change has been made already. operation: NULL is none. */
+static status begin_change(PGconn *connection, const char *operation, bool *ret_is_done, struct error *err)
+{
+	static const char ask[] = "SELECT coalesce(shobj_description(oid, 'pg_authid') = $1, false)"
+	                          " FROM pg_authid WHERE rolname = 'cloud_admin'";
+	CLEANUP(admin_clear) PGresult *answer = NULL;
+	*ret_is_done = false;
+	status st = admin_query(connection, "BEGIN", NULL, err);
+	if (st != STATUS_OK || !operation)
+		return st;
+	CLEANUP(free_text) char *note = note_of(operation);
+	st = admin_query_with(connection, ask, (const char *const[]){ note }, 1, &answer, err);
+	if (st == STATUS_OK)
+		*ret_is_done = PQntuples(answer) == 1 && PQgetvalue(answer, 0, 0)[0] == 't';
+	return st;
+}
+
+/* The note, and COMMIT. */
+static status end_change(PGconn *connection, const char *operation, struct error *err)
+{
+	status st = STATUS_OK;
+	if (operation) {
+		CLEANUP(free_text) char *note = note_of(operation);
+		char *quoted = PQescapeLiteral(connection, note, strlen(note));
+		if (!quoted)
+			return error_set(err, STATUS_INTERNAL, 0, "the operation's id cannot be quoted");
+		CLEANUP(free_text) char *statement = xasprintf("COMMENT ON ROLE cloud_admin IS %s", quoted);
+		PQfreemem(quoted);
+		st = admin_query(connection, statement, NULL, err);
+	}
+	return st == STATUS_OK ? admin_query(connection, "COMMIT", NULL, err) : st;
+}
+
+status catalog_end_attempts(const char *socket_folder, struct error *err)
+{
+	/* Not a condition beside the others: nobody says which one is looked at first. */
+	static const char text[] = "SELECT count(*) FILTER (WHERE NOT is_gone) FROM (SELECT "
+	                           "pg_terminate_backend(pid, 5000) AS is_gone"
+	                           " FROM pg_stat_activity WHERE application_name = '" CHANGE_APPLICATION "'"
+	                           " AND usename = 'cloud_admin' OFFSET 0) ended";
+	CLEANUP(admin_disconnect) PGconn *connection = NULL;
+	CLEANUP(admin_clear) PGresult *left = NULL;
+	status st = admin_connect(socket_folder, "postgres", ADMIN_APPLICATION, &connection, err);
+	if (st == STATUS_OK)
+		st = admin_query(connection, text, &left, err);
+	if (st == STATUS_OK && strcmp(PQgetvalue(left, 0, 0), "0") != 0)
+		return error_set(err, STATUS_UNAVAILABLE, 0, "an earlier attempt is still at work");
+	return st;
+}
+
 /* ---- roles ---- */
 
 static status find_role(PGconn *connection, const char *name, bool *ret_exists, struct error *err)
@@ -145,10 +202,8 @@ status catalog_put_role(PGconn *connection, const struct role_wish *wish, struct
 /* With the system objects, unless it is about a password alone: that needs none, and is given where nobody has looked yet what roles stand for. */
 static status connect_for_roles(const char *socket_folder, unsigned fields, PGconn **ret, struct error *err)
 {
-	status st = admin_connect(socket_folder, "postgres", ADMIN_APPLICATION, ret, err);
-	if (st == STATUS_OK && fields != ROLE_PASSWORD)
-		st = system_objects_ensure(*ret, NULL, 0, err);
-	return st == STATUS_OK ? admin_query(*ret, "BEGIN", NULL, err) : st;
+	status st = admin_connect(socket_folder, "postgres", CHANGE_APPLICATION, ret, err);
+	return st == STATUS_OK && fields != ROLE_PASSWORD ? system_objects_ensure(*ret, NULL, 0, err) : st;
 }
 
 status catalog_mark_identities(
@@ -160,37 +215,43 @@ status catalog_mark_identities(
 }
 
 status catalog_create_role(
-        const char *socket_folder, const struct role_wish *wish, bool is_repeated, struct error *err)
+        const char *socket_folder, const struct role_wish *wish, const char *operation, struct error *err)
 {
 	CLEANUP(admin_disconnect) PGconn *connection = NULL;
-	bool exists = false;
+	bool exists = false, is_done = false;
 	status st = check_role_name(wish->name, err);
 	if (st == STATUS_OK)
 		st = connect_for_roles(socket_folder, ROLE_ALL, &connection, err);
 	if (st == STATUS_OK)
-		st = find_role(connection, wish->name, &exists, err);
-	if (st == STATUS_OK && exists && !is_repeated)
+		st = begin_change(connection, operation, &is_done, err);
+	if (st != STATUS_OK || is_done)
+		return st;
+	st = find_role(connection, wish->name, &exists, err);
+	if (st == STATUS_OK && exists && operation)
 		return error_set(err, STATUS_EXISTS, 0, "role with that name already exists");
 	if (st == STATUS_OK)
 		st = set_role(connection, exists ? "ALTER ROLE " : "CREATE ROLE ", wish, ROLE_ALL, err);
-	return st == STATUS_OK ? admin_query(connection, "COMMIT", NULL, err) : st;
+	return st == STATUS_OK ? end_change(connection, operation, err) : st;
 }
 
-status catalog_alter_role(
-        const char *socket_folder, const struct role_wish *wish, unsigned fields, struct error *err)
+status catalog_alter_role(const char *socket_folder, const struct role_wish *wish, unsigned fields,
+        const char *operation, struct error *err)
 {
 	CLEANUP(admin_disconnect) PGconn *connection = NULL;
-	bool exists = false;
+	bool exists = false, is_done = false;
 	status st = check_role_name(wish->name, err);
 	if (st == STATUS_OK)
 		st = connect_for_roles(socket_folder, fields, &connection, err);
 	if (st == STATUS_OK)
-		st = find_role(connection, wish->name, &exists, err);
+		st = begin_change(connection, operation, &is_done, err);
+	if (st != STATUS_OK || is_done)
+		return st;
+	st = find_role(connection, wish->name, &exists, err);
 	if (st == STATUS_OK && !exists)
 		return error_set(err, STATUS_NOT_FOUND, 0, "role \"%s\" does not exist any more", wish->name);
 	if (st == STATUS_OK)
 		st = set_role(connection, "ALTER ROLE ", wish, fields, err);
-	return st == STATUS_OK ? admin_query(connection, "COMMIT", NULL, err) : st;
+	return st == STATUS_OK ? end_change(connection, operation, err) : st;
 }
 
 status catalog_drop_role(
@@ -226,22 +287,8 @@ static status end_sessions(PGconn *connection, const char *name, struct error *e
 	        (const char *const[]){ name }, 1, NULL, err);
 }
 
-static status rename_database(PGconn *connection, const char *name, const char *new_name, struct error *err)
-{
-	status st = STATUS_OK;
-	for (int i = 0; i < RENAME_ATTEMPTS; i++) {
-		st = end_sessions(connection, name, err);
-		if (st == STATUS_OK)
-			st = admin_run_on(
-			        connection, "ALTER DATABASE ", name, " RENAME TO ", new_name, NULL, err);
-		if (st != STATUS_CONFLICT)
-			return st;
-	}
-	return st;
-}
-
 status catalog_create_database(
-        const char *socket_folder, const char *name, const char *owner, bool is_repeated, struct error *err)
+        const char *socket_folder, const char *name, const char *owner, int64_t oid, struct error *err)
 {
 	CLEANUP(admin_disconnect) PGconn *connection = NULL;
 	bool exists = false;
@@ -249,48 +296,66 @@ status catalog_create_database(
 	if (st == STATUS_OK)
 		st = check_role_name(owner, err);
 	if (st == STATUS_OK)
-		st = admin_connect(socket_folder, "postgres", ADMIN_APPLICATION, &connection, err);
+		st = admin_connect(socket_folder, "postgres", CHANGE_APPLICATION, &connection, err);
 	if (st == STATUS_OK)
 		st = find_database(connection, name, &exists, err);
 	if (st != STATUS_OK)
 		return st;
-	if (exists && !is_repeated)
+	if (exists && oid != 0)
 		return error_set(err, STATUS_EXISTS, 0, "database with that name already exists");
 	if (exists)
 		return set_owner(connection, name, owner, err);
+	CLEANUP(free_text) char *with_oid = oid != 0 ? xasprintf(" OID = %lld", (long long)oid) : NULL;
 	return admin_run_on_within(
-	        connection, ADMIN_LONG_PATIENCE, "CREATE DATABASE ", name, " OWNER ", owner, NULL, err);
+	        connection, ADMIN_LONG_PATIENCE, "CREATE DATABASE ", name, " OWNER ", owner, with_oid, err);
+}
+
+/* STATUS_CONFLICT: a session has begun since the others were ended. */
+static status alter_database(PGconn *connection, const char *name, const char *new_name, const char *owner,
+        const char *operation, struct error *err)
+{
+	bool is_done = false, exists = false, new_exists = false;
+	status st = begin_change(connection, operation, &is_done, err);
+	if (st != STATUS_OK || is_done)
+		return st;
+	st = find_database(connection, name, &exists, err);
+	if (st == STATUS_OK && new_name)
+		st = find_database(connection, new_name, &new_exists, err);
+	if (st != STATUS_OK)
+		return st;
+	if (!exists)
+		return error_set(err, STATUS_NOT_FOUND, 0, "database \"%s\" does not exist any more", name);
+	if (new_exists)
+		return error_set(err, STATUS_EXISTS, 0, "database with that name already exists");
+	if (owner)
+		st = set_owner(connection, name, owner, err);
+	if (st == STATUS_OK && new_name)
+		st = end_sessions(connection, name, err);
+	if (st == STATUS_OK && new_name)
+		st = admin_run_on(connection, "ALTER DATABASE ", name, " RENAME TO ", new_name, NULL, err);
+	return st == STATUS_OK ? end_change(connection, operation, err) : st;
 }
 
 status catalog_alter_database(const char *socket_folder, const char *name, const char *new_name,
-        const char *owner, bool is_repeated, struct error *err)
+        const char *owner, const char *operation, struct error *err)
 {
 	CLEANUP(admin_disconnect) PGconn *connection = NULL;
-	bool exists = false, new_exists = false;
+	struct error ignored;
 	status st = check_database_name(name, err);
 	if (st == STATUS_OK && new_name)
 		st = check_database_name(new_name, err);
 	if (st == STATUS_OK && owner)
 		st = check_role_name(owner, err);
 	if (st == STATUS_OK)
-		st = admin_connect(socket_folder, "postgres", ADMIN_APPLICATION, &connection, err);
-	if (st == STATUS_OK)
-		st = find_database(connection, name, &exists, err);
-	if (st == STATUS_OK && new_name)
-		st = find_database(connection, new_name, &new_exists, err);
+		st = admin_connect(socket_folder, "postgres", CHANGE_APPLICATION, &connection, err);
 	if (st != STATUS_OK)
 		return st;
-	bool is_renamed = is_repeated && !exists && new_exists;
-	if (!exists && !is_renamed)
-		return error_set(err, STATUS_NOT_FOUND, 0, "database \"%s\" does not exist any more", name);
-	if (new_name && new_exists && !is_renamed)
-		return error_set(err, STATUS_EXISTS, 0, "database with that name already exists");
-	/* The owner first: if it cannot be, nothing has changed. */
-	if (owner)
-		st = set_owner(connection, is_renamed ? new_name : name, owner, err);
-	if (st == STATUS_OK && new_name && !is_renamed)
-		st = rename_database(connection, name, new_name, err);
-	return st;
+	for (int i = 1;; i++) {
+		st = alter_database(connection, name, new_name, owner, operation, err);
+		if (st != STATUS_CONFLICT || i == RENAME_ATTEMPTS ||
+		        admin_query(connection, "ROLLBACK", NULL, &ignored) != STATUS_OK)
+			return st;
+	}
 }
 
 status catalog_drop_database(const char *socket_folder, const char *name, struct error *err)
@@ -298,7 +363,7 @@ status catalog_drop_database(const char *socket_folder, const char *name, struct
 	CLEANUP(admin_disconnect) PGconn *connection = NULL;
 	status st = check_database_name(name, err);
 	if (st == STATUS_OK)
-		st = admin_connect(socket_folder, "postgres", ADMIN_APPLICATION, &connection, err);
+		st = admin_connect(socket_folder, "postgres", CHANGE_APPLICATION, &connection, err);
 	return st == STATUS_OK ? admin_run_on_within(connection, ADMIN_LONG_PATIENCE,
 	                                 "DROP DATABASE IF EXISTS ", name, " WITH (FORCE)", NULL, NULL, err)
 	                       : st;

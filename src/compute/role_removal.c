@@ -136,7 +136,7 @@ static status hand_over_rest(const struct removal *r, PGconn *connection, struct
 static status hand_over_in(const struct removal *r, const char *database, struct error *err)
 {
 	CLEANUP(admin_disconnect) PGconn *connection = NULL;
-	status st = admin_connect(r->socket_folder, database, ADMIN_APPLICATION, &connection, err);
+	status st = admin_connect(r->socket_folder, database, CHANGE_APPLICATION, &connection, err);
 	if (st == STATUS_OK)
 		st = admin_query(connection, "SET lock_timeout = '" LOCK_TIMEOUT "'", NULL, err);
 	if (st == STATUS_OK)
@@ -209,7 +209,7 @@ static status remove_role(struct removal *r, struct error *err)
 status role_removal(const char *socket_folder, const char *role, const char *reassign_to, struct error *err)
 {
 	CLEANUP(admin_disconnect) PGconn *connection = NULL;
-	status st = admin_connect(socket_folder, "postgres", ADMIN_APPLICATION, &connection, err);
+	status st = admin_connect(socket_folder, "postgres", CHANGE_APPLICATION, &connection, err);
 	if (st != STATUS_OK)
 		return st;
 	struct removal removal = { .socket_folder = socket_folder,

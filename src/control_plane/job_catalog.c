@@ -4,8 +4,10 @@
  *   LOAD ─▶ WAKE ─▶ LOOK ─▶ IDENTIFY ─▶ CHANGE (in a worker: the change, then an inventory) ─▶ (settle) ─▶ FINISH
  *     a failure ─▶ (settle) ─▶ FINISH_FAILED: what a create has recorded goes away again
  *
- * Durable step: "begun" (IDENTIFY), before anything is changed: an attempt behind it takes what is there already for its own. With it goes the
- * oid of what is to be changed: a name may be another's by the time that a crash is over, and what was dropped may have been made anew.
+ * Durable step: "marked" (IDENTIFY), before anything is changed. An attempt behind it may be the second one, and what the first one did must be known
+ * for sure: somebody may have changed it again, or made something of the same name. So with the step goes the oid of what is to be changed or dropped, or that a
+ * database to be made shall have; and Postgres itself notes the operation with the change (catalog_change.h). Only a database that was made, and dropped by SQL
+ * before the operation has ended, is made again.
  * A sleeping compute is woken, also that of a disabled endpoint, which sleeps again afterwards (job_source.c).
  */
 #include <stdio.h>
@@ -14,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/number.h"
+#include "base/random.h"
 #include "compute/catalog_change.h"
 #include "control_plane/branch_inventory.h"
 #include "control_plane/catalog_plan.h"
@@ -25,7 +28,9 @@
 #define FINISH_RETRY_MS 2000
 #define CHANGE_RETRY_MS 200
 #define CHANGE_ATTEMPTS 5
-#define STEP_BEGUN      "begun " /* and the oid; 0: of something to be created */
+#define STEP_MARKED     "marked " /* and the oid; 0: of a role to be created */
+#define STEP_BEGUN                                                                                           \
+	"begun " /* the same of a version that noted nothing in Postgres: what is there already is its own */
 
 enum catalog_phase {
 	LOAD = JOB_PHASE_FIRST,
@@ -44,7 +49,8 @@ enum catalog_phase {
 struct catalog_work {
 	enum operation_kind kind;
 	bool is_repeated;
-	int64_t oid; /* of what is changed or dropped, as far as known */
+	char operation[OPERATION_ID_LEN + 1]; /* empty: nothing is noted in Postgres */
+	int64_t oid; /* of what is changed or dropped, as far as known; that a database to be made gets, 0: any */
 	struct catalog_plan plan;
 	char *socket_dir;
 	char name[POSTGRES_NAME_MAX + 1];      /* of the role or database */
@@ -152,30 +158,38 @@ static bool is_about_role(const struct catalog_work *work)
 	       work->kind == OPERATION_ROLE_DELETE;
 }
 
-static status note_begun(struct job *job, struct error *err)
+static status note_step(struct job *job, struct error *err)
 {
+	char before[sizeof job->operation.step];
 	CLEANUP(transaction_end) struct transaction tx = { 0 };
+	memcpy(before, job->operation.step, sizeof before);
 	status st = transaction_begin(job->services->md, &tx, err);
-	(void)snprintf(job->operation.step, sizeof job->operation.step, STEP_BEGUN "%lld",
+	(void)snprintf(job->operation.step, sizeof job->operation.step, STEP_MARKED "%lld",
 	        (long long)job->catalog->oid);
 	if (st == STATUS_OK)
 		st = operation_row_update(job->services->md, &job->operation, err);
 	if (st == STATUS_OK)
 		st = transaction_commit(&tx, err);
 	if (st != STATUS_OK)
-		job->operation.step[0] = '\0';
+		memcpy(job->operation.step, before, sizeof before);
 	return st;
+}
+
+static bool is_at_step(const struct job *job, const char *step)
+{
+	return strncmp(job->operation.step, step, strlen(step)) == 0;
 }
 
 static bool has_begun(const struct job *job)
 {
-	return strncmp(job->operation.step, STEP_BEGUN, strlen(STEP_BEGUN)) == 0;
+	return is_at_step(job, STEP_MARKED) || is_at_step(job, STEP_BEGUN);
 }
 
 static int64_t begun_oid(const struct job *job)
 {
 	int64_t oid = 0;
-	(void)!number_parse(slice_from_text(job->operation.step + strlen(STEP_BEGUN)), 0, UINT32_MAX, &oid);
+	const char *space = strchr(job->operation.step, ' ');
+	(void)!number_parse(slice_from_text(space ? space + 1 : ""), 0, UINT32_MAX, &oid);
 	return oid;
 }
 
@@ -256,6 +270,30 @@ static struct named find_target(const struct job *job)
 	return found.oid != 0 || work->is_repeated ? found : find(job, 0, work->name);
 }
 
+static int64_t choose_oid(void)
+{
+	return OIDS_MIN + (int64_t)(random_u64() % (uint64_t)(OIDS_MAX - OIDS_MIN + 1));
+}
+
+/* Before the change: the step, if there is none yet. Each attempt to make a database has an oid of its own: a crash may leave files of the last one's. */
+static status prepare(struct job *job, struct error *err)
+{
+	struct catalog_work *work = job->catalog;
+	bool makes_database = work->kind == OPERATION_DATABASE_CREATE && !is_at_step(job, STEP_BEGUN);
+	if (makes_database)
+		work->oid = choose_oid();
+	status st = !has_begun(job) || makes_database ? note_step(job, err) : STATUS_OK;
+	if (is_at_step(job, STEP_MARKED))
+		memcpy(work->operation, job->operation.id, sizeof work->operation);
+	work->lacks_markers = job->inventory.lacks_markers;
+	free(TAKE_PTR(work->marks));
+	work->mark_count = 0;
+	if (st == STATUS_OK && work->lacks_markers)
+		st = inventory_rows_marks(
+		        job->services->md, job->operation.branch, &work->marks, &work->mark_count, err);
+	return st;
+}
+
 /* What is changed, by what Postgres has just said; the name in the rows may be older. */
 static void identify(struct job *job)
 {
@@ -264,13 +302,16 @@ static void identify(struct job *job)
 	bool is_create = work->kind == OPERATION_ROLE_CREATE || work->kind == OPERATION_DATABASE_CREATE;
 	bool is_delete = work->kind == OPERATION_ROLE_DELETE || work->kind == OPERATION_DATABASE_DELETE;
 	struct named found = is_create ? (struct named){ 0 } : find_target(job);
-	if (is_delete && found.oid == 0 && find(job, 0, work->name).oid != 0) {
-		job_go(job, SETTLE); /* it is gone, and another has its name */
+	bool is_made = work->kind == OPERATION_DATABASE_CREATE && work->is_repeated && work->oid != 0 &&
+	               find(job, work->oid, NULL).oid != 0;
+	bool is_gone = is_delete && found.oid == 0 && find(job, 0, work->name).oid != 0;
+	if (is_made || is_gone) { /* by an earlier attempt; and then another has its name */
+		job_go(job, SETTLE);
 		return;
 	}
+	job->failed_phase = SETTLE_FAILED;
 	if (!is_create && !is_delete && found.oid == 0) {
 		error_fill(&err, STATUS_NOT_FOUND, 0, "\"%s\" does not exist any more", work->name);
-		job->failed_phase = SETTLE_FAILED;
 		job_fail(job, &err);
 		return;
 	}
@@ -278,43 +319,42 @@ static void identify(struct job *job)
 		copy_name(work->name, found.name);
 	work->oid = found.oid;
 	if (strcmp(work->plan.new_name, work->name) == 0)
-		work->plan.new_name[0] = '\0'; /* renamed already */
-	status st = has_begun(job) ? STATUS_OK : note_begun(job, &err);
-	work->lacks_markers = job->inventory.lacks_markers;
-	free(TAKE_PTR(work->marks));
-	work->mark_count = 0;
-	if (st == STATUS_OK && work->lacks_markers)
-		st = inventory_rows_marks(
-		        job->services->md, job->operation.branch, &work->marks, &work->mark_count, &err);
-	if (st != STATUS_OK) {
-		job->failed_phase = SETTLE_FAILED;
+		work->plan.new_name[0] = '\0'; /* it has that name already */
+	if (prepare(job, &err) != STATUS_OK)
 		job_fail(job, &err);
-		return;
-	}
-	job_go(job, CHANGE);
+	else
+		job_go(job, CHANGE);
 }
 
 static status change(const struct catalog_work *work, struct error *err)
 {
 	const char *owner = work->owner[0] ? work->owner : NULL;
 	const char *new_name = work->plan.new_name[0] ? work->plan.new_name : NULL;
+	const char *operation = work->operation[0] ? work->operation : NULL;
 	switch (work->kind) {
 	case OPERATION_ROLE_CREATE:
-		return catalog_create_role(work->socket_dir, &work->wish, work->is_repeated, err);
+		return catalog_create_role(work->socket_dir, &work->wish, operation, err);
 	case OPERATION_ROLE_UPDATE:
-		return catalog_alter_role(work->socket_dir, &work->wish, work->wish_fields, err);
+		return catalog_alter_role(work->socket_dir, &work->wish, work->wish_fields, operation, err);
 	case OPERATION_ROLE_DELETE:
 		return catalog_drop_role(work->socket_dir, work->name, owner, err);
 	case OPERATION_DATABASE_CREATE:
-		return catalog_create_database(work->socket_dir, work->name, owner, work->is_repeated, err);
+		return catalog_create_database(work->socket_dir, work->name, owner, work->oid, err);
 	case OPERATION_DATABASE_UPDATE:
-		return catalog_alter_database(
-		        work->socket_dir, work->name, new_name, owner, work->is_repeated, err);
+		return catalog_alter_database(work->socket_dir, work->name, new_name, owner, operation, err);
 	case OPERATION_DATABASE_DELETE:
 		return catalog_drop_database(work->socket_dir, work->name, err);
 	default:
 		return error_set(err, STATUS_INTERNAL, 0, "not a change of a role or database");
 	}
+}
+
+/* In a worker thread. What an earlier attempt was at, it is at no more. */
+static status end_and_look(struct job *job, struct error *err)
+{
+	const struct catalog_work *work = job->catalog;
+	status st = work->is_repeated ? catalog_end_attempts(work->socket_dir, err) : STATUS_OK;
+	return st == STATUS_OK ? job_look(job, err) : st;
 }
 
 /* In a worker thread. */
@@ -379,6 +419,8 @@ static status settle_row(struct job *job, struct error *err)
 	} else if (job->catalog->kind == OPERATION_DATABASE_CREATE) {
 		st = database_row_find(md, job->operation.branch, job->catalog->plan.id, &database, err);
 		database.is_pending = false;
+		if (job->catalog->oid != 0)
+			database.oid = job->catalog->oid; /* it is that one, whatever it is called by now */
 		if (st == STATUS_OK)
 			st = database_row_update(md, &database, err);
 	} else if (job->catalog->kind == OPERATION_ROLE_UPDATE) {
@@ -461,7 +503,7 @@ void job_catalog_step(struct job *job)
 		break;
 	case LOOK:
 		job->failed_phase = CHANGE_FAILED;
-		job_work(job, job_look, IDENTIFY);
+		job_work(job, end_and_look, IDENTIFY);
 		break;
 	case IDENTIFY:
 		identify(job);

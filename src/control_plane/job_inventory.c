@@ -35,7 +35,7 @@ static status renew(struct job *job, struct inventory_role *role, struct renewed
 	status st = role_renew_password(job->services, &project, &row, err);
 	struct role_wish wish = { .name = role->name, .verifier = row.verifier };
 	if (st == STATUS_OK)
-		st = catalog_alter_role(socket_dir, &wish, ROLE_PASSWORD, err);
+		st = catalog_alter_role(socket_dir, &wish, ROLE_PASSWORD, NULL, err);
 	if (st != STATUS_OK)
 		return error_prefix(err, "could not give role \"%s\" a password of its own", role->name);
 	(void)snprintf(role->verifier, sizeof role->verifier, "%s", row.verifier);
@@ -168,12 +168,12 @@ status job_begin_roles(struct job *job, struct error *err)
 			.bypassrls = row->bypassrls,
 			.is_superuser_member = row->is_superuser_member,
 			.verifier = row->verifier[0] ? row->verifier : NULL };
-		st = catalog_create_role(socket_dir, &wish, true, err);
+		st = catalog_create_role(socket_dir, &wish, NULL, err);
 	}
 	for (size_t i = 0; i < beginning->database_count && st == STATUS_OK; i++) {
 		if (beginning->owners[i][0])
 			st = catalog_create_database(socket_dir, beginning->databases[i].postgres_database,
-			        beginning->owners[i], true, err);
+			        beginning->owners[i], 0, err);
 	}
 	return st;
 }

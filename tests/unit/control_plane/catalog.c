@@ -288,6 +288,159 @@ static void a_deletion_is_not_done_twice(void **state)
 	}
 }
 
+#define TURNS 12
+
+/*
+ * A change in Postgres of which nobody has heard: control dies after so many turns; or, as the last way, the answer is lost and it goes on. The caller
+ * meddles then, by SQL, and finishes the operation.
+ */
+static char *begin_unheard(
+        struct control_fixture *f, int way, const char *method, const char *path, const char *body)
+{
+	int answers = f->machine->done[STEP_ANSWER];
+	f->machine->fail_with[STEP_ANSWER] = STATUS_UNAVAILABLE;
+	f->machine->fail_times[STEP_ANSWER] = way == TURNS;
+	char *name = begin_operation(f, method, path, body);
+	if (way < TURNS) {
+		run_some(f, way);
+		control_fixture_crash(f);
+	} else {
+		while (f->machine->done[STEP_ANSWER] == answers)
+			(void)uv_run(&f->loop, UV_RUN_NOWAIT);
+	}
+	return name;
+}
+
+static void finish_well(struct control_fixture *f, const char *name)
+{
+	finish_operation(f, name);
+	if (!has(f, "/response"))
+		fail_msg("%s", text_at(f, "/error/message"));
+}
+
+/* Postgres knows for which operation it was changed: what somebody has made of it since stays. */
+static void what_was_done_is_not_done_again(void **state)
+{
+	struct control_fixture *f = *state;
+	int meddled = 0;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	for (int way = 0; way <= TURNS; way++) {
+		CLEANUP(free_text)
+		char *create = begin_unheard(f, way, "POST", ROLES "?role_id=app", IS_PLAIN);
+		struct inventory_role *role = machine_find_role("app");
+		bool is_done = role != NULL;
+		if (is_done)
+			role->bypassrls = true;
+		meddled += is_done;
+		finish_well(f, create);
+		assert_int_equal(machine_find_role("app")->bypassrls, is_done);
+
+		CLEANUP(free_text)
+		char *update =
+		        begin_unheard(f, way, "PATCH", ROLES "/app?update_mask=spec.attributes.createdb",
+		                "{\"spec\":{\"attributes\":{\"createdb\":true}}}");
+		role = machine_find_role("app");
+		is_done = role->createdb;
+		role->createdb = false;
+		meddled += is_done;
+		finish_well(f, update);
+		assert_int_equal(machine_find_role("app")->createdb, !is_done);
+
+		CLEANUP(free_text)
+		char *make = begin_unheard(f, way, "POST", DBS "?database_id=shop", OF_ALICE);
+		struct inventory_database *database = machine_find_database("shop");
+		is_done = database != NULL;
+		if (is_done)
+			strcpy(database->name, "other");
+		meddled += is_done;
+		finish_well(f, make);
+		assert_int_equal(machine_find_database("other") != NULL, is_done);
+		assert_int_equal(machine_find_database("shop") != NULL, !is_done);
+		perform(f, "PATCH", DBS "/databricks-postgres?update_mask=spec",
+		        "{\"spec\":{}}"); /* a look */
+		assert_int_equal(count(f, DBS, "databases"), 2);
+
+		CLEANUP(free_text)
+		char *rename = begin_unheard(f, way, "PATCH", DBS "/shop?update_mask=spec",
+		        "{\"spec\":{\"postgres_database\":\"renamed\",\"role\":\"projects/p/branches/"
+		        "production/roles/app\"}}");
+		database = machine_find_database("renamed");
+		is_done = database != NULL;
+		if (is_done)
+			strcpy(database->name, "third");
+		meddled += is_done;
+		finish_well(f, rename);
+		assert_int_equal(machine_find_database("third") != NULL, is_done);
+		assert_string_equal(machine_find_database(is_done ? "third" : "renamed")->owner, "app");
+		perform(f, "DELETE", DBS "/shop", NULL);
+		perform(f, "DELETE", ROLES "/app", NULL);
+	}
+	assert_true(meddled > 12);
+}
+
+static void what_was_made_and_dropped_is_not_made_again(void **state)
+{
+	struct control_fixture *f = *state;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	CLEANUP(free_text) char *name = begin_unheard(f, TURNS, "POST", ROLES "?role_id=app", IS_PLAIN);
+	machine_drop_role("app");
+	finish_operation(f, name);
+	assert_string_equal(text_at(f, "/error/error_code"), "NOT_FOUND");
+	assert_null(machine_find_role("app"));
+	assert_int_equal(count(f, ROLES, "roles"), 1);
+}
+
+/* Between two attempts of which the first did nothing: in the second, too, it is somebody else's. */
+static void what_came_between_attempts_is_not_taken_for_ones_own(void **state)
+{
+	struct control_fixture *f = *state;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	for (int i = 0; i < 2; i++) {
+		int changes = f->machine->done[STEP_CHANGE];
+		f->machine->fail_with[STEP_CHANGE] = STATUS_UNAVAILABLE;
+		f->machine->fail_times[STEP_CHANGE] = 1;
+		CLEANUP(free_text)
+		char *name =
+		        begin_operation(f, "POST", i == 0 ? ROLES "?role_id=app" : DBS "?database_id=shop",
+		                i == 0 ? IS_PLAIN : OF_ALICE);
+		while (f->machine->done[STEP_CHANGE] == changes)
+			(void)uv_run(&f->loop, UV_RUN_NOWAIT);
+		if (i == 0)
+			machine_add_role("app")->createdb = true;
+		else
+			(void)machine_add_database("shop", "app");
+		finish_operation(f, name);
+		assert_string_equal(text_at(f, "/error/error_code"), "ALREADY_EXISTS");
+	}
+	assert_true(machine_find_role("app")->createdb && !machine_find_role("app")->login);
+	assert_string_equal(machine_find_database("shop")->owner, "app");
+}
+
+/* An operation that a version began which noted nothing in Postgres: what is there is taken for its own, as that version did. */
+static void what_an_older_version_began_goes_on(void **state)
+{
+	struct control_fixture *f = *state;
+	struct error err;
+	perform(f, "POST", "/projects?project_id=p", NULL);
+	static const struct {
+		const char *path, *body;
+	} changes[] = { { ROLES "?role_id=app", IS_PLAIN }, { DBS "?database_id=shop", OF_ALICE } };
+	for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
+		CLEANUP(free_text) char *name = begin_operation(f, "POST", changes[i].path, changes[i].body);
+		assert_int_equal(statement_do(f->services.md,
+		                         "UPDATE operation SET step = 'begun 0' WHERE finish_usec IS NULL",
+		                         NULL, 0, &err),
+		        STATUS_OK);
+		if (i == 0)
+			(void)machine_add_role("app");
+		else
+			(void)machine_add_database("shop", "alice@example.com");
+		control_fixture_crash(f);
+		finish_well(f, name);
+	}
+	assert_true(machine_find_role("app")->login);
+}
+
 static void a_password_of_sql_is_not_ours(void **state)
 {
 	struct control_fixture *f = *state;
@@ -613,6 +766,10 @@ int main(void)
 		TEST(an_older_inventory_is_not_taken),
 		TEST(a_name_that_was_taken_meanwhile_is_told),
 		TEST(a_deletion_is_not_done_twice),
+		TEST(what_was_done_is_not_done_again),
+		TEST(what_was_made_and_dropped_is_not_made_again),
+		TEST(what_came_between_attempts_is_not_taken_for_ones_own),
+		TEST(what_an_older_version_began_goes_on),
 		TEST(a_password_of_sql_is_not_ours),
 		TEST(names_of_one_id_are_not_counted_through),
 		TEST(what_cannot_be_noted_is_not_shown_as_it_was),

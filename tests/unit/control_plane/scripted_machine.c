@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "compute/activity.h"
 #include "compute/template.h"
 #include "control_plane/origin.h"
 #include "page_store/retention.h"
@@ -573,4 +574,11 @@ char *fleet_socket_dir(const struct fleet *fleet, const char *uid)
 {
 	(void)fleet;
 	return xasprintf("/nowhere/%s", uid);
+}
+
+status activity_has_clients(const char *socket_folder, bool *ret, struct error *err)
+{
+	(void)socket_folder, (void)err;
+	*ret = m.machine.has_clients;
+	return STATUS_OK;
 }

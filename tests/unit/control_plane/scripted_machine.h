@@ -33,6 +33,7 @@ enum machine_step {
 	STEP_READ,   /* what a sleeping compute has left of them */
 	STEP_CHANGE, /* of a role or database */
 	STEP_MARK,   /* what roles stand for */
+	STEP_ANSWER, /* to a change that was made */
 	MACHINE_STEPS,
 };
 
@@ -49,6 +50,7 @@ struct machine {
 	bool is_unclean; /* volumes that sleep did not go to sleep cleanly: only a start tells where they end */
 	uint64_t cloned_lsn; /* what the last clone or snapshot was asked for: its moment's LSN */
 	int64_t window_usec; /* of the last retention */
+	bool has_clients;    /* every compute that runs */
 	int points_removed;  /* by every retention */
 	int archives_cut;    /* foldings that somebody did not wait for */
 	volatile bool is_retention_waiting; /* retention ends only when it is told to */
@@ -83,6 +85,10 @@ bool machine_has_markers(void);
 /* A supervisor has left the roles and databases of that volume as they are; stamp 0: none has. */
 void machine_leave_inventory(const char *volume_id, int64_t stamp);
 struct inventory_database *machine_add_database(const char *name, const char *owner);
+/* NULL: there is none. As SQL finds and drops them. */
+struct inventory_role *machine_find_role(const char *name);
+struct inventory_database *machine_find_database(const char *name);
+void machine_drop_role(const char *name);
 
 /* Inside: takes note of a call; the failure the test has ordered for it, if any. */
 status machine_note(enum machine_step step, struct error *err);

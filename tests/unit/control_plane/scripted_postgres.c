@@ -17,11 +17,12 @@ static struct {
 	size_t role_count, database_count;
 	int64_t next_oid;
 	bool lacks_markers;
+	char note[64]; /* the last operation that changed something */
 	char left_volume[64];
 	int64_t left_stamp;
 } p = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-static struct inventory_role *find_role(const char *name)
+struct inventory_role *machine_find_role(const char *name)
 {
 	for (size_t i = 0; i < p.role_count; i++) {
 		if (strcmp(p.roles[i].name, name) == 0)
@@ -30,7 +31,7 @@ static struct inventory_role *find_role(const char *name)
 	return NULL;
 }
 
-static struct inventory_database *find_database(const char *name)
+struct inventory_database *machine_find_database(const char *name)
 {
 	for (size_t i = 0; i < p.database_count; i++) {
 		if (strcmp(p.databases[i].name, name) == 0)
@@ -54,6 +55,12 @@ struct inventory_database *machine_add_database(const char *name, const char *ow
 	(void)snprintf(database->name, sizeof database->name, "%s", name);
 	(void)snprintf(database->owner, sizeof database->owner, "%s", owner);
 	return database;
+}
+
+void machine_drop_role(const char *name)
+{
+	*machine_find_role(name) = p.roles[p.role_count - 1];
+	p.role_count--;
 }
 
 void machine_forget_roles(void)
@@ -86,6 +93,7 @@ void machine_postgres_start(void)
 	p.next_oid = 16384;
 	p.lacks_markers = false;
 	p.left_stamp = 0;
+	p.note[0] = '\0';
 	struct inventory_role *owner = machine_add_role("alice@example.com");
 	owner->identity = INVENTORY_USER;
 	owner->login = owner->createdb = owner->createrole = owner->bypassrls = true;
@@ -197,35 +205,68 @@ status catalog_mark_identities(
 	return st;
 }
 
-status catalog_create_role(
-        const char *socket_folder, const struct role_wish *wish, bool is_repeated, struct error *err)
+/* Notes the operation; false: it has been done, or err says why it cannot be. */
+static bool is_to_be_done(const char *operation, status *st, struct error *err)
 {
-	(void)socket_folder;
-	status st = machine_note(STEP_CHANGE, err);
-	pthread_mutex_lock(&p.lock);
-	struct inventory_role *role = find_role(wish->name);
-	if (st == STATUS_OK && role && !is_repeated)
-		st = error_set(err, STATUS_EXISTS, 0, "role with that name already exists");
-	if (st == STATUS_OK)
-		set(role ? role : machine_add_role(wish->name), wish, ROLE_ALL);
-	p.lacks_markers = st == STATUS_OK ? false : p.lacks_markers;
-	pthread_mutex_unlock(&p.lock);
-	return st;
+	*st = machine_note(STEP_CHANGE, err);
+	return *st == STATUS_OK && !(operation && strcmp(p.note, operation) == 0);
 }
 
-status catalog_alter_role(
-        const char *socket_folder, const struct role_wish *wish, unsigned fields, struct error *err)
+static void note_done(const char *operation)
+{
+	(void)snprintf(p.note, sizeof p.note, "%s", operation ? operation : p.note);
+}
+
+/* Done, but nobody heard of it: what the real one says when its connection breaks with the answer. */
+static status answer(status st, struct error *err)
+{
+	status lost = st == STATUS_OK ? machine_note(STEP_ANSWER, err) : STATUS_OK;
+	return lost == STATUS_OK ? st : lost;
+}
+
+status catalog_end_attempts(const char *socket_folder, struct error *err)
+{
+	(void)socket_folder, (void)err;
+	return STATUS_OK;
+}
+
+status catalog_create_role(
+        const char *socket_folder, const struct role_wish *wish, const char *operation, struct error *err)
 {
 	(void)socket_folder;
-	status st = machine_note(STEP_CHANGE, err);
+	status st;
 	pthread_mutex_lock(&p.lock);
-	struct inventory_role *role = find_role(wish->name);
-	if (st == STATUS_OK && !role)
-		st = error_set(err, STATUS_NOT_FOUND, 0, "role is gone");
-	if (st == STATUS_OK)
-		set(role, wish, fields);
+	if (is_to_be_done(operation, &st, err)) {
+		struct inventory_role *role = machine_find_role(wish->name);
+		if (role && operation) {
+			st = error_set(err, STATUS_EXISTS, 0, "role with that name already exists");
+		} else {
+			set(role ? role : machine_add_role(wish->name), wish, ROLE_ALL);
+			p.lacks_markers = false;
+			note_done(operation);
+		}
+	}
 	pthread_mutex_unlock(&p.lock);
-	return st;
+	return answer(st, err);
+}
+
+status catalog_alter_role(const char *socket_folder, const struct role_wish *wish, unsigned fields,
+        const char *operation, struct error *err)
+{
+	(void)socket_folder;
+	status st;
+	pthread_mutex_lock(&p.lock);
+	if (is_to_be_done(operation, &st, err)) {
+		struct inventory_role *role = machine_find_role(wish->name);
+		if (!role) {
+			st = error_set(err, STATUS_NOT_FOUND, 0, "role is gone");
+		} else {
+			set(role, wish, fields);
+			note_done(operation);
+		}
+	}
+	pthread_mutex_unlock(&p.lock);
+	return answer(st, err);
 }
 
 status catalog_drop_role(
@@ -234,7 +275,7 @@ status catalog_drop_role(
 	(void)socket_folder;
 	status st = machine_note(STEP_CHANGE, err);
 	pthread_mutex_lock(&p.lock);
-	struct inventory_role *role = find_role(name);
+	struct inventory_role *role = machine_find_role(name);
 	for (size_t i = 0; i < p.database_count && st == STATUS_OK; i++) {
 		if (strcmp(p.databases[i].owner, name) != 0)
 			continue;
@@ -246,36 +287,41 @@ status catalog_drop_role(
 	if (st == STATUS_OK && role)
 		*role = p.roles[--p.role_count];
 	pthread_mutex_unlock(&p.lock);
-	return st;
+	return answer(st, err);
 }
 
 status catalog_create_database(
-        const char *socket_folder, const char *name, const char *owner, bool is_repeated, struct error *err)
+        const char *socket_folder, const char *name, const char *owner, int64_t oid, struct error *err)
 {
 	(void)socket_folder;
 	status st = machine_note(STEP_CHANGE, err);
 	pthread_mutex_lock(&p.lock);
-	if (st == STATUS_OK && find_database(name) && !is_repeated)
+	if (st == STATUS_OK && machine_find_database(name) && oid != 0)
 		st = error_set(err, STATUS_EXISTS, 0, "database with that name already exists");
-	if (st == STATUS_OK && !find_database(name))
-		(void)machine_add_database(name, owner);
+	if (st == STATUS_OK && !machine_find_database(name)) {
+		struct inventory_database *database = machine_add_database(name, owner);
+		database->oid = oid != 0 ? oid : database->oid;
+	}
 	pthread_mutex_unlock(&p.lock);
-	return st;
+	return answer(st, err);
 }
 
 status catalog_alter_database(const char *socket_folder, const char *name, const char *new_name,
-        const char *owner, bool is_repeated, struct error *err)
+        const char *owner, const char *operation, struct error *err)
 {
-	(void)socket_folder, (void)is_repeated;
-	status st = machine_note(STEP_CHANGE, err);
+	(void)socket_folder;
+	status st;
 	pthread_mutex_lock(&p.lock);
-	struct inventory_database *database = find_database(name);
-	if (st == STATUS_OK && database && owner)
-		(void)snprintf(database->owner, sizeof database->owner, "%s", owner);
-	if (st == STATUS_OK && database && new_name)
-		(void)snprintf(database->name, sizeof database->name, "%s", new_name);
+	if (is_to_be_done(operation, &st, err)) {
+		struct inventory_database *database = machine_find_database(name);
+		if (database && owner)
+			(void)snprintf(database->owner, sizeof database->owner, "%s", owner);
+		if (database && new_name)
+			(void)snprintf(database->name, sizeof database->name, "%s", new_name);
+		note_done(operation);
+	}
 	pthread_mutex_unlock(&p.lock);
-	return st;
+	return answer(st, err);
 }
 
 status catalog_drop_database(const char *socket_folder, const char *name, struct error *err)
@@ -283,9 +329,9 @@ status catalog_drop_database(const char *socket_folder, const char *name, struct
 	(void)socket_folder;
 	status st = machine_note(STEP_CHANGE, err);
 	pthread_mutex_lock(&p.lock);
-	struct inventory_database *database = find_database(name);
+	struct inventory_database *database = machine_find_database(name);
 	if (st == STATUS_OK && database)
 		*database = p.databases[--p.database_count];
 	pthread_mutex_unlock(&p.lock);
-	return st;
+	return answer(st, err);
 }
