@@ -371,9 +371,11 @@ static status absorb_file(const struct services *services, const struct branch_r
 	status st = branch_row_inventory_stamp(services->md, branch->id, &stamp, err);
 	if (st != STATUS_OK || stamp == file->stamp || strcmp(file->volume_id, branch->volume_id) != 0)
 		return st;
+	/* From the future, if the clock has been set back: nothing would be newer for long. */
+	uint64_t ticket = (uint64_t)file->stamp, now = branch_inventory_ticket();
 	st = transaction_begin(services->md, &tx, err);
 	if (st == STATUS_OK)
-		st = branch_inventory_absorb(services, branch->id, (uint64_t)file->stamp, &file->inventory,
+		st = branch_inventory_absorb(services, branch->id, ticket < now ? ticket : now, &file->inventory,
 		        clock_wall_usec(), err);
 	if (st == STATUS_OK)
 		st = branch_row_note_inventory(services->md, branch->id, file->stamp, err);
@@ -433,7 +435,7 @@ static status look_at_compute(const struct services *services, int64_t branch, s
 void branch_inventory_take_over(
         const struct services *services, const struct branch_row *branch, const char *uid)
 {
-	if (branch->is_ready && !branch->is_resetting)
+	if (branch->is_ready)
 		take_over_file(services, branch, uid);
 }
 

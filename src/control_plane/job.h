@@ -64,6 +64,7 @@ struct job {
 	struct origin_result taken;
 	int after_source, after_settling, wakes;
 	bool source_must_wake;
+	bool is_used; /* by a client, the volume that was just opened (job_exchange.c) */
 	/* For deletions: all computes and volumes of the branch or project. */
 	char (*endpoint_uids)[RESOURCE_ID_MAX + 1];
 	char (*volume_ids)[RESOURCE_ID_MAX + 1];

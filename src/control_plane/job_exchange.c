@@ -1,7 +1,7 @@
 /*
  * Reset and restore: a branch gets another volume under its name, its endpoint and its connection string stay.
  *
- *   LOAD ─▶ (source, job_source.c) ─▶ MAKE_VOLUME ─▶ (settle the source) ─▶ SUSPEND ─▶ SWAP ─▶ OPEN ─▶ LOOK ─▶ DESTROY_OLD ─▶ FINISH
+ *   LOAD ─▶ (source, job_source.c) ─▶ MAKE_VOLUME ─▶ (settle the source) ─▶ SUSPEND ─▶ SWAP ─▶ OPEN ─▶ LOOK ─▶ REST ─▶ DESTROY_OLD ─▶ FINISH
  *     a failure up to there ─▶ DESTROY_NEW ─▶ (settle the source) ─▶ FINISH_FAILED
  *     a failure of SUSPEND or SWAP ─▶ OPEN_OLD ─▶ DESTROY_NEW ─▶ …
  *     a failure of OPEN ─▶ SUSPEND_NEW ─▶ SWAP_BACK ─▶ OPEN_OLD ─▶ DESTROY_NEW ─▶ …
@@ -12,13 +12,16 @@
  * volume has opened.
  *
  * Durable steps: "swapped" (SWAP), "undone" (SWAP_BACK). A crash before the first begins anew, and nothing has changed; behind it the job
- * goes on with OPEN. OPEN comes only when the compute ran before.
+ * goes on with OPEN. That comes also when the compute slept, or is disabled: only Postgres can tell which roles and databases there are now, and whether
+ * the new volume opens at all. Then it sleeps again (REST), unless somebody has begun to use it.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "compute/activity.h"
+#include "control_plane/branch_inventory.h"
 #include "control_plane/disk_room.h"
 #include "control_plane/endpoint.h"
 #include "control_plane/housekeeper.h"
@@ -42,6 +45,7 @@ enum exchange_phase {
 	SWAP,
 	OPEN,
 	LOOK,
+	REST,
 	DESTROY_OLD,
 	DESTROY_OLD_FAILED,
 	FINISH,
@@ -218,13 +222,25 @@ static status swap(struct job *job, struct error *err)
 	return st;
 }
 
+/* What the supervisor left of the old volume: the branch that keeps that shows it. */
+static void take_over(struct job *job)
+{
+	struct branch_row branch;
+	struct error err;
+	if (branch_row_get(job->services->md, job->operation.branch, &branch, &err) == STATUS_OK)
+		branch_inventory_take_over(job->services, &branch, job->endpoint_uid);
+}
+
 static void try_swap(struct job *job)
 {
 	struct error err;
 	const struct fleet_member *member = fleet_look(job->services->fleet, job->endpoint_uid);
-	if (member && member->state != FLEET_ASLEEP)
+	if (member && member->state != FLEET_ASLEEP) {
 		job_go(job, SUSPEND); /* an open that waited was faster */
-	else if (swap(job, &err) != STATUS_OK)
+		return;
+	}
+	take_over(job);
+	if (swap(job, &err) != STATUS_OK)
 		job_fail(job, &err);
 	else
 		job_go(job, OPEN);
@@ -285,6 +301,41 @@ static void try_swap_back(struct job *job)
 			        job->operation.resource, err.message);
 		job_retry(job, SWAP_BACK, FINISH_RETRY_MS);
 	}
+}
+
+static bool is_disabled(const struct job *job)
+{
+	struct error ignored;
+	CLEANUP(endpoint_row_done) struct endpoint_row endpoint = { 0 };
+	return endpoint_row_find_uid(job->services->md, job->endpoint_uid, &endpoint, &ignored) ==
+	               STATUS_OK &&
+	       endpoint.is_disabled;
+}
+
+/* One that slept may be started although it is disabled, or others are as many as may run. */
+static void open_new(struct job *job)
+{
+	if (!job->plan.was_running)
+		job->needed_uid = job->endpoint_uid;
+	job_open(job, job->endpoint_uid, LOOK);
+}
+
+/* In a worker thread. */
+static status look(struct job *job, struct error *err)
+{
+	CLEANUP(free_text) char *socket_dir = fleet_socket_dir(job->services->fleet, job->endpoint_uid);
+	job->is_used = true;
+	status st = job_look(job, err);
+	return st == STATUS_OK ? activity_has_clients(socket_dir, &job->is_used, err) : st;
+}
+
+static void rest(struct job *job)
+{
+	job->needed_uid = NULL;
+	if (!job->plan.was_running && (!job->is_used || is_disabled(job)))
+		job_suspend_quietly(job, job->endpoint_uid, DESTROY_OLD);
+	else
+		job_go(job, DESTROY_OLD);
 }
 
 /* In a worker thread. */
@@ -423,6 +474,7 @@ static void go_on_failing(struct job *job)
 {
 	switch ((enum exchange_phase)job->phase) {
 	case SUSPEND_NEW:
+		job->needed_uid = NULL;
 		job->failed_phase = SUSPEND_NEW;
 		job_suspend_quietly(job, job->endpoint_uid, SWAP_BACK);
 		break;
@@ -474,14 +526,14 @@ void job_exchange_step(struct job *job)
 		break;
 	case OPEN:
 		job->failed_phase = SUSPEND_NEW;
-		if (job->plan.was_running)
-			job_open(job, job->endpoint_uid, LOOK);
-		else
-			job_go(job, DESTROY_OLD); /* what its roles are is seen when it is opened next */
+		open_new(job);
 		break;
 	case LOOK:
-		job->failed_phase = DESTROY_OLD; /* the rows are seen to later */
-		job_work(job, job_look, DESTROY_OLD);
+		job->failed_phase = REST; /* the rows are seen to when it is asked next: it runs */
+		job_work(job, look, REST);
+		break;
+	case REST:
+		rest(job);
 		break;
 	case DESTROY_OLD:
 		job->failure = (struct error){ 0 };

@@ -109,10 +109,96 @@ static void a_sleeping_branch_stays_asleep(void **state)
 	make_dev(f);
 	CLEANUP(free_text) char *uid = endpoint_uid(f, "dev");
 	machine_set_state(uid, FLEET_ASLEEP);
+	int opens = f->machine->done[STEP_OPEN];
 	perform(f, "POST", DEV "/reset", NULL);
 	assert_int_equal(machine_state(uid), FLEET_ASLEEP);
 	perform(f, "POST", DEV "/restore", AT_LSN);
 	assert_int_equal(machine_state(uid), FLEET_ASLEEP);
+	assert_int_equal(
+	        f->machine->done[STEP_OPEN], opens + 2); /* to see that it opens, and what is in it */
+	/* Unless somebody has begun to use it. */
+	f->machine->has_clients = true;
+	perform(f, "POST", DEV "/restore", AT_LSN);
+	assert_int_equal(machine_state(uid), FLEET_RUNNING);
+	/* Nobody can of a disabled one; and it is not held back by how many may run. */
+	perform(f, "PATCH", DEV "/endpoints/primary?update_mask=spec.disabled",
+	        "{\"spec\":{\"disabled\":true}}");
+	assert_int_equal(machine_state(uid), FLEET_ASLEEP);
+	perform(f, "POST", DEV "/restore", AT_LSN);
+	assert_int_equal(machine_state(uid), FLEET_ASLEEP);
+	assert_false(reconciler_needs(f->services.reconciler, uid));
+}
+
+static size_t role_count(struct control_fixture *f, const char *branch)
+{
+	CLEANUP(free_text) char *path = xasprintf("/projects/p/branches/%s/roles", branch);
+	call_api(f, "GET", path, NULL);
+	return yyjson_arr_size(yyjson_obj_get(f->json, "roles"));
+}
+
+/* The restored one those of then, from Postgres; the one that keeps the old state those that the supervisor left of it. */
+static void a_sleeping_branch_shows_the_roles_that_it_has_now(void **state)
+{
+	struct control_fixture *f = *state;
+	make_dev(f);
+	CLEANUP(free_text) char *uid = endpoint_uid(f, "dev");
+	machine_set_state(uid, FLEET_ASLEEP);
+	(void)machine_add_role("then");
+	perform(f, "POST", DEV "/restore",
+	        "{\"source_branch_lsn\":\"0/3000000\",\"preserve_under_branch_id\":\"kept\"}");
+	assert_int_equal(role_count(f, "dev"), 2);
+	assert_int_equal(role_count(f, "kept"), 1);
+
+	struct branch_row row = row_of(f, "dev");
+	(void)machine_add_role("left");
+	machine_leave_inventory(row.volume_id, INT64_C(4000000000000000));
+	perform(f, "POST", DEV "/reset", NULL);
+	assert_int_equal(role_count(f, "dev"), 3);
+	row = row_of(f, "dev");
+	(void)machine_add_role("late");
+	machine_leave_inventory(row.volume_id, INT64_C(4000000000000001));
+	perform(f, "POST", DEV "/restore",
+	        "{\"source_branch_lsn\":\"0/3000000\",\"preserve_under_branch_id\":\"kept2\"}");
+	assert_int_equal(role_count(f, "kept2"), 4);
+}
+
+/* What does not open is put back, also when nobody would have opened it for long. */
+static void a_sleeping_branch_that_does_not_open_is_as_it_was(void **state)
+{
+	struct control_fixture *f = *state;
+	make_dev(f);
+	CLEANUP(free_text) char *uid = endpoint_uid(f, "dev");
+	machine_set_state(uid, FLEET_ASLEEP);
+	struct branch_row before = row_of(f, "dev");
+	f->machine->fail_with[STEP_OPEN] = STATUS_CORRUPT;
+	f->machine->fail_times[STEP_OPEN] = 1;
+	CLEANUP(free_text) char *name = begin_operation(f, "POST", DEV "/restore", AT_LSN);
+	finish_operation(f, name);
+	assert_string_equal(text_at(f, "/error/error_code"), "DATA_LOSS");
+	settle(f);
+	assert_string_equal(row_of(f, "dev").volume_id, before.volume_id);
+	assert_int_equal(machine_state(uid), FLEET_ASLEEP);
+	assert_int_equal(machine_volume_count(), 2);
+	assert_int_equal(branch_rows(f), 2);
+}
+
+static void a_sleeping_branch_sleeps_after_a_crash_at_every_turn(void **state)
+{
+	struct control_fixture *f = *state;
+	make_dev(f);
+	CLEANUP(free_text) char *uid = endpoint_uid(f, "dev");
+	machine_set_state(uid, FLEET_ASLEEP);
+	for (int turns = 0; turns < 30; turns++) {
+		CLEANUP(free_text) char *name = begin_operation(f, "POST", DEV "/reset", NULL);
+		run_some(f, turns);
+		control_fixture_crash(f);
+		finish_operation(f, name);
+		assert_true(has(f, "/response"));
+		settle(f);
+		assert_int_equal(machine_state(uid), FLEET_ASLEEP);
+		assert_int_equal(machine_volume_count(), 2);
+		assert_false(reconciler_needs(f->services.reconciler, uid));
+	}
 }
 
 static void what_cannot_be_reset(void **state)
@@ -676,6 +762,9 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(a_reset_changes_the_volume_and_nothing_else),
 		TEST(a_sleeping_branch_stays_asleep),
+		TEST(a_sleeping_branch_shows_the_roles_that_it_has_now),
+		TEST(a_sleeping_branch_that_does_not_open_is_as_it_was),
+		TEST(a_sleeping_branch_sleeps_after_a_crash_at_every_turn),
 		TEST(what_cannot_be_reset),
 		TEST(a_reset_survives_a_crash_after_every_turn),
 		TEST(a_failed_reset_leaves_the_branch_as_it_was),
