@@ -375,8 +375,8 @@ static status absorb_file(const struct services *services, const struct branch_r
 	uint64_t ticket = (uint64_t)file->stamp, now = branch_inventory_ticket();
 	st = transaction_begin(services->md, &tx, err);
 	if (st == STATUS_OK)
-		st = branch_inventory_absorb(services, branch->id, ticket < now ? ticket : now, &file->inventory,
-		        clock_wall_usec(), err);
+		st = branch_inventory_absorb(services, branch->id, ticket < now ? ticket : now,
+		        &file->inventory, clock_wall_usec(), err);
 	if (st == STATUS_OK)
 		st = branch_row_note_inventory(services->md, branch->id, file->stamp, err);
 	return st == STATUS_OK ? transaction_commit(&tx, err) : st;

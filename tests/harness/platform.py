@@ -23,7 +23,7 @@ BINARY = Path(os.environ.get("TARN_BINARY", REPOSITORY / "build" / "tarn")).reso
 # A role that starts, initdb the first time, is slow on a loaded machine; nothing here waits that long when all is well.
 START_TIMEOUT = 90
 
-SANITIZER_MARKS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:")
+SANITIZER_MARKS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:", "WARNING: ThreadSanitizer")
 
 
 def clean_environment(**more):

@@ -269,8 +269,12 @@ def test_changes_hold_whether_it_runs_or_sleeps(platform, rest, native, endpoint
             platform.sql(endpoint, statement.format(role))
         elif state == "running":
             rest.run("DELETE", name)
-        # As in any Postgres: who is in stays in, also when his role is no more.
-        assert session.execute("select 1").fetchone() == (1,)
+        # As in any Postgres who is in stays in, also when his role is no more; only the API ends what a role had.
+        if statement or state == "asleep":
+            assert session.execute("select 1").fetchone() == (1,)
+        else:
+            with pytest.raises(psycopg.errors.AdminShutdown):
+                session.execute("select 1")
     if state == "asleep":
         platform.sleep(native)
         if not statement:
