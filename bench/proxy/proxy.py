@@ -352,7 +352,7 @@ class Bench:
                 busy_each = (resident_bytes(pid) - before) / len(sessions)
                 for session in sessions:
                     session.close()
-                time.sleep(3)
+                time.sleep(12)  # given back with a report to control, every five seconds
                 after = resident_bytes(pid) - before
                 found[name] = {"sessions": len(sessions), "bytes_each": each, "bytes_each_after_queries": busy_each, "bytes_kept_after_close": after}
                 rows.append([f"{name}, {len(sessions)} idle TLS sessions", f"{each / 1024:.1f}", f"{after / (1 << 20):.1f}"])

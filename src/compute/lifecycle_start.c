@@ -83,10 +83,13 @@ static void pid_file_read(void *owner, void *input, const struct error *err)
 	struct lifecycle *lc = lifecycle_of(owner);
 	(void)input;
 	lc->is_reading = false;
-	bool is_waiting = lc->watch && !lc->is_up && lc->read_pid == lc->report.postgres_pid;
+	/* Below the next reading may begin, which writes these. */
+	enum postmaster_state state = lc->read_state;
+	bool is_of_ours = lc->read_pid == lc->report.postgres_pid;
+	bool is_waiting = lc->watch && !lc->is_up && is_of_ours;
 	if (is_waiting)
 		lc->hasty_startup = lc->read_startup;
-	bool is_recovering = lc->read_state == POSTMASTER_STARTING || lc->read_state == POSTMASTER_RECOVERING;
+	bool is_recovering = state == POSTMASTER_STARTING || state == POSTMASTER_RECOVERING;
 	if (is_waiting && is_recovering && lc->read_to_promote && lc->shutdown_signals == 0 && !lc->is_lost) {
 		if (err)
 			promotion_failed(lc, err);
@@ -95,8 +98,7 @@ static void pid_file_read(void *owner, void *input, const struct error *err)
 	}
 	if (lc->must_read && lc->watch && !lc->is_up)
 		read_pid_file(lc);
-	if (lc->read_state == POSTMASTER_READY && lc->watch && !lc->is_up &&
-	        lc->read_pid == lc->report.postgres_pid) {
+	if (state == POSTMASTER_READY && lc->watch && !lc->is_up && is_of_ours) {
 		(void)uv_fs_event_stop(&lc->pid_file);
 		(void)uv_timer_stop(&lc->promote);
 		lc->is_up = true;

@@ -35,7 +35,7 @@ struct storage {
 	uv_timer_t timer; /* conflicts while mounting; then the disk */
 	uv_timer_t disk;
 
-	/* Mounting: the process and the clearing may go on at the same time. */
+	/* Mounting: the process and the clearing, which reads must_spawn and is_first, may go on at the same time. */
 	bool is_clearing, is_first, must_spawn;
 	bool has_conflict;
 	int64_t mount_begun_usec;
@@ -225,7 +225,6 @@ static void spawn(struct storage *storage)
 		.volume_id = storage->options.volume_id,
 		.mount_path = volume_data_path(storage->volume) };
 	struct error err;
-	storage->must_spawn = false;
 	if (page_process_start(storage->loop, &command, &events, storage, &storage->pages, &err) != STATUS_OK)
 		fail_mount(storage, &err);
 }

@@ -1,6 +1,7 @@
 #include "proxy/worker.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -16,6 +17,7 @@
 #define ROUND_MAX_MS          10000
 #define CERTIFICATE_NEAR_DAYS 14 /* an own certificate that ends so soon is worth a warning each day */
 #define HALF_OPEN_MIN         2u
+#define TRIM_SESSIONS         500u /* what fewer have left is not worth the walk */
 
 struct worker {
 	struct session_home home;
@@ -28,6 +30,7 @@ struct worker {
 	struct traffic_report *report;
 	struct session_access *access;
 	uint64_t connection; /* to control, on which it tells of changes */
+	uint64_t peak;       /* of sessions, since memory was given back */
 };
 
 static void worker_accept(void *owner, int fd, const struct sockaddr *peer)
@@ -36,10 +39,22 @@ static void worker_accept(void *owner, int fd, const struct sockaddr *peer)
 	client_session_start(&worker->home, fd, peer);
 }
 
+/* glibc keeps for ever what thousands of clients needed once. Walking its heap takes milliseconds: when half of them have gone. */
+static void worker_give_back(struct worker *worker, uint64_t sessions)
+{
+	if (sessions > worker->peak)
+		worker->peak = sessions;
+	if (worker->peak - sessions < TRIM_SESSIONS || sessions > worker->peak / 2)
+		return;
+	(void)malloc_trim(0);
+	worker->peak = sessions;
+}
+
 static void worker_look(void *owner, struct proxy_gauges *ret)
 {
 	struct worker *worker = owner;
 	client_session_look(&worker->home, ret);
+	worker_give_back(worker, ret->sessions);
 	/* Who had no connection may have missed that something changed. */
 	uint64_t connection = control_link_connections(worker->home.control);
 	if (connection != worker->connection)
