@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/mount_table.h"
 #include "cli/control_request.h"
 #include "cli/rest.h"
 #include "cli/role.h"
@@ -117,6 +118,14 @@ static status stop_computes(const struct data_directory *dd, size_t *count, stru
 	return st;
 }
 
+/* Of computes whose supervisor was killed, and control too before it could start another. */
+static status detach_mounts(const struct data_directory *dd, struct error *err)
+{
+	size_t count;
+	CLEANUP(free_text) char *volumes = data_directory_path(dd, "volumes");
+	return mount_table_detach_below(volumes, &count, err);
+}
+
 status stop_all(const struct data_directory *dd, size_t *ret_count, struct error *err)
 {
 	size_t count = 0;
@@ -125,6 +134,8 @@ status stop_all(const struct data_directory *dd, size_t *ret_count, struct error
 		st = stop_control(dd, &count, err);
 	if (st == STATUS_OK)
 		st = stop_computes(dd, &count, err);
+	if (st == STATUS_OK)
+		st = detach_mounts(dd, err);
 	*ret_count = count;
 	return st;
 }

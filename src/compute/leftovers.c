@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,7 +23,6 @@
 
 #define PROC_FILE_MAX   (1u << 20)
 #define KILLED_LIMIT_MS 20000 /* one that SIGKILL does not end until then hangs in the kernel */
-#define MOUNTS_MAX      64    /* one above the other */
 
 /* ---- processes of others ---- */
 
@@ -188,78 +186,6 @@ status leftovers_end_processes(const struct leftovers *leftovers, struct error *
 			return error_set(err, STATUS_UNAVAILABLE, 0,
 			        "process %d of an earlier start does not end", (int)pid);
 	}
-}
-
-/* ---- the mount ---- */
-
-/* mountinfo writes blanks, tabs, newlines and backslashes as \040 and so on. */
-static bool equals_escaped(const char *escaped, size_t len, const char *path)
-{
-	size_t at = 0;
-	for (; at < len && *path; path++) {
-		unsigned char c = (unsigned char)escaped[at];
-		if (c == '\\' && len - at >= 4) {
-			c = (unsigned char)((escaped[at + 1] - '0') * 64 + (escaped[at + 2] - '0') * 8 +
-			                    (escaped[at + 3] - '0'));
-			at += 4;
-		} else {
-			at++;
-		}
-		if (c != (unsigned char)*path)
-			return false;
-	}
-	return at == len && *path == '\0';
-}
-
-status leftovers_find_mount(const char *path, bool *ret, struct error *err)
-{
-	CLEANUP(buffer_done) struct buffer text = { 0 };
-	status st = file_read("/proc/self/mountinfo", 64u << 20, &text, err);
-	if (st != STATUS_OK)
-		return st;
-	/* "36 35 98:0 /root /mount/point rw,noatime …" */
-	for (const char *line = text.data; line && *line;) {
-		const char *field = line;
-		for (int i = 0; i < 4; i++) {
-			field += strcspn(field, " \n");
-			field += *field == ' ';
-		}
-		if (equals_escaped(field, strcspn(field, " \n"), path)) {
-			*ret = true;
-			return STATUS_OK;
-		}
-		line += strcspn(line, "\n");
-		line += *line == '\n';
-	}
-	*ret = false;
-	return STATUS_OK;
-}
-
-static status detach_once(const char *path, struct error *err)
-{
-	if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
-		return STATUS_OK;
-	if (errno != EPERM)
-		return error_set(err, STATUS_IO, errno, "could not unmount \"%s\"", path);
-	const char *const argv[] = { "/usr/bin/fusermount3", "-u", "-z", "--", path, NULL };
-	struct program program = { .argv = argv };
-	CLEANUP(buffer_done) struct buffer output = { 0 };
-	status st = program_run(&program, &output, err);
-	return st == STATUS_OK ? STATUS_OK : error_prefix(err, "could not unmount \"%s\"", path);
-}
-
-status leftovers_detach_mount(const char *path, struct error *err)
-{
-	for (int i = 0; i < MOUNTS_MAX; i++) {
-		bool is_there = false;
-		status st = leftovers_find_mount(path, &is_there, err);
-		if (st != STATUS_OK || !is_there)
-			return st;
-		st = detach_once(path, err);
-		if (st != STATUS_OK)
-			return st;
-	}
-	return error_set(err, STATUS_CONFLICT, 0, "something mounts on \"%s\" again and again", path);
 }
 
 /* ---- lock files ---- */

@@ -25,11 +25,6 @@ struct leftovers {
 /* Kills what works on the volume and is no child of ours, and waits until it is gone. Blocks; STATUS_UNAVAILABLE when one does not end. */
 MUST_CHECK status leftovers_end_processes(const struct leftovers *leftovers, struct error *err);
 
-/* Is anything mounted at path? Looks at the kernel's list, never at the path: a dead mount's would hang or fail. */
-MUST_CHECK status leftovers_find_mount(const char *path, bool *ret, struct error *err);
-/* Detaches whatever is mounted there, however often, used or not. None is fine. */
-MUST_CHECK status leftovers_detach_mount(const char *path, struct error *err);
-
 /* Postgres' lock files, whose process id another process may have by now. While no Postgres runs there. */
 MUST_CHECK status leftovers_remove_locks(const struct leftovers *leftovers, struct error *err);
 

@@ -8,6 +8,7 @@
 #include <sys/statvfs.h>
 
 #include "base/log.h"
+#include "base/mount_table.h"
 #include "compute/job.h"
 #include "compute/leftovers.h"
 #include "compute/wal_keeper.h"
@@ -93,7 +94,7 @@ static status work_clear(void *input, struct error *err)
 	status st = storage->is_first ? leftovers_end_processes(&leftovers, err) : leftovers_reap(0, err);
 	/* Only while no page file system of ours is mounting there. */
 	if (st == STATUS_OK && storage->must_spawn)
-		st = leftovers_detach_mount(leftovers.mount_path, err);
+		st = mount_table_detach(leftovers.mount_path, err);
 	return st;
 }
 
@@ -239,7 +240,7 @@ void storage_mount(struct storage *storage)
 	storage->mount_begun_usec = clock_monotonic_usec();
 	bool has_changed;
 	(void)!look_at_disk(storage, &has_changed); /* the first configuration takes it into account */
-	if (leftovers_find_mount(volume_data_path(storage->volume), &is_stale, &err) != STATUS_OK)
+	if (mount_table_find(volume_data_path(storage->volume), &is_stale, &err) != STATUS_OK)
 		log_warning("%s", err.message);
 	/* On an ordinary start nothing is there: looking for old processes need not hold up the mount. */
 	storage->must_spawn = is_stale || !storage->is_first;
@@ -510,7 +511,7 @@ static void points_closed(void *owner)
 static status work_detach(void *input, struct error *err)
 {
 	struct storage *storage = storage_of(input);
-	return leftovers_detach_mount(volume_data_path(storage->volume), err);
+	return mount_table_detach(volume_data_path(storage->volume), err);
 }
 
 static void detached(void *owner, void *input, const struct error *err)

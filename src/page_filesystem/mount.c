@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/mount_table.h"
 #include "base/program.h"
 
 #define DEVICE "/dev/fuse"
@@ -53,27 +54,6 @@ __attribute__((format(printf, 2, 0))) static void log_library(
 		log_warning("%s", text);
 }
 
-static status unmount_by_helper(const char *path, struct error *err)
-{
-	const char *helper = mount_find_helper();
-	if (!helper)
-		return error_set(
-		        err, STATUS_UNSUPPORTED, 0, "could not unmount \"%s\": fusermount3 is missing", path);
-	CLEANUP(buffer_done) struct buffer output = { 0 };
-	const char *const argv[] = { helper, "-u", "-z", "--", path, NULL };
-	const struct program program = { .argv = argv };
-	return program_run(&program, &output, err);
-}
-
-static status detach(const char *path, struct error *err)
-{
-	if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
-		return STATUS_OK;
-	if (errno != EPERM)
-		return error_set(err, STATUS_IO, errno, "could not unmount \"%s\"", path);
-	return unmount_by_helper(path, err);
-}
-
 /*
  * Asks the file system at the path, not the kernel's memory of it: attributes of a dead file system's root are still good for a day.
  * Whoever is alive there is not of this volume: its image is locked by us.
@@ -97,7 +77,7 @@ static status remove_stale(const char *path, struct error *err)
 		if (rc != ENOTCONN && rc != ECONNABORTED)
 			return error_set(err, rc == ENOENT ? STATUS_NOT_FOUND : STATUS_IO, rc,
 			        "cannot mount at \"%s\"", path);
-		status st = detach(path, err);
+		status st = mount_table_detach_once(path, err);
 		if (st != STATUS_OK)
 			return st;
 		log_warning("removed the mount that a dead process left at \"%s\"", path);
@@ -292,7 +272,7 @@ status mount_serve(struct mount *mount, struct error *err)
 
 status mount_detach(struct mount *mount, struct error *err)
 {
-	return detach(mount->path, err);
+	return mount_table_detach_once(mount->path, err);
 }
 
 struct mount *mount_free(struct mount *mount)
@@ -300,7 +280,7 @@ struct mount *mount_free(struct mount *mount)
 	if (!mount)
 		return NULL;
 	struct error ignored;
-	if (mount->is_mounted && detach(mount->path, &ignored) != STATUS_OK)
+	if (mount->is_mounted && mount_table_detach_once(mount->path, &ignored) != STATUS_OK)
 		log_warning("%s", ignored.message);
 	if (mount->session) {
 		if (mount->is_by_helper)

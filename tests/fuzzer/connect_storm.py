@@ -52,6 +52,8 @@ class Client(threading.Thread):
         "wrong_password": 2, "terminates": 1,
     }  # fmt: skip
 
+    ENDED = (b"57014",)  # besides 57P..
+
     def run(self):
         while not self.storm.is_over:
             action = self.dice.choices(list(self.ACTIONS), list(self.ACTIONS.values()))[0]
@@ -117,7 +119,7 @@ class Client(threading.Thread):
             if result is None or result.status == psycopg.pq.ExecStatus.TUPLES_OK:
                 return  # the request came before the query had begun: then it cancels nothing, as with Postgres itself
             state = result.error_field(psycopg.pq.DiagnosticField.SQLSTATE)
-            expect(state is None or state[:3] == b"57P" or state == b"57014", f"SQLSTATE {state}")
+            expect(state is None or state[:3] == b"57P" or state in self.ENDED, f"SQLSTATE {state}")
 
     def wrong_password(self):
         try:
@@ -299,7 +301,8 @@ class Storm:
             with psycopg.connect(**self.parameters, autocommit=True) as connection:
                 return connection.execute("select 1").fetchone() == (1,)
 
-        self.platform.rest.update_endpoint("storm", "production", "spec.disabled", {"disabled": False})
+        # Control may be the last one that was killed.
+        wait_until(lambda: self.platform.rest.update_endpoint("storm", "production", "spec.disabled", {"disabled": False}), "control answers", PATIENCE)
         wait_until(is_served, "a polite client is served", PATIENCE)
         for _ in range(20):
             assert is_served()

@@ -57,6 +57,9 @@ anybody  GET POST               database/instances
 use      GET                    database/instances/{}
 manage   PATCH DELETE           database/instances/{}
 manage   PATCH                  database/instances/{}/upgrade
+admin    GET POST               ip-access-lists
+admin    GET PUT PATCH DELETE   ip-access-lists/{}
+admin    GET PATCH              workspace-conf
 use      GET                    database/instances/{}/roles
 use      GET                    database/instances/{}/roles/{}
 use      GET                    database/instances/{}/databases

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness import processes
+from harness import mounts, processes
 from harness.platform import BINARY, clean_environment, free_port
 from harness.rest import Rest
 from harness.waiting import wait_until
@@ -185,6 +185,23 @@ def test_a_stop_right_after_a_role_died_leaves_none(own_platform):
         assert platform.stop() == 0
         platform.check_nothing_left()
         platform.start()
+
+
+def test_down_when_everybody_was_killed_leaves_no_mount(own_platform):
+    """Nobody is left who would start the compute again, which takes the dead mount away."""
+    platform = own_platform()
+    platform.rest.create_project("p")
+    endpoint = platform.rest.endpoint("p")
+    platform.sql(endpoint, "create table note as select 'still here' as text")
+    for pid in (platform.up.pid, platform.role_pid("control"), platform.supervisor_pid(endpoint)):
+        os.kill(pid, signal.SIGKILL)
+    platform.up.wait(10)
+    assert mounts.below(platform.directory), "the file system's end does not unmount it"
+    result = run("down", "--data", platform.directory)
+    assert result.returncode == 0, result.stderr
+    platform.check_nothing_left()
+    platform.start()
+    assert platform.sql(endpoint, "select text from note") == [("still here",)]
 
 
 def test_the_roles_outlive_up_and_a_new_one_adopts_them(own_platform):

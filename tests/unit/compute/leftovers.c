@@ -215,35 +215,6 @@ static void all_of_a_postmaster_goes(void **state)
 	assert_int_equal(leftovers_reap(0, &err), STATUS_OK);
 }
 
-static void mounts_are_found_and_detached(void **state)
-{
-	(void)state;
-	char folder[] =
-	        "/tmp/tarn unit\\XXXXXX"; /* a blank and a backslash, which the kernel's list escapes */
-	assert_non_null(mkdtemp(folder));
-	bool is_there = true;
-	struct error err;
-	assert_int_equal(leftovers_find_mount(folder, &is_there, &err), STATUS_OK);
-	assert_false(is_there);
-	assert_int_equal(leftovers_find_mount("/proc", &is_there, &err), STATUS_OK);
-	assert_true(is_there);
-	assert_int_equal(leftovers_detach_mount(folder, &err), STATUS_OK); /* none is fine */
-	if (mount("none", folder, "tmpfs", 0, NULL) < 0 || mount("none", folder, "tmpfs", 0, NULL) < 0) {
-		assert_int_equal(rmdir(folder), 0);
-		print_message("skipped: cannot mount here\n");
-		skip();
-	}
-	CLEANUP(free_text) char *path = xasprintf("%s/open", folder);
-	CLEANUP(close_fd) int busy = open(path, O_RDWR | O_CREAT, 0600);
-	assert_true(busy >= 0);
-	assert_int_equal(leftovers_find_mount(folder, &is_there, &err), STATUS_OK);
-	assert_true(is_there);
-	assert_int_equal(leftovers_detach_mount(folder, &err), STATUS_OK); /* both, though one is in use */
-	assert_int_equal(leftovers_find_mount(folder, &is_there, &err), STATUS_OK);
-	assert_false(is_there);
-	assert_int_equal(rmdir(folder), 0);
-}
-
 static void locks_are_removed(void **state)
 {
 	(void)state;
@@ -264,7 +235,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(old_processes_are_ended_and_no_others),
 		cmocka_unit_test(all_of_a_postmaster_goes),
-		cmocka_unit_test(mounts_are_found_and_detached),
 		cmocka_unit_test(locks_are_removed),
 	};
 	/* As supervisor_main() does it. */

@@ -288,26 +288,26 @@ static void a_deletion_is_not_done_twice(void **state)
 	}
 }
 
-#define TURNS 12
+#define TURNS 12 /* how far they lead depends on the machine */
+enum way { WAY_CRASH = TURNS, WAY_LOST, WAYS };
 
 /*
- * A change in Postgres of which nobody has heard: control dies after so many turns; or, as the last way, the answer is lost and it goes on. The caller
- * meddles then, by SQL, and finishes the operation.
+ * A change in Postgres of which nobody has heard: control dies after so many turns, or when the change was just made (WAY_CRASH); or the answer is
+ * lost and it goes on (WAY_LOST). The caller meddles then, by SQL, and finishes the operation.
  */
 static char *begin_unheard(
         struct control_fixture *f, int way, const char *method, const char *path, const char *body)
 {
 	int answers = f->machine->done[STEP_ANSWER];
 	f->machine->fail_with[STEP_ANSWER] = STATUS_UNAVAILABLE;
-	f->machine->fail_times[STEP_ANSWER] = way == TURNS;
+	f->machine->fail_times[STEP_ANSWER] = way == WAY_LOST;
 	char *name = begin_operation(f, method, path, body);
-	if (way < TURNS) {
+	if (way < TURNS)
 		run_some(f, way);
+	while (way >= TURNS && f->machine->done[STEP_ANSWER] == answers)
+		(void)uv_run(&f->loop, UV_RUN_NOWAIT);
+	if (way != WAY_LOST)
 		control_fixture_crash(f);
-	} else {
-		while (f->machine->done[STEP_ANSWER] == answers)
-			(void)uv_run(&f->loop, UV_RUN_NOWAIT);
-	}
 	return name;
 }
 
@@ -324,7 +324,7 @@ static void what_was_done_is_not_done_again(void **state)
 	struct control_fixture *f = *state;
 	int meddled = 0;
 	perform(f, "POST", "/projects?project_id=p", NULL);
-	for (int way = 0; way <= TURNS; way++) {
+	for (int way = 0; way < WAYS; way++) {
 		CLEANUP(free_text)
 		char *create = begin_unheard(f, way, "POST", ROLES "?role_id=app", IS_PLAIN);
 		struct inventory_role *role = machine_find_role("app");
@@ -375,14 +375,14 @@ static void what_was_done_is_not_done_again(void **state)
 		perform(f, "DELETE", DBS "/shop", NULL);
 		perform(f, "DELETE", ROLES "/app", NULL);
 	}
-	assert_true(meddled > 12);
+	assert_true(meddled >= 8); /* four in each of the last two ways */
 }
 
 static void what_was_made_and_dropped_is_not_made_again(void **state)
 {
 	struct control_fixture *f = *state;
 	perform(f, "POST", "/projects?project_id=p", NULL);
-	CLEANUP(free_text) char *name = begin_unheard(f, TURNS, "POST", ROLES "?role_id=app", IS_PLAIN);
+	CLEANUP(free_text) char *name = begin_unheard(f, WAY_LOST, "POST", ROLES "?role_id=app", IS_PLAIN);
 	machine_drop_role("app");
 	finish_operation(f, name);
 	assert_string_equal(text_at(f, "/error/error_code"), "NOT_FOUND");
