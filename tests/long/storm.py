@@ -5,6 +5,7 @@ somebody who is gone, no process is left, and no sanitizer has said a word, whic
 import argparse
 import contextlib
 import http.client
+import logging
 import os
 import random
 import signal
@@ -149,6 +150,7 @@ def main():
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it says of each connection that breaks in a pipeline that it breaks
     settings = {"suspend_timeout_min_sec": 60, "requests_per_sec": 100000, "failures_per_min": 1000000, **NO_LIMITS}
     with Platform(settings=settings) as platform:
         storm = Storm(platform, options)
