@@ -39,6 +39,8 @@ def arguments():
     parser.add_argument("--branches", type=int, default=20, help="branches at random LSNs of that history (default 20)")
     parser.add_argument("--json", default="bench-storage.json", help="where the result goes (default %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of tarn up, such as polling_requests_per_sec=1000000000")
+    parser.add_argument("--beside", action="append", default=[], metavar="NAME=VALUE",
+                        help="tpcb, select, cold, bulk: a second Tarn takes part, with this setting more")
     parser.add_argument("--tarn", help="the binary (default build/tarn)")
     options = parser.parse_args()
     unknown = set(options.sections) - set(SECTIONS)
@@ -112,8 +114,8 @@ class Load:
 
 
 class Bench:
-    def __init__(self, options, tarn):
-        self.options, self.tarn = options, tarn
+    def __init__(self, options, tarn, second=None):
+        self.options, self.tarn, self.second = options, tarn, second
         self.result = {"benchmark": "storage", "version": 1, "machine": machine(), "scale": options.scale, "seconds": options.seconds,
                        "rounds": options.rounds, "clients": options.clients, "sections": {}}
         self.rows = []
@@ -121,10 +123,11 @@ class Bench:
 
     # -- set-up ---------------------------------------------------------------------------------------------------------
 
-    def project(self, name):
-        self.tarn.json("create-project", name, "--json", '{"spec":{"default_endpoint_settings":{"no_suspension":true}}}')
-        endpoint = self.tarn.endpoint(name)
-        ask(self.tarn.login(name), "select 1")
+    def project(self, name, tarn=None):
+        tarn = tarn or self.tarn
+        tarn.json("create-project", name, "--json", '{"spec":{"default_endpoint_settings":{"no_suspension":true}}}')
+        endpoint = tarn.endpoint(name)
+        ask(tarn.login(name), "select 1")
         return endpoint
 
     def prepare(self):
@@ -134,7 +137,19 @@ class Bench:
         self.stock = Stock(self.tarn, self.endpoint, self.tarn.folder)
         self.stock.start()
         self.theirs = self.stock.route
-        self.sides = (("stock", self.theirs), ("tarn", self.ours))
+        self.sides = [("stock", self.theirs), ("tarn", self.ours)]
+        if self.second:
+            self.sides.append(("beside", self.second.socket(self.project("bench", self.second))))
+
+    def each_side(self):
+        return {side: [] for side, _ in self.sides}
+
+    def compare(self, name, found, unit, higher_is_better=True, goal=None):
+        """A row for each Tarn."""
+        self.rows.append(ratio_row(name, found["stock"], found["tarn"], unit, higher_is_better, goal))
+        if self.second:
+            name += f" ({' '.join(self.options.beside)})"
+            self.rows.append(ratio_row(name, found["stock"], found["beside"], unit, higher_is_better, goal))
 
     def fill(self):
         """On both sides alike; the time it takes is itself a result."""
@@ -157,15 +172,17 @@ class Bench:
             self.stock.stop()
             self.stock.start()
         else:
-            self.suspend("bench")
-            ask(self.tarn.login("bench"), "select 1")
+            tarn = self.tarn if side == "tarn" else self.second
+            self.suspend("bench", tarn=tarn)
+            ask(tarn.login("bench"), "select 1")
 
-    def suspend(self, project, branch="production"):
+    def suspend(self, project, branch="production", tarn=None):
+        tarn = tarn or self.tarn
         name = f"projects/{project}/branches/{branch}/endpoints/primary"
-        self.tarn.json("update-endpoint", name, "spec.disabled", "--json", '{"spec":{"disabled":true}}')
-        state = lambda: self.tarn.json("get-endpoint", name)["status"]["current_state"]  # noqa: E731
-        self.tarn.wait(lambda: state() == "IDLE", 120, "the endpoint to sleep")
-        self.tarn.json("update-endpoint", name, "spec.disabled", "--json", '{"spec":{"disabled":false}}')
+        tarn.json("update-endpoint", name, "spec.disabled", "--json", '{"spec":{"disabled":true}}')
+        state = lambda: tarn.json("get-endpoint", name)["status"]["current_state"]  # noqa: E731
+        tarn.wait(lambda: state() == "IDLE", 120, "the endpoint to sleep")
+        tarn.json("update-endpoint", name, "spec.disabled", "--json", '{"spec":{"disabled":false}}')
 
     def branch(self, project="bench", **spec):
         """Creates one and waits for its first row, as a user would. Its id, milliseconds until created, until the first row, and the answer."""
@@ -190,7 +207,7 @@ class Bench:
     # -- what Postgres does on it -----------------------------------------------------------------------------------------
 
     def pairs(self, options):
-        runs = {"stock": [], "tarn": []}
+        runs = self.each_side()
         for side, route in self.sides:
             run_pgbench(route, options, self.options.clients, 3)  # warm
         for _ in range(self.options.rounds):
@@ -201,16 +218,16 @@ class Bench:
 
     def tpcb(self):
         runs = self.pairs(["-M", "prepared"])
-        self.rows.append(ratio_row(f"TPC-B, {self.options.clients} clients", runs["stock"], runs["tarn"], "tps", goal=0.95))
+        self.compare(f"TPC-B, {self.options.clients} clients", runs, "tps", goal=0.95)
         self.save("tpcb", runs)
 
     def select(self):
         runs = self.pairs(["-S", "-M", "prepared"])
-        self.rows.append(ratio_row(f"select-only, {self.options.clients} clients", runs["stock"], runs["tarn"], "tps", goal=0.9))
+        self.compare(f"select-only, {self.options.clients} clients", runs, "tps", goal=0.9)
         self.save("select", runs)
 
     def cold(self):
-        found = {"sequential_ms": {"stock": [], "tarn": []}, "random_tps": {"stock": [], "tarn": []}}
+        found = {"sequential_ms": self.each_side(), "random_tps": self.each_side()}
         dropped = True
         for _ in range(self.options.rounds):
             for side, route in self.sides:
@@ -223,13 +240,12 @@ class Bench:
                 dropped = drop_caches() and dropped
                 found["random_tps"][side].append(run_pgbench(route, ["-S", "-M", "prepared"], 1, min(self.options.seconds, 10))["tps"])
         what = "cold" if dropped else "not cold (needs root)"
-        s, r = found["sequential_ms"], found["random_tps"]
-        self.rows.append(ratio_row(f"sequential scan, {what}", s["stock"], s["tarn"], "ms", False, 0.8))
-        self.rows.append(ratio_row(f"random reads, {what}, 1 client", r["stock"], r["tarn"], "tps", goal=0.9))
+        self.compare(f"sequential scan, {what}", found["sequential_ms"], "ms", False, 0.8)
+        self.compare(f"random reads, {what}, 1 client", found["random_tps"], "tps", goal=0.9)
         self.save("cold", {**found, "caches_dropped": dropped})
 
     def bulk(self):
-        found = {"load_ms": {"stock": [], "tarn": []}, "index_ms": {"stock": [], "tarn": []}}
+        found = {"load_ms": self.each_side(), "index_ms": self.each_side()}
         rows = self.options.scale * 40000
         for _ in range(self.options.rounds):
             for side, route in self.sides:
@@ -241,8 +257,8 @@ class Bench:
                     found["index_ms"][side].append(timed(lambda: connection.execute("create index on bulk (h); checkpoint")))  # noqa: B023
         for _, route in self.sides:
             ask(route, "drop table bulk")
-        self.rows.append(ratio_row("bulk load", found["load_ms"]["stock"], found["load_ms"]["tarn"], "ms", False, 0.85))
-        self.rows.append(ratio_row("index build", found["index_ms"]["stock"], found["index_ms"]["tarn"], "ms", False, 0.85))
+        self.compare("bulk load", found["load_ms"], "ms", False, 0.85)
+        self.compare("index build", found["index_ms"], "ms", False, 0.85)
         self.save("bulk", found)
 
     def fpw(self):
@@ -455,9 +471,11 @@ def main():
     options = arguments()
     if not shutil.which("pgbench"):
         sys.exit("pgbench is missing: run tools/setup")
-    with Tarn(options.tarn, settings=["suspend_timeout_min_sec=1", "active_computes_per_project=1000",
-                                       "unarchived_branches_per_project=1000", *options.set]) as tarn:
-        bench = Bench(options, tarn)
+    settings = ["suspend_timeout_min_sec=1", "active_computes_per_project=1000", "unarchived_branches_per_project=1000", *options.set]
+    with contextlib.ExitStack() as stack:
+        tarn = stack.enter_context(Tarn(options.tarn, settings=settings))
+        second = stack.enter_context(Tarn(options.tarn, settings=[*settings, *options.beside])) if options.beside else None
+        bench = Bench(options, tarn, second)
         bench.prepare()
         if set(options.sections) - {"size"}:
             bench.fill()
