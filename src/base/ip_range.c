@@ -74,6 +74,9 @@ bool ip_range_parse(const char *text, struct ip_range *ret)
 bool ip_range_has(const struct ip_range *range, const struct ip_address *address)
 {
 	struct ip_address first = *address;
+	/* "::/0" is all of IPv6, and nobody means IPv4 by it. */
+	if (range->prefix < V4_PREFIX && memcmp(address->bytes, mapped, sizeof mapped) == 0)
+		return false;
 	clear_behind(&first, range->prefix);
 	return memcmp(first.bytes, range->first.bytes, sizeof first.bytes) == 0;
 }

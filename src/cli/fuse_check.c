@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/buffer.h"
+#include "base/mount_table.h"
 
 #define CHECK      "FUSE"
 #define DEVICE     "/dev/fuse"
@@ -59,16 +60,6 @@ static void check_as_root(struct findings *findings, int device, const char *fol
 		        code == EPERM || code == EACCES
 		                ? "in a container, even root may not: start it with " IN_DOCKER
 		                : "look at the kernel's messages: dmesg");
-}
-
-static const char *find_helper(void)
-{
-	static const char *const paths[] = { "/usr/bin/fusermount3", "/bin/fusermount3",
-		"/usr/local/bin/fusermount3" };
-	for (size_t i = 0; i < ARRAY_LEN(paths); i++)
-		if (access(paths[i], X_OK) == 0)
-			return paths[i];
-	return NULL;
 }
 
 /* Runs `argv` with its output in *output and one more variable; its exit status, -1 when it did not run. */
@@ -127,7 +118,7 @@ static bool try_helper(const char *helper, const char *folder, struct buffer *ou
 
 static void check_as_user(struct findings *findings, const char *folder)
 {
-	const char *helper = find_helper();
+	const char *helper = mount_table_find_helper();
 	struct stat st;
 	if (!helper) {
 		add_failure(findings, xstrdup("fusermount3 is missing, through which ordinary users mount"),

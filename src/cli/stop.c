@@ -123,7 +123,7 @@ static status detach_mounts(const struct data_directory *dd, struct error *err)
 {
 	size_t count;
 	CLEANUP(free_text) char *volumes = data_directory_path(dd, "volumes");
-	return mount_table_detach_below(volumes, &count, err);
+	return mount_table_detach_dead(volumes, "fuse.tarn", &count, err);
 }
 
 status stop_all(const struct data_directory *dd, size_t *ret_count, struct error *err)

@@ -142,7 +142,7 @@ status activity_has_clients(const char *socket_folder, bool *ret, struct error *
 	struct activity_sight sight;
 	status st = look_once(monitor, &sight, err);
 	if (st == STATUS_OK)
-		*ret = sight.clients > 0;
+		*ret = sight.clients > 0 || sight.is_busy; /* of replication, too */
 	(void)activity_monitor_free(monitor);
 	return st;
 }

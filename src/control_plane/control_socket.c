@@ -26,6 +26,7 @@ struct client {
 	int pending;                  /* requests that the fleet will answer */
 	uint64_t number;              /* tells connections apart */
 	bool has_reported;
+	bool is_proxy; /* has asked for the sake of clients: wants to know when other addresses are let in */
 	TAILQ_ENTRY(client) link;
 };
 
@@ -246,6 +247,7 @@ static void take_route(struct client *client, uint64_t id, const char *uid, cons
 	struct control_route route = { 0 };
 	struct error err;
 	struct control_socket *socket = client->socket;
+	client->is_proxy |= from != NULL;
 	if (!uid == !address) {
 		send_error(client, id, "INVALID", "08P01",
 		        "a route is asked for with either \"uid\" or \"address\"", "");
@@ -474,6 +476,7 @@ static void take_access(struct client *client, uint64_t id, yyjson_val *clients)
 	char why[256];
 	yyjson_val *one;
 	size_t i, count;
+	client->is_proxy = true;
 	yyjson_arr_foreach(clients, i, count, one)
 	{
 		const char *from = yyjson_get_str(one);
@@ -487,7 +490,7 @@ void control_socket_announce_access(struct control_socket *socket)
 {
 	struct client *client;
 	TAILQ_FOREACH (client, &socket->clients, link)
-		if (client->channel && client->has_reported)
+		if (client->channel && client->is_proxy)
 			line_channel_send(client->channel, "{\"event\":\"access\"}");
 }
 
@@ -499,7 +502,7 @@ static void take_report(struct client *client, uint64_t id, yyjson_val *report)
 		send_error(client, id, "INVALID", "08P01", "this report is not understood", "");
 		return;
 	}
-	client->has_reported = true;
+	client->has_reported = client->is_proxy = true;
 	yyjson_mut_doc *doc = answer_new(id, &root);
 	(void)yyjson_mut_obj_add_bool(doc, root, "ok", true);
 	send_doc(client, doc);
@@ -526,7 +529,8 @@ static bool take_request(struct client *client, struct slice line)
 	                  read_text(root, "client", &from);
 	if (is_request) {
 		uint64_t id = yyjson_get_uint(id_value);
-		if (client->pending >= CONTROL_PENDING_MAX)
+		bool is_kept_waiting = strcmp(op, "access") != 0 && strcmp(op, "report") != 0;
+		if (is_kept_waiting && client->pending >= CONTROL_PENDING_MAX)
 			send_error(client, id, "BUSY", "53300",
 			        "too many logins and starts are waiting for an answer already",
 			        "Try again in a moment.");

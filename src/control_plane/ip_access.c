@@ -150,7 +150,9 @@ static void take_address(const char *text, size_t len, char ret[HTTP_PEER_MAX + 
 	} else if (end && !strchr(end + 1, ':')) {
 		*end = '\0';
 	}
-	if (ip_address_parse(start, &address) && strlen(start) <= HTTP_PEER_MAX)
+	/* One on this machine is another proxy, and who came through both is not known: A4. */
+	if (ip_address_parse(start, &address) && !ip_address_is_loopback(&address) &&
+	        strlen(start) <= HTTP_PEER_MAX)
 		(void)snprintf(ret, HTTP_PEER_MAX + 1, "%s", start);
 }
 

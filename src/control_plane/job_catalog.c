@@ -304,7 +304,10 @@ static void identify(struct job *job)
 	struct named found = is_create ? (struct named){ 0 } : find_target(job);
 	bool is_made = work->kind == OPERATION_DATABASE_CREATE && work->is_repeated && work->oid != 0 &&
 	               find(job, work->oid, NULL).oid != 0;
-	bool is_gone = is_delete && found.oid == 0 && find(job, 0, work->name).oid != 0;
+	/* A role's sessions may be left; for a database nothing is, and DROP would find what is made under its name meanwhile. */
+	bool is_gone = is_delete && found.oid == 0 &&
+	               (find(job, 0, work->name).oid != 0 || (work->kind == OPERATION_DATABASE_DELETE &&
+	                                                             work->is_repeated && work->oid != 0));
 	if (is_made || is_gone) { /* by an earlier attempt; and then another has its name */
 		job_go(job, SETTLE);
 		return;

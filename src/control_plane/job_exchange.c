@@ -312,12 +312,11 @@ static bool is_disabled(const struct job *job)
 	       endpoint.is_disabled;
 }
 
-/* One that slept may be started although it is disabled, or others are as many as may run. */
-static void open_new(struct job *job)
+/* It is started although it is disabled, or others are as many as may run: both may have come while it was asleep for the exchange. */
+static void open_needed(struct job *job, int next)
 {
-	if (!job->plan.was_running)
-		job->needed_uid = job->endpoint_uid;
-	job_open(job, job->endpoint_uid, LOOK);
+	job->needed_uid = job->endpoint_uid;
+	job_open(job, job->endpoint_uid, next);
 }
 
 /* In a worker thread. */
@@ -332,7 +331,7 @@ static status look(struct job *job, struct error *err)
 static void rest(struct job *job)
 {
 	job->needed_uid = NULL;
-	if (!job->plan.was_running && (!job->is_used || is_disabled(job)))
+	if (is_disabled(job) || (!job->plan.was_running && !job->is_used))
 		job_suspend_quietly(job, job->endpoint_uid, DESTROY_OLD);
 	else
 		job_go(job, DESTROY_OLD);
@@ -484,11 +483,12 @@ static void go_on_failing(struct job *job)
 	case OPEN_OLD:
 		job->failed_phase = DESTROY_NEW;
 		if (job->plan.was_running)
-			job_open(job, job->endpoint_uid, DESTROY_NEW);
+			open_needed(job, DESTROY_NEW);
 		else
 			job_go(job, DESTROY_NEW);
 		break;
 	case DESTROY_NEW:
+		job->needed_uid = NULL;
 		job->failed_phase = DESTROY_NEW_FAILED;
 		job_work(job, destroy_new, SETTLE);
 		break;
@@ -526,7 +526,7 @@ void job_exchange_step(struct job *job)
 		break;
 	case OPEN:
 		job->failed_phase = SUSPEND_NEW;
-		open_new(job);
+		open_needed(job, LOOK);
 		break;
 	case LOOK:
 		job->failed_phase = REST; /* the rows are seen to when it is asked next: it runs */

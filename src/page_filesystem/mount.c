@@ -31,16 +31,6 @@ struct mount {
 	bool is_by_helper, is_mounted;
 };
 
-const char *mount_find_helper(void)
-{
-	static const char *const paths[] = { "/usr/bin/fusermount3", "/bin/fusermount3",
-		"/usr/local/bin/fusermount3" };
-	for (size_t i = 0; i < ARRAY_LEN(paths); i++)
-		if (access(paths[i], X_OK) == 0)
-			return paths[i];
-	return NULL;
-}
-
 /* libfuse's own words: rare, and worth having. */
 __attribute__((format(printf, 2, 0))) static void log_library(
         enum fuse_log_level level, const char *fmt, va_list arguments)
@@ -159,7 +149,7 @@ static status mount_by_helper(struct mount *mount, struct error *err)
 	status st = open_device(&probe, err);
 	if (st != STATUS_OK)
 		return st;
-	if (!mount_find_helper()) {
+	if (!mount_table_find_helper()) {
 		error_fill(err, STATUS_UNSUPPORTED, 0,
 		        "cannot mount as an ordinary user: fusermount3 is missing");
 		error_hint(err, "Install it: apt install fuse3.");

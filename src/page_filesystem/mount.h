@@ -26,6 +26,3 @@ MUST_CHECK status mount_serve(struct mount *mount, struct error *err);
 MUST_CHECK status mount_detach(struct mount *mount, struct error *err);
 /* After mount_serve(), or instead of it: then it unmounts. NULL is fine; always returns NULL. */
 struct mount *mount_free(struct mount *mount);
-
-/* Where fusermount3 is; NULL: nowhere. A constant. */
-const char *mount_find_helper(void);

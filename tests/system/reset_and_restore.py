@@ -94,6 +94,23 @@ def test_reset_of_a_sleeping_branch_of_a_sleeping_parent(platform, project, prim
     assert values(platform, child) == ["newer", "parent"]
 
 
+@pytest.mark.parametrize("state", ["running", "asleep"])
+def test_a_reset_of_a_branch_that_is_disabled_meanwhile(platform, project, primary, child, state):
+    """The new volume is opened all the same, to see whether it opens; and nobody else gets in."""
+    rest = platform.rest
+    if state == "asleep":
+        platform.sleep(project, "dev")
+    reset = rest.call("POST", f"projects/{project}/branches/dev/reset", {})
+    disable = rest.call("PATCH", child["name"], {"spec": {"disabled": True}}, update_mask="spec.disabled")
+    assert rest.finish(reset)["status"]["current_state"] == "READY"
+    rest.finish(disable)
+    platform.wait_asleep(child)
+    with pytest.raises(psycopg.OperationalError, match="disabled"):
+        platform.sql(child, "select 1")
+    rest.update_endpoint(project, "dev", "spec.disabled", {"disabled": False})
+    assert values(platform, child) == ["parent"]
+
+
 def test_a_branch_of_a_branch_that_was_reset_and_never_woke(platform, project, primary, child):
     """Its content has never been run: the branch begins where the reset did."""
     platform.sql(primary, "insert into t values ('newer')")

@@ -43,7 +43,9 @@ static void test_who_is_in(void **unused)
 		{ "2001:db8::1", "2001:DB8:0:0::1", true },
 		{ "2001:db8::/127", "2001:db8::2", false },
 		{ "::/0", "2001:db8::1", true },
-		{ "::/0", "192.0.2.1", true }, /* all that there is */
+		{ "::/0", "192.0.2.1", false },
+		{ "::/0", "::ffff:192.0.2.1", false },
+		{ "::ffff:0:0/96", "192.0.2.1", true },
 		{ "::1", "::1", true },
 	};
 	for (size_t i = 0; i < ARRAY_LEN(table); i++)

@@ -158,8 +158,10 @@ static void test_proxies_in_between(void **state)
 		{ "[2001:db8::1]:4711", 200 },
 		{ "2001:db8::1", 200 },
 		{ "[2001:db9::1]", 403 },
-		{ "127.0.0.1", 200 }, /* two proxies on this machine */
-		{ "", 403 },          /* Via only: nobody knows */
+		{ "127.0.0.1",
+		        403 }, /* two proxies on this machine: whom the first one has seen is not told */
+		{ "198.51.100.1, ::1", 403 },
+		{ "", 403 }, /* Via only: nobody knows */
 		{ "unknown", 403 },
 		{ "198.51.100.1,", 403 },
 		{ "198.51.100.1, bogus", 403 },
