@@ -249,11 +249,12 @@ class Client(threading.Thread):
             expect(plain.recv(1) == b"", "an answer to a cancel request")
 
 
-class Storm:
+class BaseStorm:
+    """What clients tell of themselves, and their hour."""
+
     def __init__(self, options):
         self.options, self.lock, self.dice = options, threading.Lock(), random.Random(options.seed)
         self.counts, self.failures, self.is_over = {}, [], False
-        self.platform = Platform(settings={"requests_per_sec": 100000, "failures_per_min": 1000000})
 
     def fail(self, text):
         with self.lock:
@@ -264,6 +265,34 @@ class Storm:
         with self.lock:
             self.counts[what] = self.counts.get(what, 0) + 1
 
+    def rage(self, clients, seconds, disturb):
+        """Lets them loose, disturbs them now and then, and has them end."""
+        until = time.monotonic() + seconds
+        for client in clients:
+            client.start()
+        while time.monotonic() < until and not self.is_over:
+            time.sleep(self.dice.uniform(1, 5))
+            disturb()
+        self.is_over = True
+        for client in clients:
+            client.join(2 * PATIENCE)
+            if client.is_alive():
+                self.fail(f"{client.name} got no answer")
+        assert not self.failures, "\n".join(self.failures)
+
+
+def kill(pid):
+    """That may be gone already, or never have been."""
+    if pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+class Storm(BaseStorm):
+    def __init__(self, options):
+        super().__init__(options)
+        self.platform = Platform(settings={"requests_per_sec": 100000, "failures_per_min": 1000000})
+
     def disturb(self):
         what = self.dice.choice(["postgres", "control", "sleep", "nothing"])
         if what == "postgres":
@@ -272,29 +301,12 @@ class Storm:
             pid = self.platform.role_pid("control")
         else:
             pid = None
-        if pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill(pid)
         if what == "sleep":
             # Control may be the one that has just been killed.
             with contextlib.suppress(OSError, AssertionError):
                 self.platform.sleep("storm", timeout=30)
         self.count(f"({what})")
-
-    def rage(self):
-        until = time.monotonic() + self.options.seconds
-        clients = [Client(self, number) for number in range(self.options.clients)]
-        for client in clients:
-            client.start()
-        while time.monotonic() < until and not self.is_over:
-            time.sleep(self.dice.uniform(1, 5))
-            self.disturb()
-        self.is_over = True
-        for client in clients:
-            client.join(2 * PATIENCE)
-            if client.is_alive():
-                self.fail(f"{client.name} got no answer")
-        assert not self.failures, "\n".join(self.failures)
 
     def settle(self, files):
         def is_served():
@@ -319,7 +331,7 @@ class Storm:
                 psycopg.connect(**self.parameters).close()
                 wait_until(lambda: self.proxy.sessions_ended() == 1, "the first session has ended")
                 files = self.proxy.open_files() + 1  # what keeps processors awake
-                self.rage()
+                self.rage([Client(self, number) for number in range(self.options.clients)], self.options.seconds, self.disturb)
                 self.settle(files)
                 self.proxy.process.send_signal(signal.SIGTERM)
                 code, log = self.proxy.process.wait(PATIENCE), self.proxy.log()

@@ -6,16 +6,12 @@ import argparse
 import contextlib
 import http.client
 import logging
-import os
 import random
-import signal
 import sys
-import threading
-import time
 
 import psycopg
 
-from fuzzer.connect_storm import PATIENCE, Client, expect
+from fuzzer.connect_storm import PATIENCE, BaseStorm, Client, expect, kill
 from harness import load
 from harness.platform import NO_LIMITS, Platform
 from harness.proxy_alone import client_context
@@ -41,10 +37,10 @@ class Visitor(Client):
             expect(self.last.broken, "two answers to one question")
 
 
-class Storm:
+class Storm(BaseStorm):
     def __init__(self, platform, options):
-        self.platform, self.options, self.dice = platform, options, random.Random(options.seed)
-        self.lock, self.counts, self.failures, self.is_over = threading.Lock(), {}, [], False
+        super().__init__(options)
+        self.platform = platform
         self.proxy = self  # what a client asks it for: its port
         self.port, self.context = platform.pg_port, client_context(platform.ca)
         rest = platform.rest
@@ -73,15 +69,6 @@ class Storm:
         host = dice.choice([hosts["host"], hosts["read_write_pooled_host"]])
         return self._parameters(endpoint, dice.choice(self.logins[endpoint["uid"]]), host=host)
 
-    def fail(self, text):
-        with self.lock:
-            self.failures.append(text)
-        self.is_over = True
-
-    def count(self, what):
-        with self.lock:
-            self.counts[what] = self.counts.get(what, 0) + 1
-
     # -- what is done to the clients ------------------------------------------------------------------------------------
 
     BLOWS = {"proxy": 1, "control": 1, "supervisor": 1, "postgres": 2, "sleep": 2}
@@ -91,40 +78,24 @@ class Storm:
         platform = self.platform
         if what in ("proxy", "control"):
             victim = platform.role_pid(what)
-            self._kill(victim)
+            kill(victim)
             wait_until(lambda: platform.role_pid(what) not in (None, victim), f"a new {what}", 60)
         elif what == "supervisor":
-            self._kill(platform.supervisor_pid(self.driven))
+            kill(platform.supervisor_pid(self.driven))
         elif what == "postgres":
-            self._kill(platform.postmaster_pid(self.branch_uid))
+            kill(platform.postmaster_pid(self.branch_uid))
         else:
             # Control may be the one that has just been killed.
             with contextlib.suppress(OSError, AssertionError, http.client.HTTPException):
                 platform.sleep("driven", timeout=30)
         self.count(f"({what})")
 
-    @staticmethod
-    def _kill(pid):
-        if pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-    def rage(self):
+    def run(self):
+        """What was acknowledged to those who wrote meanwhile."""
         clients = [Visitor(self, number) for number in range(self.options.clients)]
         token = self.logins[self.calm["uid"]][1]["password"]
         with load.WriteLoad(lambda: self.platform.connect(self.calm, password=token), workers=2) as writing:
-            for client in clients:
-                client.start()
-            until = time.monotonic() + 60 * self.options.minutes
-            while time.monotonic() < until and not self.is_over:
-                time.sleep(self.dice.uniform(1, 5))
-                self.strike()
-            self.is_over = True
-            for client in clients:
-                client.join(2 * PATIENCE)
-                if client.is_alive():
-                    self.fail(f"{client.name} got no answer")
-            assert not self.failures, "\n".join(self.failures)
+            self.rage(clients, 60 * self.options.minutes, self.strike)
             writing.wait_for_progress()
         return writing.acknowledged
 
@@ -157,7 +128,7 @@ def main():
         with platform.connect(storm.calm) as connection:
             load.prepare(connection)
         descriptors = platform.descriptors("proxy")
-        receipts = storm.settle(storm.rage(), descriptors)
+        receipts = storm.settle(storm.run(), descriptors)
         print(dict(sorted(storm.counts.items())))
         print(f"{receipts} rows of others, none lost")
     print("nothing is left, and no sanitizer has said anything")
