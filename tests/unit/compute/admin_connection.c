@@ -17,7 +17,6 @@
 #include "base/clock.h"
 #include "compute/inventory.h"
 #include "fixture.h"
-#include "page_store/volume.h"
 
 #define LARGE  (12 << 20)
 #define SOON   (200 * 1000) /* microseconds */
@@ -28,25 +27,16 @@ static char *socket_folder;
 
 static int set_up(void **state)
 {
-	if (cluster_set_up(state) != 0)
-		return -1;
-	struct cluster_fixture *f = *state;
-	if (!f)
-		return 0;
-	cluster_make_volume(f, "br-c");
-	spec_write(f, &(struct spec_text){ .uid = "ep-c", .volume = "br-c" });
-	compute = supervised_start(f, "ep-c");
-	(void)supervised_wait(&compute, "ready");
-	socket_folder = supervised_socket(&compute);
-	return 0;
+	int rc = one_compute_set_up(state, "c", &compute);
+	if (rc == 0 && *state)
+		socket_folder = supervised_socket(&compute);
+	return rc;
 }
 
 static int tear_down(void **state)
 {
-	if (*state)
-		supervised_stop(&compute);
 	free(socket_folder);
-	return cluster_tear_down(state);
+	return one_compute_tear_down(state, &compute);
 }
 
 static PGconn *connect_as(const char *application)

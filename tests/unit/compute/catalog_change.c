@@ -16,7 +16,6 @@
 #include "base/clock.h"
 #include "compute/admin_connection.h"
 #include "fixture.h"
-#include "page_store/volume.h"
 
 #define ADMIN "admin@localhost"
 #define FIRST "00000000000000000000000000000001" /* operations */
@@ -27,25 +26,16 @@ static char *socket_folder;
 
 static int set_up(void **state)
 {
-	if (cluster_set_up(state) != 0)
-		return -1;
-	struct cluster_fixture *f = *state;
-	if (!f)
-		return 0;
-	cluster_make_volume(f, "br-g");
-	spec_write(f, &(struct spec_text){ .uid = "ep-g", .volume = "br-g" });
-	compute = supervised_start(f, "ep-g");
-	(void)supervised_wait(&compute, "ready");
-	socket_folder = supervised_socket(&compute);
-	return 0;
+	int rc = one_compute_set_up(state, "g", &compute);
+	if (rc == 0 && *state)
+		socket_folder = supervised_socket(&compute);
+	return rc;
 }
 
 static int tear_down(void **state)
 {
-	if (*state)
-		supervised_stop(&compute);
 	free(socket_folder);
-	return cluster_tear_down(state);
+	return one_compute_tear_down(state, &compute);
 }
 
 static PGconn *connect_here(void)

@@ -188,6 +188,29 @@ char *supervised_socket(const struct supervised *s)
 	return compute_path(s->fixture, s->uid, "socket");
 }
 
+int one_compute_set_up(void **state, const char *name, struct supervised *ret)
+{
+	if (cluster_set_up(state) != 0)
+		return -1;
+	struct cluster_fixture *f = *state;
+	if (!f)
+		return 0;
+	CLEANUP(free_text) char *uid = xasprintf("ep-%s", name);
+	CLEANUP(free_text) char *volume = xasprintf("br-%s", name);
+	cluster_make_volume(f, volume);
+	spec_write(f, &(struct spec_text){ .uid = uid, .volume = volume });
+	*ret = supervised_start(f, uid);
+	(void)supervised_wait(ret, "ready");
+	return 0;
+}
+
+int one_compute_tear_down(void **state, struct supervised *s)
+{
+	if (*state)
+		supervised_stop(s);
+	return cluster_tear_down(state);
+}
+
 PGconn *supervised_connect(const struct supervised *s, const char *user)
 {
 	CLEANUP(free_text) char *socket = supervised_socket(s);

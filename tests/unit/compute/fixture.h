@@ -46,6 +46,10 @@ void supervised_kill(struct supervised *s);            /* SIGKILL */
 pid_t supervised_postgres(const struct supervised *s); /* of the last line */
 pid_t supervised_pagefs(const struct supervised *s);
 
+/* For tests of one compute that is ready: endpoint "ep-NAME" on volume "br-NAME". *state is the cluster's; NULL where that is skipped. */
+int one_compute_set_up(void **state, const char *name, struct supervised *ret);
+int one_compute_tear_down(void **state, struct supervised *s);
+
 PGconn *supervised_connect(const struct supervised *s, const char *user);
 char *supervised_socket(const struct supervised *s); /* folder; caller frees */
 /* The last result; the product itself has no use for PQexec(), which waits for ever. */

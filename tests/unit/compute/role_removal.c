@@ -15,7 +15,6 @@
 #include "base/clock.h"
 #include "compute/admin_connection.h"
 #include "fixture.h"
-#include "page_store/volume.h"
 
 #define ADMIN "admin@localhost"
 
@@ -24,25 +23,16 @@ static char *socket_folder;
 
 static int set_up(void **state)
 {
-	if (cluster_set_up(state) != 0)
-		return -1;
-	struct cluster_fixture *f = *state;
-	if (!f)
-		return 0;
-	cluster_make_volume(f, "br-r");
-	spec_write(f, &(struct spec_text){ .uid = "ep-r", .volume = "br-r" });
-	compute = supervised_start(f, "ep-r");
-	(void)supervised_wait(&compute, "ready");
-	socket_folder = supervised_socket(&compute);
-	return 0;
+	int rc = one_compute_set_up(state, "r", &compute);
+	if (rc == 0 && *state)
+		socket_folder = supervised_socket(&compute);
+	return rc;
 }
 
 static int tear_down(void **state)
 {
-	if (*state)
-		supervised_stop(&compute);
 	free(socket_folder);
-	return cluster_tear_down(state);
+	return one_compute_tear_down(state, &compute);
 }
 
 static PGconn *open_database(const char *database)

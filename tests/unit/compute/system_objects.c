@@ -11,7 +11,6 @@
 
 #include "compute/admin_connection.h"
 #include "fixture.h"
-#include "page_store/volume.h"
 
 #define ADMIN "admin@localhost"
 
@@ -19,23 +18,13 @@ static struct supervised compute;
 
 static int set_up(void **state)
 {
-	if (cluster_set_up(state) != 0)
-		return -1;
-	struct cluster_fixture *f = *state;
-	if (!f)
-		return 0;
-	cluster_make_volume(f, "br-o");
-	spec_write(f, &(struct spec_text){ .uid = "ep-o", .volume = "br-o" });
-	compute = supervised_start(f, "ep-o");
-	(void)supervised_wait(&compute, "ready");
-	return 0;
+	int rc = one_compute_set_up(state, "o", &compute);
+	return rc;
 }
 
 static int tear_down(void **state)
 {
-	if (*state)
-		supervised_stop(&compute);
-	return cluster_tear_down(state);
+	return one_compute_tear_down(state, &compute);
 }
 
 static PGconn *open_database(const char *database)
