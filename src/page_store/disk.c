@@ -49,6 +49,11 @@ int disk_allocate(int fd, uint64_t at, uint64_t len)
 	return rc;
 }
 
+void disk_begin_write_back(int fd, uint64_t at, uint64_t len)
+{
+	(void)sync_file_range(fd, (off_t)at, (off_t)len, SYNC_FILE_RANGE_WRITE);
+}
+
 int disk_punch(int fd, uint64_t at, uint64_t len)
 {
 	int rc;
@@ -70,6 +75,11 @@ int disk_truncate(int fd, uint64_t len)
 int disk_stat(int fd, struct stat *ret)
 {
 	return fstat(fd, ret);
+}
+
+int disk_statvfs(int fd, struct statvfs *ret)
+{
+	return fstatvfs(fd, ret);
 }
 
 int disk_rename(int folder_fd, const char *from, const char *to)

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -19,11 +20,14 @@ MUST_CHECK ssize_t disk_read(int fd, void *bytes, size_t len, uint64_t at);
 /* What follows from `at` on, into at most IOV_MAX pieces; as disk_read(). */
 MUST_CHECK ssize_t disk_read_pieces(int fd, const struct iovec *pieces, int count, uint64_t at);
 MUST_CHECK ssize_t disk_write(int fd, const void *bytes, size_t len, uint64_t at);
-MUST_CHECK int disk_sync(int fd);                                /* fdatasync; of a folder: fsync */
+MUST_CHECK int disk_sync(int fd); /* fdatasync; of a folder: fsync */
+/* The kernel shall begin to write these bytes to the disk; a failure is told by disk_sync(), which alone makes them durable. */
+void disk_begin_write_back(int fd, uint64_t at, uint64_t len);
 MUST_CHECK int disk_allocate(int fd, uint64_t at, uint64_t len); /* reserves, keeps the size */
 MUST_CHECK int disk_punch(int fd, uint64_t at, uint64_t len);    /* gives back, keeps the size */
 MUST_CHECK int disk_truncate(int fd, uint64_t len);
 MUST_CHECK int disk_stat(int fd, struct stat *ret);
+MUST_CHECK int disk_statvfs(int fd, struct statvfs *ret);
 MUST_CHECK int disk_rename(int folder_fd, const char *from, const char *to);
 MUST_CHECK int disk_unlink(int folder_fd, const char *name);                   /* 0 also when there is none */
 MUST_CHECK int disk_make_folder(int folder_fd, const char *name, mode_t mode); /* EEXIST is an error */

@@ -267,6 +267,7 @@ static struct image *image_new(struct store *store, const char *volume_id)
 	image->store = store;
 	image->volume_id = xstrdup(volume_id);
 	image->lock_fd = -1;
+	image->answer_end = image_answer_end();
 	/* A writer of the tree does not starve behind readers, who are always some. */
 	pthread_rwlockattr_t attributes;
 	(void)pthread_rwlockattr_init(&attributes);
@@ -594,7 +595,7 @@ int image_statfs(struct image *image, struct statvfs *ret)
 	(void)pthread_mutex_lock(&image->epoch_lock);
 	struct layer *layer = layer_hold(atomic_load(&image->open)->layer);
 	(void)pthread_mutex_unlock(&image->epoch_lock);
-	int rc = fstatvfs(layer_folder(layer), ret) < 0 ? -errno : 0;
+	int rc = disk_statvfs(layer_folder(layer), ret) < 0 ? -errno : 0;
 	(void)layer_release(layer);
 	if (rc == 0)
 		ret->f_namemax = CHANGE_NAME_MAX;

@@ -98,6 +98,22 @@ MUST_CHECK int image_set(
 MUST_CHECK ssize_t image_read(struct image *image, uint64_t inode, void *bytes, size_t len, uint64_t at);
 MUST_CHECK ssize_t image_write(
         struct image *image, uint64_t inode, const void *bytes, size_t len, uint64_t at);
+/*
+ * The same for who can answer the writer before it is done. One of the two at most is called, on the caller's thread, with locks of the image held.
+ *   will_wait  it may take long, for a sync, for a read or for another call that is at work with the file: time to let somebody else serve others
+ *   answer     the writer may be told that all `len` bytes are written. Only a disk that fails, or is filled by others within a moment, can still
+ *              refuse them. Not called for what is not whole pages, nor on a disk that is nearly full. False: the caller does not want to.
+ * From the answer until the call returns nobody may begin a call of which that writer could expect to see his bytes; a sync, a cut or a close under way
+ * has them. Should it fail (< 0) after the answer, the image is broken: nothing becomes durable any more, and the caller must see to it that nobody
+ * is served from it, as what was acknowledged is not there. Opened anew it is as of what was synced.
+ */
+struct image_writer {
+	void (*will_wait)(void *owner);
+	bool (*answer)(void *owner, size_t len);
+	void *owner;
+};
+MUST_CHECK ssize_t image_write_answered(struct image *image, const struct image_writer *writer,
+        uint64_t inode, const void *bytes, size_t len, uint64_t at);
 /* mode as fallocate(2): 0, FALLOC_FL_KEEP_SIZE, and either with FALLOC_FL_PUNCH_HOLE / ZERO_RANGE; else EOPNOTSUPP. */
 MUST_CHECK int image_allocate(struct image *image, uint64_t inode, int mode, uint64_t at, uint64_t len);
 /* SEEK_DATA, SEEK_HOLE at page granularity. */

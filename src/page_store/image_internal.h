@@ -71,6 +71,13 @@ struct removal {
 	uint64_t epoch, inode, position;
 };
 
+/* Of the store's disk, as of a moment ago. */
+struct free_space {
+	atomic_bool is_ample;
+	_Atomic uint64_t pages; /* answered since the last look */
+	_Atomic int64_t looked_usec;
+};
+
 struct image {
 	struct store *store; /* borrowed */
 	char *volume_id;
@@ -103,6 +110,8 @@ struct image {
 	_Atomic uint64_t owed_bytes; /* image_owe() */
 	_Atomic int broken_errno;    /* I3: nothing will be synced any more */
 	_Atomic uint64_t bad_pages;
+	uint64_t answer_end; /* writes that go beyond are not answered early */
+	struct free_space free_space;
 
 	pthread_mutex_t fold_lock; /* before cut_lock */
 	struct fold *fold;         /* under way, its pages are being copied; NULL: none */
@@ -164,6 +173,10 @@ void image_pay(struct image *image, uint64_t bytes);
 MUST_CHECK int image_owe_pages(struct image *image, struct epoch *epoch, uint64_t count);
 MUST_CHECK int image_owe_truncation(struct image *image, struct epoch *epoch);
 void image_pay_pages(struct epoch *epoch, uint64_t count);
+/* Where a file ends at most that no limit of this process or of a disk's file system can be in the way of. */
+uint64_t image_answer_end(void);
+/* Is there so much free space on the disk that `count` pages more will find room, whoever else writes? */
+bool image_has_ample_space(struct image *image, uint32_t count);
 /* A new layer may become the open one. */
 MUST_CHECK int image_reserve_layer(struct image *image, struct layer *layer);
 

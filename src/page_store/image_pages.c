@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -13,10 +14,53 @@
 
 #define WRITE_PAGES_MAX 128u /* in one call: 1 MiB */
 #define FILE_BYTES_MAX  (PAGE_BLOCKS_MAX * PAGE_BYTES)
+/* How long an acknowledged write tries to find room. */
+#define TRIES_MAX 100
+#define TRY_NSEC  10000000
 
 static const uint8_t zero_page[PAGE_BYTES];
 
 /* ---- writing ---- */
+
+/* One call of image_write_answered(). */
+struct answering {
+	const struct image_writer *writer; /* NULL: nobody to tell anything */
+	bool has_told_to_wait, is_answered;
+};
+
+static void tell_to_wait(struct answering *answering)
+{
+	if (!answering->writer || answering->has_told_to_wait)
+		return;
+	answering->has_told_to_wait = true;
+	answering->writer->will_wait(answering->writer->owner);
+}
+
+/* Room is owed, the slots are free, the file is open: only the disk itself can still refuse these pages, which are all of the call. */
+static void answer(struct image *image, struct answering *answering, uint32_t block, uint32_t count)
+{
+	if (!answering->writer || answering->has_told_to_wait || atomic_load(&image->broken_errno) ||
+	        ((uint64_t)block + count) * PAGE_BYTES > image->answer_end ||
+	        !image_has_ample_space(image, count))
+		return;
+	answering->is_answered =
+	        answering->writer->answer(answering->writer->owner, (size_t)count * PAGE_BYTES);
+}
+
+/* What was acknowledged and has no room is tried again for a while: nobody is served meanwhile, and space may come. */
+static int insist(struct image *image, struct image_inode *inode, struct layer *layer, uint32_t block,
+        uint32_t count, uint32_t slot, const uint8_t *pages, int rc)
+{
+	for (int tries = 0; (rc == -ENOSPC || rc == -EDQUOT) && tries < TRIES_MAX; tries++) {
+		(void)nanosleep(&(struct timespec){ .tv_nsec = TRY_NSEC }, NULL);
+		rc = layer_write_pages(layer, inode->base.number, block, count, slot, pages);
+	}
+	if (rc == 0)
+		return 0;
+	log_error("volume \"%s\": could not write inode %llu from page %u on, which was acknowledged: %s",
+	        image->volume_id, (unsigned long long)inode->base.number, block, strerror(-rc));
+	return image_break(image, -rc);
+}
 
 /*
  * A write over the only copy of a page failed. If the old content is not whole any more, something that was acknowledged and not synced is
@@ -45,13 +89,15 @@ static void check_failed_write(
 
 /* With io: into which slot the next pages go, and how many of at most `max` go there. Waits while a sync has the first; -1: for ever. */
 static int find_slot(struct image *image, struct image_inode *inode, const struct unsealed *open,
-        uint32_t block, uint32_t max, uint32_t *ret_count)
+        uint32_t block, uint32_t max, uint32_t *ret_count, struct answering *answering)
 {
 	int slot = 0;
 	uint32_t count = 1;
 	(void)pthread_mutex_lock(&inode->lock);
-	while ((slot = open_map_next_slot(&open->map, block)) < 0 && !atomic_load(&image->broken_errno))
+	while ((slot = open_map_next_slot(&open->map, block)) < 0 && !atomic_load(&image->broken_errno)) {
+		tell_to_wait(answering);
 		(void)pthread_cond_wait(&inode->is_synced, &inode->lock);
+	}
 	while (slot >= 0 && count < max && open_map_next_slot(&open->map, block + count) == slot)
 		count++;
 	(void)pthread_mutex_unlock(&inode->lock);
@@ -80,14 +126,14 @@ static uint32_t count_written(struct layer *layer, const struct image_inode *ino
 
 /*
  * With io: some of at most WRITE_PAGES_MAX whole pages, from the first on, in one call to the disk; how many. After a failure none of them
- * is written. On a disk that gets full it may be the first ones.
+ * is written. On a disk that gets full it may be the first ones. `all`: the number of pages of the whole call, which may be answered then; 0: not.
  */
 static int write_pages(struct image *image, struct image_inode *inode, struct unsealed *open, uint32_t block,
-        uint32_t max, const uint8_t *pages)
+        uint32_t max, uint32_t all, const uint8_t *pages, struct answering *answering)
 {
 	struct layer *layer = open->epoch->layer;
 	uint32_t count = 0, checksums[WRITE_PAGES_MAX];
-	int slot = find_slot(image, inode, open, block, max, &count);
+	int slot = find_slot(image, inode, open, block, max, &count, answering);
 	if (slot < 0)
 		return -EIO;
 	int rc = image_owe_pages(image, open->epoch, count);
@@ -96,7 +142,23 @@ static int write_pages(struct image *image, struct image_inode *inode, struct un
 	for (uint32_t i = 0; i < count; i++)
 		checksums[i] = page_checksum(
 		        layer_tag(layer), inode->base.number, block + i, pages + (size_t)i * PAGE_BYTES);
-	rc = layer_write_pages(layer, inode->base.number, block, count, (uint32_t)slot, pages);
+	struct slot_file *file = NULL;
+	bool takes_long = false;
+	rc = layer_begin_write(layer, inode->base.number, block, count, (uint32_t)slot, &file, &takes_long);
+	if (rc < 0) {
+		image_pay_pages(open->epoch, count);
+		return rc;
+	}
+	if (count == all && !takes_long)
+		answer(image, answering, block, count);
+	rc = layer_end_write(file, block, count, pages);
+	if (rc < 0 && answering->is_answered) {
+		rc = insist(image, inode, layer, block, count, (uint32_t)slot, pages, rc);
+		if (rc < 0) {
+			image_pay_pages(open->epoch, count);
+			return rc;
+		}
+	}
 	if (rc < 0) {
 		uint32_t written = count_written(layer, inode, block, count, (uint32_t)slot, checksums);
 		for (uint32_t i = written; i < count; i++)
@@ -122,13 +184,14 @@ static int write_pages(struct image *image, struct image_inode *inode, struct un
 static int write_page(struct image *image, struct image_inode *inode, struct unsealed *open, uint32_t block,
         const uint8_t *page)
 {
-	int rc = write_pages(image, inode, open, block, 1, page);
+	struct answering nobody = { 0 };
+	int rc = write_pages(image, inode, open, block, 1, 0, page, &nobody);
 	return rc < 0 ? rc : 0;
 }
 
 /* With io: `len` bytes of one page; what is not written keeps what it has, and is zeros behind `size`, the file's size until now. */
 static int write_part(struct image *image, struct image_inode *inode, struct unsealed *open, uint64_t at,
-        uint32_t len, const uint8_t *bytes, uint64_t size)
+        uint32_t len, const uint8_t *bytes, uint64_t size, struct answering *answering)
 {
 	uint8_t page[PAGE_BYTES];
 	uint32_t block = (uint32_t)(at / PAGE_BYTES), offset = (uint32_t)(at % PAGE_BYTES);
@@ -137,6 +200,7 @@ static int write_part(struct image *image, struct image_inode *inode, struct uns
 	                 : size - begin < PAGE_BYTES ? (uint32_t)(size - begin)
 	                                             : PAGE_BYTES;
 	if (valid > 0 && (offset > 0 || len < valid)) {
+		tell_to_wait(answering);
 		int rc = image_read_page(image, inode, block, page);
 		if (rc < 0)
 			return rc;
@@ -197,15 +261,19 @@ static void touch(struct image_inode *inode)
 	inode->base.attributes.mtime_nsec = inode->base.attributes.ctime_nsec = image_now_nsec();
 }
 
-static ssize_t write_with_io(
-        struct image *image, struct image_inode *inode, const uint8_t *bytes, size_t len, uint64_t at)
+static ssize_t write_with_io(struct image *image, struct image_inode *inode, const uint8_t *bytes, size_t len,
+        uint64_t at, struct answering *answering)
 {
 	(void)pthread_mutex_lock(&inode->lock);
 	struct unsealed *open = image_enter(image, inode);
 	uint64_t size = inode->base.attributes.size;
 	(void)pthread_mutex_unlock(&inode->lock);
 
-	int rc = at / PAGE_BYTES > size / PAGE_BYTES ? clear_tail(image, inode, open, size) : 0;
+	int rc = 0;
+	if (at / PAGE_BYTES > size / PAGE_BYTES && size % PAGE_BYTES != 0) {
+		tell_to_wait(answering);
+		rc = clear_tail(image, inode, open, size);
+	}
 	size_t done = 0;
 	while (done < len && rc == 0) {
 		uint64_t from = at + done;
@@ -215,14 +283,16 @@ static ssize_t write_with_io(
 			if (count > WRITE_PAGES_MAX)
 				count = WRITE_PAGES_MAX;
 			/* What is written counts, also when the next call fails: it must not be there and behind the end. */
-			int written = write_pages(
-			        image, inode, open, (uint32_t)(from / PAGE_BYTES), count, bytes + done);
+			uint32_t all = (uint64_t)count * PAGE_BYTES == len ? count : 0;
+			int written = write_pages(image, inode, open, (uint32_t)(from / PAGE_BYTES), count,
+			        all, bytes + done, answering);
 			rc = written < 0 ? written : 0;
 			part = written < 0 ? 0 : (size_t)written * PAGE_BYTES;
 		} else {
 			if (part > rest)
 				part = rest;
-			rc = write_part(image, inode, open, from, (uint32_t)part, bytes + done, size);
+			rc = write_part(
+			        image, inode, open, from, (uint32_t)part, bytes + done, size, answering);
 		}
 		if (rc == 0)
 			done += part;
@@ -237,7 +307,8 @@ static ssize_t write_with_io(
 	return done > 0 ? (ssize_t)done : rc;
 }
 
-ssize_t image_write(struct image *image, uint64_t number, const void *bytes, size_t len, uint64_t at)
+ssize_t image_write_answered(struct image *image, const struct image_writer *writer, uint64_t number,
+        const void *bytes, size_t len, uint64_t at)
 {
 	if (at >= FILE_BYTES_MAX)
 		return -EFBIG;
@@ -248,13 +319,22 @@ ssize_t image_write(struct image *image, uint64_t number, const void *bytes, siz
 	if (rc < 0)
 		return rc;
 	ssize_t done = 0;
+	struct answering answering = { .writer = writer };
 	if (len > 0) {
-		(void)pthread_mutex_lock(&inode->io);
-		done = write_with_io(image, inode, bytes, len, at);
+		if (pthread_mutex_trylock(&inode->io) != 0) {
+			tell_to_wait(&answering);
+			(void)pthread_mutex_lock(&inode->io);
+		}
+		done = write_with_io(image, inode, bytes, len, at, &answering);
 		(void)pthread_mutex_unlock(&inode->io);
 	}
 	image_give_back(image, inode);
 	return done;
+}
+
+ssize_t image_write(struct image *image, uint64_t number, const void *bytes, size_t len, uint64_t at)
+{
+	return image_write_answered(image, NULL, number, bytes, len, at);
 }
 
 /* ---- size and space ---- */
@@ -347,7 +427,8 @@ static int write_zeros(struct image *image, struct image_inode *inode, uint64_t 
 			return rc;
 		if (location.layer) {
 			(void)layer_release(location.layer);
-			ssize_t n = write_with_io(image, inode, zero_page, (size_t)part, at);
+			struct answering nobody = { 0 };
+			ssize_t n = write_with_io(image, inode, zero_page, (size_t)part, at, &nobody);
 			if (n < 0)
 				return (int)n;
 		}

@@ -1,4 +1,7 @@
 /* Room in the journals for what is owed to them (image_internal.h). */
+#include <sys/resource.h>
+
+#include "base/clock.h"
 #include "page_store/image_internal.h"
 
 /*
@@ -8,6 +11,40 @@
 #define PAGE_RECORD_MAX UINT64_C(80)
 /* Pages are refused while there is still so much: files can be removed on a full disk. */
 #define KEPT_FOR_NAMES (UINT64_C(64) << 10)
+
+/*
+ * Our own Postgres is made to stop long before (compute/write_brake.h). Others may use up so much between two looks all the same: then a
+ * write that was answered waits for room, and in the end breaks the image.
+ */
+#define AMPLE_BYTES (UINT64_C(256) << 20)
+#define LOOK_PAGES  256u
+#define LOOK_USEC   (USEC_PER_SEC / 10)
+
+/* A file of Postgres has 1 GiB, unless it was built otherwise. */
+#define ANSWER_END_MAX (UINT64_C(2) << 30)
+
+uint64_t image_answer_end(void)
+{
+	struct rlimit limit;
+	return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < ANSWER_END_MAX ? limit.rlim_cur
+	                                                                               : ANSWER_END_MAX;
+}
+
+bool image_has_ample_space(struct image *image, uint32_t count)
+{
+	struct free_space *space = &image->free_space;
+	uint64_t pages = atomic_fetch_add(&space->pages, count) + count;
+	int64_t now = clock_monotonic_usec();
+	if (pages < LOOK_PAGES && now - atomic_load(&space->looked_usec) < LOOK_USEC)
+		return atomic_load(&space->is_ample);
+	struct statvfs disk;
+	bool is_ample =
+	        image_statfs(image, &disk) == 0 && (uint64_t)disk.f_bavail * disk.f_frsize >= AMPLE_BYTES;
+	atomic_store(&space->pages, 0);
+	atomic_store(&space->looked_usec, now);
+	atomic_store(&space->is_ample, is_ample);
+	return is_ample;
+}
 
 static uint64_t owed_for_pages(const struct epoch *epoch)
 {

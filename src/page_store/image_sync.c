@@ -281,8 +281,12 @@ static int commit_prepare(struct image *image, struct image_inode *inode)
 	return 0;
 }
 
-/* Step 1. False: nothing of the inode is dirty. only_sealing: what belongs to a cut, and nothing newer. */
-static bool commit_begin(struct image_inode *inode, bool only_sealing, struct commit *commit)
+/*
+ * Step 1. False: nothing of the inode is dirty, or a write has broken the image, of which no record may be made: a page that it left half
+ * written would get the checksum of the one before. only_sealing: what belongs to a cut, and nothing newer.
+ */
+static bool commit_begin(
+        struct image *image, struct image_inode *inode, bool only_sealing, struct commit *commit)
 {
 	for (;;) {
 		(void)pthread_mutex_lock(&inode->io);
@@ -295,7 +299,7 @@ static bool commit_begin(struct image_inode *inode, bool only_sealing, struct co
 			(void)pthread_cond_wait(&inode->is_synced, &inode->lock);
 		(void)pthread_mutex_unlock(&inode->lock);
 	}
-	bool is_dirty = dirty_pages(inode) > 0;
+	bool is_dirty = dirty_pages(inode) > 0 && !atomic_load(&image->broken_errno);
 	*commit = (struct commit){ .inode = inode };
 	if (is_dirty) {
 		inode->is_syncing = true;
@@ -362,12 +366,14 @@ static int commit_batch(struct image *image, const uint64_t *inodes, size_t coun
 			continue;
 		if (!only_sealing)
 			rc = commit_prepare(image, inode);
-		if (rc < 0 || !commit_begin(inode, only_sealing, &commits[begun])) {
+		if (rc < 0 || !commit_begin(image, inode, only_sealing, &commits[begun])) {
 			image_give_back(image, inode);
 			continue;
 		}
 		rc = commit_write(image, &commits[begun++]);
 	}
+	if (rc == 0 && atomic_load(&image->broken_errno))
+		rc = -EIO;
 	if (rc == 0 && begun > 0)
 		rc = image_sync_journals(image);
 	for (size_t i = 0; i < begun; i++) {

@@ -178,18 +178,33 @@ int layer_read_page(struct layer *layer, uint64_t inode, uint32_t block, uint32_
 	return layer_read_pages(layer, inode, block, 1, slot, page);
 }
 
+int layer_begin_write(struct layer *layer, uint64_t inode, uint32_t block, uint32_t count, uint32_t slot,
+        struct slot_file **ret, bool *ret_takes_long)
+{
+	assert(count <= PAGE_BLOCKS_MAX && block <= PAGE_BLOCKS_MAX - count && slot <= 1);
+	int rc = slot_cache_take(&layer->slots, inode, slot, true, ret);
+	if (rc == 0)
+		*ret_takes_long = slot_file_is_due(*ret, place_of(block), place_of(count));
+	return rc;
+}
+
+int layer_end_write(struct slot_file *file, uint32_t block, uint32_t count, const void *pages)
+{
+	ssize_t n = disk_write(slot_file_fd(file), pages, (size_t)count * PAGE_BYTES, place_of(block));
+	int failure = n < 0 ? errno : 0;
+	if (n > 0)
+		slot_file_note(file, place_of(block), (size_t)n);
+	slot_cache_give_back(file, true); /* a part may have been written */
+	return n < 0 ? -(failure ? failure : EIO) : 0;
+}
+
 int layer_write_pages(
         struct layer *layer, uint64_t inode, uint32_t block, uint32_t count, uint32_t slot, const void *pages)
 {
-	assert(count <= PAGE_BLOCKS_MAX && block <= PAGE_BLOCKS_MAX - count && slot <= 1);
 	struct slot_file *file = NULL;
-	int rc = slot_cache_take(&layer->slots, inode, slot, true, &file);
-	if (rc < 0)
-		return rc;
-	ssize_t n = disk_write(slot_file_fd(file), pages, (size_t)count * PAGE_BYTES, place_of(block));
-	int failure = n < 0 ? errno : 0;
-	slot_cache_give_back(file, true); /* a part may have been written */
-	return n < 0 ? -(failure ? failure : EIO) : 0;
+	bool takes_long;
+	int rc = layer_begin_write(layer, inode, block, count, slot, &file, &takes_long);
+	return rc < 0 ? rc : layer_end_write(file, block, count, pages);
 }
 
 int layer_write_page(struct layer *layer, uint64_t inode, uint32_t block, uint32_t slot, const void *page)

@@ -65,6 +65,14 @@ MUST_CHECK int layer_read_pieces(struct layer *layer, uint64_t inode, uint32_t b
         const struct iovec *pieces, int count);
 MUST_CHECK int layer_write_page(
         struct layer *layer, uint64_t inode, uint32_t block, uint32_t slot, const void *page);
+/*
+ * The same in two steps. After the first the slot file is there and open, so that only the disk itself can refuse the pages. *ret_takes_long: the
+ * second will begin to write back what is in front of them (slot_file_note()). The second gives the file back, whatever its result.
+ */
+struct slot_file;
+MUST_CHECK int layer_begin_write(struct layer *layer, uint64_t inode, uint32_t block, uint32_t count,
+        uint32_t slot, struct slot_file **ret, bool *ret_takes_long);
+MUST_CHECK int layer_end_write(struct slot_file *file, uint32_t block, uint32_t count, const void *pages);
 MUST_CHECK int layer_write_pages(struct layer *layer, uint64_t inode, uint32_t block, uint32_t count,
         uint32_t slot, const void *pages);
 /*

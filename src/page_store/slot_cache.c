@@ -13,6 +13,7 @@
 #define BUCKETS        1024u /* of a shard */
 #define CAPACITY_MAX   32768u
 #define CAPACITY_MIN   (2 * SHARDS)
+#define WRITE_BACK     (UINT64_C(256) << 10)
 #define CLEAN_LOOK_MAX 8 /* so many of the oldest are looked through for a clean one */
 
 struct slot_file {
@@ -20,8 +21,10 @@ struct slot_file {
 	uint64_t inode;
 	uint32_t slot;
 	int fd;
-	unsigned users;                  /* with the shard's lock */
-	atomic_bool is_dirty;            /* written to since the last sync */
+	unsigned users;       /* with the shard's lock */
+	atomic_bool is_dirty; /* written to since the last sync */
+	/* Written without a gap, and not on its way to the disk yet. Two writers at a time would only mislead it. */
+	_Atomic uint64_t run_begin, run_end;
 	pthread_mutex_t sync_lock;       /* held from a sync until its failure is known to the owner */
 	struct slot_file *same;          /* next in the bucket */
 	struct slot_file *newer, *older; /* of the idle ones: users == 0 */
@@ -305,6 +308,30 @@ int slot_cache_take(
 int slot_file_fd(const struct slot_file *file)
 {
 	return file->fd;
+}
+
+/* Where the run begins that ends with these bytes. */
+static uint64_t run_with(const struct slot_file *file, uint64_t at)
+{
+	return at == atomic_load_explicit(&file->run_end, memory_order_relaxed)
+	               ? atomic_load_explicit(&file->run_begin, memory_order_relaxed)
+	               : at;
+}
+
+bool slot_file_is_due(const struct slot_file *file, uint64_t at, uint64_t len)
+{
+	return at + len - run_with(file, at) >= WRITE_BACK;
+}
+
+void slot_file_note(struct slot_file *file, uint64_t at, uint64_t len)
+{
+	uint64_t begin = run_with(file, at), end = at + len;
+	if (end - begin >= WRITE_BACK) {
+		disk_begin_write_back(file->fd, begin, end - begin);
+		begin = end;
+	}
+	atomic_store_explicit(&file->run_begin, begin, memory_order_relaxed);
+	atomic_store_explicit(&file->run_end, end, memory_order_relaxed);
 }
 
 void slot_cache_give_back(struct slot_file *file, bool was_written)

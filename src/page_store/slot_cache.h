@@ -41,6 +41,13 @@ bool slot_name_parse(const char *name, uint64_t *ret_inode, uint32_t *ret_slot);
 MUST_CHECK int slot_cache_take(
         struct slot_owner *owner, uint64_t inode, uint32_t slot, bool may_make, struct slot_file **ret);
 int slot_file_fd(const struct slot_file *file);
+/*
+ * The bytes were written. Of a file that is written from front to back the disk gets its part as it grows, so that little is left for the sync that
+ * somebody waits for (as Postgres does it, checkpoint_flush_after; it cannot see through the page file system).
+ */
+void slot_file_note(struct slot_file *file, uint64_t at, uint64_t len);
+/* Would noting that begin to write back? It may wait for the disk's queue. */
+bool slot_file_is_due(const struct slot_file *file, uint64_t at, uint64_t len);
 void slot_cache_give_back(struct slot_file *file, bool was_written);
 /* Makes durable what was written to the file before the call, and its name. Negative errno, and ever after. */
 MUST_CHECK int slot_cache_sync(struct slot_owner *owner, uint64_t inode, uint32_t slot);

@@ -356,6 +356,11 @@ int disk_allocate(int fd, uint64_t at, uint64_t len)
 	return result;
 }
 
+void disk_begin_write_back(int fd, uint64_t at, uint64_t len)
+{
+	(void)fd, (void)at, (void)len;
+}
+
 int disk_punch(int fd, uint64_t at, uint64_t len)
 {
 	power_on();
@@ -385,6 +390,11 @@ int disk_truncate(int fd, uint64_t len)
 int disk_stat(int fd, struct stat *ret)
 {
 	return fstat(fd, ret);
+}
+
+int disk_statvfs(int fd, struct statvfs *ret)
+{
+	return fstatvfs(fd, ret);
 }
 
 int disk_rename(int folder_fd, const char *from, const char *to)

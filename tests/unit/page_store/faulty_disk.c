@@ -710,6 +710,11 @@ static void zero(struct node *node, uint64_t at, uint64_t end)
 	}
 }
 
+void disk_begin_write_back(int fd, uint64_t at, uint64_t len)
+{
+	(void)fd, (void)at, (void)len;
+}
+
 int disk_punch(int fd, uint64_t at, uint64_t len)
 {
 	struct node *node = begin(fd);
@@ -765,6 +770,20 @@ int disk_stat(int fd, struct stat *ret)
 	}
 	(void)pthread_mutex_unlock(&disk.lock);
 	return rc;
+}
+
+int disk_statvfs(int fd, struct statvfs *ret)
+{
+	(void)fd;
+	(void)pthread_mutex_lock(&disk.lock);
+	uint64_t left = disk.is_unlimited        ? UINT64_C(1) << 40
+	                : disk.limit > disk.used ? disk.limit - disk.used
+	                                         : 0;
+	(void)pthread_mutex_unlock(&disk.lock);
+	*ret = (struct statvfs){
+		.f_bsize = BLOCK, .f_frsize = BLOCK, .f_bfree = left / BLOCK, .f_bavail = left / BLOCK
+	};
+	return 0;
 }
 
 int disk_rename(int folder_fd, const char *from, const char *to)

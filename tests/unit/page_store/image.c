@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -694,6 +695,192 @@ static void test_usage(void **state)
 	assert_int_equal(image_statfs(f->image, &st), 0);
 }
 
+/* ---- writes that are answered before they are done ---- */
+
+struct writer {
+	struct fixture *f;
+	uint64_t inode;
+	size_t answered; /* bytes */
+	unsigned answers, waits;
+	bool refuses, has_seen_old;
+	uint64_t fail_at; /* the nth call to the disk after the answer */
+	bool fills;       /* the disk, by then */
+};
+
+static bool on_answer(void *owner, size_t len)
+{
+	struct writer *writer = owner;
+	uint8_t page[PAGE_BYTES], old[PAGE_BYTES];
+	writer->answers++;
+	if (writer->refuses)
+		return false;
+	writer->answered = len;
+	/* It really comes first: the page is not there yet. */
+	fill(old, 1);
+	writer->has_seen_old =
+	        image_read(writer->f->image, writer->inode, page, PAGE_BYTES, 0) == PAGE_BYTES &&
+	        memcmp(page, old, PAGE_BYTES) == 0;
+	if (writer->fail_at)
+		faulty_disk_fail(writer->fail_at, EIO);
+	if (writer->fills)
+		faulty_disk_set_room(0);
+	return true;
+}
+
+static void on_wait(void *owner)
+{
+	struct writer *writer = owner;
+	writer->waits++;
+}
+
+static ssize_t write_answered(struct writer *writer, unsigned seed, size_t len, uint64_t at)
+{
+	const struct image_writer events = { .will_wait = on_wait, .answer = on_answer, .owner = writer };
+	uint8_t *bytes = xcalloc(2, PAGE_BYTES);
+	fill(bytes, seed);
+	fill(bytes + PAGE_BYTES, seed);
+	writer->answers = writer->waits = 0;
+	writer->answered = 0;
+	ssize_t n = image_write_answered(writer->f->image, &events, writer->inode, bytes, len, at);
+	free(bytes);
+	return n;
+}
+
+static void test_answered(void **state)
+{
+	struct fixture *f = *state;
+	struct writer writer = { .f = f, .inode = make_file(f, "a") };
+	write_page(f, writer.inode, 0, 1);
+	assert_int_equal(image_sync(f->image, writer.inode), 0);
+
+	assert_int_equal(write_answered(&writer, 2, PAGE_BYTES, 0), PAGE_BYTES);
+	assert_int_equal(writer.answers, 1);
+	assert_int_equal(writer.answered, PAGE_BYTES);
+	assert_true(writer.has_seen_old);
+	assert_int_equal(writer.waits, 0);
+	check_page(f, writer.inode, 0, 2);
+	/* Behind the end: the size follows. */
+	assert_int_equal(write_answered(&writer, 3, PAGE_BYTES, 5 * PAGE_BYTES), PAGE_BYTES);
+	assert_int_equal(writer.answers, 1);
+	check_page(f, writer.inode, 5, 3);
+	check_zeros(f, writer.inode, PAGE_BYTES, 4 * PAGE_BYTES);
+	/* Synced, it is there after a kill. */
+	assert_int_equal(image_sync(f->image, writer.inode), 0);
+	crash(f);
+	check_page(f, writer.inode, 0, 2);
+	check_page(f, writer.inode, 5, 3);
+}
+
+static void test_not_answered(void **state)
+{
+	struct fixture *f = *state;
+	struct writer writer = { .f = f, .inode = make_file(f, "a"), .refuses = true };
+	write_page(f, writer.inode, 0, 1);
+	/* Who is asked may say no, and is told the result as ever. */
+	assert_int_equal(write_answered(&writer, 2, PAGE_BYTES, 0), PAGE_BYTES);
+	assert_int_equal(writer.answers, 1);
+	check_page(f, writer.inode, 0, 2);
+	faulty_disk_fail(1, EIO);
+	assert_true(write_answered(&writer, 3, PAGE_BYTES, PAGE_BYTES) < 0);
+	faulty_disk_fail(0, 0);
+	check_page(f, writer.inode, 0, 2);
+	assert_int_equal(image_sync(f->image, writer.inode), 0);
+
+	/* Parts of pages are not asked for. */
+	writer.refuses = false;
+	assert_int_equal(write_answered(&writer, 4, 100, 0), 100);
+	assert_int_equal(writer.answers, 0);
+	assert_int_equal(write_answered(&writer, 4, PAGE_BYTES + 1, 0), PAGE_BYTES + 1);
+	assert_int_equal(writer.answers, 0);
+	/* Nor two pages of which each goes to another slot: that is two calls, and the second may fail for itself. */
+	write_page(f, writer.inode, 0, 5);
+	write_page(f, writer.inode, 1, 5);
+	assert_int_equal(image_sync(f->image, writer.inode), 0);
+	bool is_answered = false, is_refused = false;
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(write_answered(&writer, 6, 2 * PAGE_BYTES, 0), 2 * PAGE_BYTES);
+		is_answered |= writer.answers == 1 && writer.answered == 2 * PAGE_BYTES;
+		is_refused |= writer.answers == 0;
+		check_page(f, writer.inode, 1, 6);
+		assert_int_equal(image_sync(f->image, writer.inode), 0);
+		write_page(f, writer.inode, 1, 6);
+		assert_int_equal(image_sync(f->image, writer.inode), 0);
+	}
+	assert_true(is_answered);
+	assert_true(is_refused);
+
+	/* Nor anything on a disk that is nearly full. */
+	faulty_disk_set_room(UINT64_C(100) << 20);
+	usleep(150000); /* what it knows of the disk is a moment old */
+	assert_int_equal(write_answered(&writer, 7, PAGE_BYTES, 0), PAGE_BYTES);
+	assert_int_equal(writer.answers, 0);
+	faulty_disk_set_room(UINT64_MAX);
+	usleep(150000);
+	assert_int_equal(write_answered(&writer, 8, PAGE_BYTES, 0), PAGE_BYTES);
+	assert_int_equal(writer.answers, 1);
+}
+
+/* It was acknowledged and is lost: nothing becomes durable any more; opened anew it is as of the last sync. */
+static void test_answered_and_lost(void **state)
+{
+	struct fixture *f = *state;
+	struct writer writer = { .f = f, .inode = make_file(f, "a") };
+	uint64_t other = make_file(f, "b");
+	struct image_usage usage;
+	write_page(f, writer.inode, 0, 1);
+	write_page(f, other, 0, 9);
+	assert_int_equal(image_sync_all(f->image), 0);
+	writer.fail_at = 1;
+	assert_true(write_answered(&writer, 2, PAGE_BYTES, 0) < 0);
+	assert_int_equal(writer.answered, PAGE_BYTES);
+	assert_true(faulty_disk_has_failed());
+	assert_int_equal(image_sync(f->image, writer.inode), -EIO);
+	assert_int_equal(image_sync(f->image, other), -EIO);
+	assert_int_equal(image_sync_all(f->image), -EIO);
+	image_look(f->image, &usage);
+	assert_int_not_equal(usage.broken_errno, 0);
+	struct image_cut cut = { 0 };
+	assert_int_not_equal(image_cut(f->image, &cut, &f->err), STATUS_OK);
+	/* Whoever writes from now on is not answered early. */
+	assert_true(write_answered(&writer, 3, PAGE_BYTES, PAGE_BYTES) < 0 || writer.answers == 0);
+	assert_int_equal(writer.answers, 0);
+	crash(f);
+	check_page(f, writer.inode, 0, 1);
+	check_page(f, other, 0, 9);
+}
+
+static void *make_room(void *p)
+{
+	(void)p;
+	(void)usleep(100000);
+	faulty_disk_set_room(UINT64_MAX);
+	return NULL;
+}
+
+/* Others fill the disk right after the answer: it waits for room, and is lost only if there comes none. */
+static void test_answered_and_full(void **state)
+{
+	struct fixture *f = *state;
+	struct writer writer = { .f = f, .inode = make_file(f, "a"), .fills = true };
+	pthread_t other;
+	write_page(f, writer.inode, 0, 1);
+	assert_int_equal(image_sync_all(f->image), 0);
+	assert_int_equal(pthread_create(&other, NULL, make_room, NULL), 0);
+	assert_int_equal(write_answered(&writer, 2, PAGE_BYTES, 50 * PAGE_BYTES), PAGE_BYTES);
+	assert_int_equal(pthread_join(other, NULL), 0);
+	assert_int_equal(writer.answered, PAGE_BYTES);
+	check_page(f, writer.inode, 50, 2);
+	assert_int_equal(image_sync_all(f->image), 0);
+
+	assert_true(write_answered(&writer, 3, PAGE_BYTES, 100 * PAGE_BYTES) < 0);
+	assert_int_equal(writer.answered, PAGE_BYTES);
+	faulty_disk_set_room(UINT64_MAX);
+	assert_int_equal(image_sync_all(f->image), -EIO);
+	crash(f);
+	check_page(f, writer.inode, 0, 1);
+	check_page(f, writer.inode, 50, 2);
+}
+
 /*
  * On a full disk a change is refused, and everything that was not refused can be synced, whatever runs out first: the pages' space or
  * the journal's, which pages that have their space use up here. What the last of it is kept for still goes.
@@ -780,6 +967,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_synced_survives, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_usage, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_answered, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_not_answered, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_answered_and_lost, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_answered_and_full, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

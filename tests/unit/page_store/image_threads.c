@@ -31,7 +31,10 @@
 struct writer {
 	unsigned number;
 	struct threads *all;
-	_Atomic uint64_t begun, done; /* writes: 1, 2, … */
+	_Atomic uint64_t begun, answered,
+	        done; /* writes: 1, 2, …; every other one is answered before it is done */
+	bool has_waited;
+	_Atomic uint64_t early, waits;
 };
 
 struct saved_cut {
@@ -106,6 +109,23 @@ static uint64_t read_stamp(struct image *image, const struct threads *all, unsig
 	return first.number;
 }
 
+static bool answer(void *owner, size_t len)
+{
+	struct writer *writer = owner;
+	must(len == PAGE_BYTES && !writer->has_waited);
+	writer->answered = writer->begun;
+	writer->early++;
+	return true;
+}
+
+static void will_wait(void *owner)
+{
+	struct writer *writer = owner;
+	must(!writer->has_waited && writer->answered < writer->begun);
+	writer->has_waited = true;
+	writer->waits++;
+}
+
 static void *write_pages(void *p)
 {
 	struct writer *writer = p;
@@ -117,8 +137,13 @@ static void *write_pages(void *p)
 		place_of(writer->number, page, &file, &at);
 		stamp_page(bytes, (struct stamp){ writer->number, number, page });
 		writer->begun = number;
-		must(image_write(all->image, all->files[file], bytes, PAGE_BYTES, at) == PAGE_BYTES);
-		writer->done = number;
+		const struct image_writer events = {
+			.will_wait = will_wait, .answer = answer, .owner = writer
+		};
+		writer->has_waited = false;
+		must(image_write_answered(all->image, number % 2 ? &events : NULL, all->files[file], bytes,
+		             PAGE_BYTES, at) == PAGE_BYTES);
+		writer->answered = writer->done = number;
 	}
 	return NULL;
 }
@@ -241,7 +266,7 @@ static void *make_cuts(void *p)
 	while (!all->must_end && all->cut_count < CUTS) {
 		struct saved_cut *saved = &all->cuts[all->cut_count];
 		for (unsigned i = 0; i < WRITERS; i++)
-			saved->done[i] = all->writers[i].done;
+			saved->done[i] = all->writers[i].answered;
 		must_ok(image_cut(all->image, &saved->cut, err));
 		for (unsigned i = 0; i < WRITERS; i++)
 			saved->begun[i] = all->writers[i].begun;
@@ -357,14 +382,21 @@ static void test_threads(void **state)
 	must_ok(image_open(&all->dd, all->store, "vol", &all->image, err));
 	check_prefix(all->image, all, &whole);
 	must_ok(image_close(all->image, err));
+	uint64_t early = 0, waits = 0;
+	for (unsigned i = 0; i < WRITERS; i++) {
+		early += all->writers[i].early;
+		waits += all->writers[i].waits;
+	}
+	must(early > 0 && waits > 0);
 	size_t cut_count = all->cut_count;
 	int64_t longest = check_cuts(all);
-	printf("%llu writes, %llu reads, %llu syncs, %llu changes of names, %zu cuts (longest pause %lld "
+	printf("%llu writes (%llu answered early, %llu waited), %llu reads, %llu syncs, %llu changes of "
+	       "names, %zu cuts (longest pause %lld "
 	       "us), %llu steps of "
 	       "folds\n",
 	        (unsigned long long)(whole.done[0] + whole.done[1] + whole.done[2]),
-	        (unsigned long long)all->reads, (unsigned long long)all->syncs,
-	        (unsigned long long)all->names, cut_count, (long long)longest,
+	        (unsigned long long)early, (unsigned long long)waits, (unsigned long long)all->reads,
+	        (unsigned long long)all->syncs, (unsigned long long)all->names, cut_count, (long long)longest,
 	        (unsigned long long)all->folds);
 	store_close(all->store);
 	must_ok(tree_remove(path, err));

@@ -66,7 +66,8 @@ struct saved_cut {
 };
 
 static struct {
-	uint64_t seed, random;
+	uint64_t seed, random,
+	        answer_random; /* the latter on its own, so that known seeds still do what they did */
 	bool is_verbose;
 	unsigned step;
 
@@ -85,7 +86,7 @@ static struct {
 	bool is_full;   /* the disk: nothing that was acknowledged fails for that */
 	bool is_broken; /* a sync has failed */
 	bool must_crash;
-	uint64_t crashes, syncs, cut_count, fold_count, failures;
+	uint64_t crashes, syncs, cut_count, fold_count, failures, lost;
 } model;
 
 static uint32_t block_of(unsigned page)
@@ -93,12 +94,17 @@ static uint32_t block_of(unsigned page)
 	return page < 40 ? page : page + 468; /* 508 to 515: over the border of a chunk */
 }
 
-static uint64_t dice(uint64_t sides)
+static uint64_t dice_of(uint64_t *random, uint64_t sides)
 {
-	uint64_t z = (model.random += UINT64_C(0x9e3779b97f4a7c15));
+	uint64_t z = (*random += UINT64_C(0x9e3779b97f4a7c15));
 	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
 	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
 	return (z ^ (z >> 31)) % sides;
+}
+
+static uint64_t dice(uint64_t sides)
+{
+	return dice_of(&model.random, sides);
 }
 
 PRINTF_LIKE(1) static void note(const char *fmt, ...)
@@ -674,6 +680,42 @@ static void resolve_failed_write(struct file *file)
 	model.must_crash |= is_lost;
 }
 
+/* Like the page file system: it answers a write before it is done when it may, or does not. */
+struct answer {
+	size_t len;
+	bool will_answer, is_given, has_waited;
+};
+
+static bool answer(void *owner, size_t len)
+{
+	struct answer *answer = owner;
+	if (answer->is_given || answer->has_waited)
+		wrong("a write is answered twice, or after it has waited");
+	answer->len = len;
+	answer->is_given = answer->will_answer;
+	return answer->is_given;
+}
+
+static void will_wait(void *owner)
+{
+	struct answer *answer = owner;
+	if (answer->is_given || answer->has_waited)
+		wrong("a write waits twice, or after its answer");
+	answer->has_waited = true;
+}
+
+/* It was acknowledged: until the crash nothing becomes durable any more. */
+static void resolve_lost_write(struct file *file)
+{
+	note("the write was answered, and failed");
+	model.lost++;
+	if (!model.is_faulty && !model.is_broken)
+		wrong("inode %llu: a write that was answered fails", (unsigned long long)file->inode);
+	if (image_sync(model.image, file->inode) == 0 || image_sync_all(model.image) == 0)
+		wrong("a sync succeeds after a lost write");
+	model.is_broken = model.must_crash = true;
+}
+
 static void write_file(void)
 {
 	struct file *file = find_file();
@@ -698,7 +740,13 @@ static void write_file(void)
 	fill(bytes, len);
 	note("write inode %llu: %zu bytes at %llu", (unsigned long long)file->inode, len,
 	        (unsigned long long)at);
-	ssize_t n = image_write(model.image, file->inode, bytes, len, at);
+	/* A disk that gets full all of a sudden is not what answers are given on (image_has_ample_space()). */
+	struct answer given = { .will_answer = !model.is_full && dice_of(&model.answer_random, 3) > 0 };
+	const struct image_writer writer = { .will_wait = will_wait, .answer = answer, .owner = &given };
+	ssize_t n = image_write_answered(model.image, &writer, file->inode, bytes, len, at);
+	if (given.is_given && (given.len != len || at % PAGE_BYTES || len % PAGE_BYTES))
+		wrong("inode %llu: a write of %zu bytes is answered with %zu",
+		        (unsigned long long)file->inode, len, given.len);
 	if (n != (ssize_t)len && !model.is_faulty && !model.is_broken)
 		wrong("inode %llu: a write returns %zd", (unsigned long long)file->inode, n);
 	for (size_t done = 0; done < len;) {
@@ -717,6 +765,10 @@ static void write_file(void)
 		add_size(file, at + len);
 	if (n == (ssize_t)len)
 		return;
+	if (given.is_given) {
+		resolve_lost_write(file);
+		return;
+	}
 	note("the write gives %zd", n);
 	resolve_failed_write(file);
 }
@@ -1186,14 +1238,16 @@ static void end(void)
 
 static void run(uint64_t seed, bool is_verbose, const char *path)
 {
-	uint64_t counts[] = { model.crashes, model.syncs, model.cut_count, model.fold_count, model.failures };
+	uint64_t counts[] = { model.crashes, model.syncs, model.cut_count, model.fold_count, model.failures,
+		model.lost };
 	memset(&model, 0, sizeof model);
 	model.crashes = counts[0];
 	model.syncs = counts[1];
 	model.cut_count = counts[2];
 	model.fold_count = counts[3];
 	model.failures = counts[4];
-	model.seed = model.random = seed;
+	model.lost = counts[5];
+	model.seed = model.random = model.answer_random = seed;
 	model.is_verbose = is_verbose;
 	begin(path);
 	for (model.step = 1; model.step <= STEPS; model.step++)
@@ -1234,10 +1288,11 @@ int main(int argc, char **argv)
 				printf("%llu runs\n", (unsigned long long)runs);
 		}
 		printf("%llu runs: %llu crashes, %llu syncs, %llu cuts, %llu steps of folds, %llu failed "
-		       "writes\n",
+		       "writes, %llu that had been answered\n",
 		        (unsigned long long)runs, (unsigned long long)model.crashes,
 		        (unsigned long long)model.syncs, (unsigned long long)model.cut_count,
-		        (unsigned long long)model.fold_count, (unsigned long long)model.failures);
+		        (unsigned long long)model.fold_count, (unsigned long long)model.failures,
+		        (unsigned long long)model.lost);
 	}
 	return tree_remove(path, &err) == STATUS_OK ? 0 : 1;
 }
