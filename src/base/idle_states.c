@@ -87,3 +87,11 @@ bool idle_states_are_held(struct idle_states *states)
 	(void)pthread_mutex_unlock(&states->mutex);
 	return is_held;
 }
+
+bool idle_states_are_wanted(struct idle_states *states, int64_t now_usec)
+{
+	(void)pthread_mutex_lock(&states->mutex);
+	bool are_wanted = states->batch_usec > 0 && now_usec <= states->busy_until_usec;
+	(void)pthread_mutex_unlock(&states->mutex);
+	return are_wanted;
+}

@@ -28,3 +28,5 @@ void idle_states_note(struct idle_states *states, int64_t now_usec);
 /* Lets go when there was little to do for half a second; to be called now and then. */
 void idle_states_look(struct idle_states *states, int64_t now_usec);
 bool idle_states_are_held(struct idle_states *states);
+/* Is there much to do, whether or not processors can be kept awake for it? */
+bool idle_states_are_wanted(struct idle_states *states, int64_t now_usec);

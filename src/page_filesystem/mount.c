@@ -14,12 +14,11 @@
 #include "base/log.h"
 #include "base/mount_table.h"
 #include "base/program.h"
+#include "page_filesystem/workers.h"
 
 #define DEVICE "/dev/fuse"
 #define TYPE   "fuse.tarn"
 #define SOURCE "tarn"
-/* So many requests can wait for the disk at the same time. A thread costs a buffer of OPERATIONS_BYTES_MAX once it has taken a large write. */
-#define WORKERS_MAX 32
 /* Stacked dead mounts are a riddle, not a loop. */
 #define STALE_MAX 16
 /* For files that are read in sequence; the kernel's own 128 kB made cold scans 0.4 times as fast as ext4's (architecture.md 3.1). */
@@ -28,6 +27,7 @@
 struct mount {
 	char *path;
 	struct fuse_session *session;
+	struct operations *operations; /* borrowed */
 	bool is_by_helper, is_mounted;
 };
 
@@ -227,6 +227,7 @@ status mount_open(const char *path, struct operations *operations, struct mount 
 {
 	CLEANUP(mount_freep) struct mount *mount = xcalloc(1, sizeof *mount);
 	mount->path = xstrdup(path);
+	mount->operations = operations;
 	fuse_set_log_func(log_library);
 	status st = remove_stale(path, err);
 	if (st == STATUS_OK)
@@ -244,20 +245,10 @@ status mount_open(const char *path, struct operations *operations, struct mount 
 
 status mount_serve(struct mount *mount, struct error *err)
 {
-	struct fuse_loop_config *config = fuse_loop_cfg_create();
-	if (!config)
-		return error_set(err, STATUS_NO_MEMORY, 0, "could not set up FUSE: no memory");
-	/* Each worker has a descriptor of its own, so that answers do not wait for one another. Idle ones stay: new ones cost more. */
-	fuse_loop_cfg_set_clone_fd(config, 1);
-	fuse_loop_cfg_set_max_threads(config, WORKERS_MAX);
-	fuse_loop_cfg_set_idle_threads(config, WORKERS_MAX);
-	int rc = fuse_session_loop_mt(mount->session, config);
-	fuse_loop_cfg_destroy(config);
+	status st = workers_serve(mount->session, mount->operations, err);
 	mount->is_mounted = false;
-	if (rc != 0)
-		return error_set(
-		        err, STATUS_IO, rc < 0 ? -rc : 0, "the file system at \"%s\" ended", mount->path);
-	return STATUS_OK;
+	return st == STATUS_OK ? STATUS_OK
+	                       : error_prefix(err, "the file system at \"%s\" ended", mount->path);
 }
 
 status mount_detach(struct mount *mount, struct error *err)

@@ -9,10 +9,13 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/idle_states.h"
+#include "base/log.h"
 #include "page_filesystem/buffer_pool.h"
+#include "page_filesystem/workers.h"
 
 #define MAGIC 0x6f707321u
 /* Only the kernel changes the volume (O3): what it knows stays true. */
@@ -95,6 +98,11 @@ struct operations_count operations_count(const struct operations *operations)
 		.read_bytes = counted(&operations->read_bytes),
 		.written_bytes = counted(&operations->written_bytes),
 	};
+}
+
+bool operations_are_many(const struct operations *operations)
+{
+	return idle_states_are_wanted(operations->idle_states, clock_monotonic_usec());
 }
 
 void operations_tick(struct operations *operations)
@@ -524,19 +532,53 @@ static void do_read(fuse_req_t req, fuse_ino_t inode, size_t size, off_t offset,
 	buffer_pool_give_back(operations->buffers, bytes);
 }
 
+struct write_answer {
+	fuse_req_t req;
+	bool is_given;
+};
+
+static void write_will_wait(void *owner)
+{
+	(void)owner;
+	workers_hand_over();
+}
+
+static bool write_answer(void *owner, size_t len)
+{
+	struct write_answer *answer = owner;
+	if (!workers_may_answer())
+		return false;
+	answer->is_given = true;
+	(void)fuse_reply_write(answer->req, len);
+	return true;
+}
+
+/* A page is acknowledged before it is in its slot file where nobody can tell (workers.h K2): who wrote it goes on meanwhile. */
 static void do_write(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t size, off_t offset,
         struct fuse_file_info *file)
 {
 	(void)file;
 	struct operations *operations = operations_of(fuse_req_userdata(req));
 	count_transfer(operations, &operations->writes);
-	ssize_t n = image_write(operations->image, inode, bytes, size, (uint64_t)offset);
-	if (n < 0) {
-		answer_error(req, n);
-	} else {
+	struct write_answer answer = { .req = req };
+	const struct image_writer writer = {
+		.will_wait = write_will_wait, .answer = write_answer, .owner = &answer
+	};
+	ssize_t n = image_write_answered(operations->image, &writer, inode, bytes, size, (uint64_t)offset);
+	if (n > 0)
 		count(&operations->written_bytes, (uint64_t)n);
-		(void)fuse_reply_write(req, (size_t)n);
+	if (answer.is_given && n != (ssize_t)size) {
+		/* Nobody may be served any more, and nobody is: the leader has read no further request. As after a kill -9. */
+		log_error("ending at once, since a write that was acknowledged is lost; what was synced is "
+		          "there");
+		_exit(EXIT_FAILURE);
 	}
+	if (answer.is_given)
+		return;
+	if (n < 0)
+		answer_error(req, n);
+	else
+		(void)fuse_reply_write(req, (size_t)n);
 }
 
 /* A folder's sync makes its names durable; it is the same call. */

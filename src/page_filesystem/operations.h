@@ -37,5 +37,7 @@ struct operations_count {
 	uint64_t read_bytes, written_bytes;
 };
 struct operations_count operations_count(const struct operations *operations);
+/* So many per second now that processors are kept from sleeping, or should be. */
+bool operations_are_many(const struct operations *operations);
 /* To be called some times a second. */
 void operations_tick(struct operations *operations);
