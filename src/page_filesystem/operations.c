@@ -13,7 +13,6 @@
 
 #include "base/clock.h"
 #include "base/idle_states.h"
-#include "base/log.h"
 #include "page_filesystem/buffer_pool.h"
 #include "page_filesystem/workers.h"
 
@@ -35,6 +34,8 @@ struct operations {
 	struct image *image;
 	struct buffer_pool *buffers;
 	struct idle_states *idle_states;
+	operations_lost_fn on_lost;
+	void *owner;
 	struct counter reads, writes, syncs, others, read_bytes, written_bytes;
 };
 
@@ -63,7 +64,8 @@ static uint64_t counted(const struct counter *counter)
 	return atomic_load_explicit(&counter->value, memory_order_relaxed);
 }
 
-struct operations *operations_new(struct image *image, int64_t polling_requests_per_sec)
+struct operations *operations_new(
+        struct image *image, int64_t polling_requests_per_sec, operations_lost_fn on_lost, void *owner)
 {
 	struct operations *operations = aligned_alloc(64, sizeof *operations);
 	if (!operations)
@@ -71,6 +73,8 @@ struct operations *operations_new(struct image *image, int64_t polling_requests_
 	memset(operations, 0, sizeof *operations);
 	operations->magic = MAGIC;
 	operations->image = image;
+	operations->on_lost = on_lost;
+	operations->owner = owner;
 	operations->buffers = buffer_pool_new(OPERATIONS_BYTES_MAX);
 	operations->idle_states = idle_states_new(polling_requests_per_sec);
 	idle_states_begin(operations->idle_states, clock_monotonic_usec());
@@ -568,10 +572,9 @@ static void do_write(fuse_req_t req, fuse_ino_t inode, const char *bytes, size_t
 	if (n > 0)
 		count(&operations->written_bytes, (uint64_t)n);
 	if (answer.is_given && n != (ssize_t)size) {
-		/* Nobody may be served any more, and nobody is: the leader has read no further request. As after a kill -9. */
-		log_error("ending at once, since a write that was acknowledged is lost; what was synced is "
-		          "there");
-		_exit(EXIT_FAILURE);
+		operations->on_lost(operations->owner, n < 0 ? (int)-n : EIO);
+		for (;;)
+			(void)pause();
 	}
 	if (answer.is_given)
 		return;

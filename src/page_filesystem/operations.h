@@ -23,8 +23,14 @@
 
 struct operations;
 
+/*
+ * A write that was acknowledged is lost, for the reason of that errno: the process has to end, nothing else helps. Called by the worker, which
+ * answers nobody any more and never comes back; it led, so no request is taken by anybody (workers.h K2).
+ */
+typedef void (*operations_lost_fn)(void *owner, int broken_errno);
 /* Borrows the image. So many requests per second, and idle processors are kept from sleeping (base/idle_states.h). */
-struct operations *operations_new(struct image *image, int64_t polling_requests_per_sec);
+struct operations *operations_new(
+        struct image *image, int64_t polling_requests_per_sec, operations_lost_fn on_lost, void *owner);
 /* When no session uses it any more. NULL is fine. */
 struct operations *operations_free(struct operations *operations);
 

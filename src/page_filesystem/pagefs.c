@@ -59,7 +59,7 @@ struct pagefs {
 	uv_async_t news; /* one of the two below */
 	bool has_async;
 	atomic_bool session_has_ended; /* the session's thread, as its last act */
-	atomic_int broken_errno;       /* the housekeeper */
+	atomic_int broken_errno;       /* the housekeeper, or a worker */
 	struct supervisor_link *link;  /* NULL: run by hand, or closed */
 	size_t jobs;
 
@@ -342,7 +342,8 @@ static status open_and_mount(struct pagefs *pagefs, struct error *err)
 		st = image_open(pagefs->dd, pagefs->store, arguments->volume, &pagefs->image, err);
 	if (st != STATUS_OK)
 		return st;
-	pagefs->operations = operations_new(pagefs->image, pagefs->dd->settings.polling_requests_per_sec);
+	pagefs->operations = operations_new(
+	        pagefs->image, pagefs->dd->settings.polling_requests_per_sec, on_broken, pagefs);
 	return mount_open(arguments->mount, pagefs->operations, &pagefs->mount, err);
 }
 

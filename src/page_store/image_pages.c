@@ -57,8 +57,9 @@ static int insist(struct image *image, struct image_inode *inode, struct layer *
 	}
 	if (rc == 0)
 		return 0;
-	log_error("volume \"%s\": could not write inode %llu from page %u on, which was acknowledged: %s",
-	        image->volume_id, (unsigned long long)inode->base.number, block, strerror(-rc));
+	log_error("could not write volume \"%s\" to the disk: pages from %u on of inode %llu, which were "
+	          "acknowledged: %s",
+	        image->volume_id, block, (unsigned long long)inode->base.number, strerror(-rc));
 	return image_break(image, -rc);
 }
 
