@@ -322,9 +322,12 @@ static void look_at_pressure(struct workers *workers)
 	workers->pressure_looked_usec = now;
 	workers->pressure_usec = pressure;
 	/* The first look, and one after a rest, say nothing of now. */
-	bool has_room =
-	        pressure >= 0 && passed < 2 * PRESSURE_USEC && waited * 100 < passed * PRESSURE_PERCENT;
-	atomic_store(&workers->may_look, has_room && operations_are_many(workers->operations));
+	bool is_told = pressure >= 0 && passed < 2 * PRESSURE_USEC;
+	if (is_told && waited * 100 >= passed * PRESSURE_PERCENT)
+		workers->contended_until_usec = now + CONTENDED_USEC;
+	atomic_store(&workers->may_look, is_told && workers->has_processors &&
+	                                         now >= workers->contended_until_usec &&
+	                                         operations_are_many(workers->operations));
 }
 
 static void wait_msec(struct workers *workers, long msec)
