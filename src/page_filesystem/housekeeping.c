@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/log.h"
 
 #define TICK_USEC       (USEC_PER_SEC / 4)
@@ -36,15 +37,10 @@ struct housekeeping {
 	int64_t next_fold_usec, next_scrub_usec, round_began_usec;
 };
 
-static struct timespec deadline_at(int64_t usec)
-{
-	return (struct timespec){ .tv_sec = usec / USEC_PER_SEC, .tv_nsec = usec % USEC_PER_SEC * 1000 };
-}
-
 /* False: it shall stop. */
 static bool wait_a_tick(struct housekeeping *hk)
 {
-	struct timespec deadline = deadline_at(clock_monotonic_usec() + TICK_USEC);
+	struct timespec deadline = condition_deadline(TICK_USEC);
 	(void)pthread_mutex_lock(&hk->mutex);
 	while (!hk->shall_stop && pthread_cond_timedwait(&hk->changed, &hk->mutex, &deadline) == 0)
 		;
@@ -176,11 +172,7 @@ status housekeeping_start(struct image *image, struct operations *operations,
 	hk->owner = owner;
 	hk->round_began_usec = clock_monotonic_usec();
 	(void)pthread_mutex_init(&hk->mutex, NULL);
-	pthread_condattr_t monotonic;
-	(void)pthread_condattr_init(&monotonic);
-	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&hk->changed, &monotonic);
-	(void)pthread_condattr_destroy(&monotonic);
+	condition_init(&hk->changed);
 	int rc = pthread_create(&hk->thread, NULL, housekeeping_run, hk);
 	if (rc != 0) {
 		(void)pthread_cond_destroy(&hk->changed);
@@ -202,7 +194,7 @@ struct housekeeping_report housekeeping_look(struct housekeeping *hk)
 
 bool housekeeping_stop(struct housekeeping *hk, int64_t patience_usec)
 {
-	struct timespec deadline = deadline_at(clock_monotonic_usec() + patience_usec);
+	struct timespec deadline = condition_deadline(patience_usec);
 	(void)pthread_mutex_lock(&hk->mutex);
 	hk->shall_stop = true;
 	(void)pthread_cond_broadcast(&hk->changed);

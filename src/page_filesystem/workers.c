@@ -10,10 +10,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/log.h"
 
 /* Between two pages of a load Postgres computes for some 30 us. */
@@ -330,16 +330,6 @@ static void look_at_pressure(struct workers *workers)
 	                                         operations_are_many(workers->operations));
 }
 
-static void wait_msec(struct workers *workers, long msec)
-{
-	struct timespec until;
-	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += msec * 1000000;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
-	(void)pthread_cond_timedwait(&workers->relief_wake, &workers->mutex, &until);
-}
-
 static void *relieve(void *p)
 {
 	struct workers *workers = p;
@@ -348,7 +338,8 @@ static void *relieve(void *p)
 	(void)pthread_mutex_lock(&workers->mutex);
 	while (!workers->has_ended) {
 		if (quiet < QUIET_TICKS) {
-			wait_msec(workers, RELIEF_MSEC);
+			struct timespec tick = condition_deadline(RELIEF_MSEC * 1000);
+			(void)pthread_cond_timedwait(&workers->relief_wake, &workers->mutex, &tick);
 		} else {
 			atomic_store(&workers->may_look, false);
 			atomic_store(&workers->relief_sleeps, true);
@@ -389,11 +380,7 @@ static struct workers *workers_new(struct fuse_session *session, struct operatio
 	        sched_getaffinity(0, sizeof processors, &processors) == 0 && CPU_COUNT(&processors) > 1;
 	workers->turn = READING;
 	(void)pthread_mutex_init(&workers->mutex, NULL);
-	pthread_condattr_t clock;
-	(void)pthread_condattr_init(&clock);
-	(void)pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&workers->relief_wake, &clock);
-	(void)pthread_condattr_destroy(&clock);
+	condition_init(&workers->relief_wake);
 	return workers;
 }
 

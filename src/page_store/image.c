@@ -8,6 +8,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/condition.h"
 #include "base/log.h"
 #include "page_store/disk.h"
 #include "page_store/fold.h"
@@ -280,11 +282,7 @@ static struct image *image_new(struct store *store, const char *volume_id)
 	(void)pthread_mutex_init(&image->cut_lock, NULL);
 	(void)pthread_mutex_init(&image->epoch_lock, NULL);
 	(void)pthread_mutex_init(&image->flusher_lock, NULL);
-	pthread_condattr_t clock;
-	(void)pthread_condattr_init(&clock);
-	(void)pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&image->flusher_wake, &clock);
-	(void)pthread_condattr_destroy(&clock);
+	condition_init(&image->flusher_wake);
 	image->layers = xcalloc(1, sizeof(struct layer *));
 	image->index_count = 1;
 	struct file_tree_owner owner = { .inode_bytes = sizeof(struct image_inode),
@@ -465,9 +463,7 @@ static void *flusher(void *owner)
 	struct image *image = owner;
 	(void)pthread_mutex_lock(&image->flusher_lock);
 	while (!image->flusher_must_end) {
-		struct timespec until;
-		(void)clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec += FLUSH_INTERVAL_SEC;
+		struct timespec until = condition_deadline(FLUSH_INTERVAL_SEC * USEC_PER_SEC);
 		(void)pthread_cond_timedwait(&image->flusher_wake, &image->flusher_lock, &until);
 		if (image->flusher_must_end || atomic_load(&image->broken_errno))
 			continue;

@@ -175,7 +175,7 @@ MUST_CHECK int image_owe_truncation(struct image *image, struct epoch *epoch);
 void image_pay_pages(struct epoch *epoch, uint64_t count);
 /* Where a file ends at most that no limit of this process or of a disk's file system can be in the way of. */
 uint64_t image_answer_end(void);
-/* Is there so much free space on the disk that `count` pages more will find room, whoever else writes? */
+/* Is there so much free space on the disk, as of a moment ago, that `count` pages more will find room unless others fill it within that moment? */
 bool image_has_ample_space(struct image *image, uint32_t count);
 /* A new layer may become the open one. */
 MUST_CHECK int image_reserve_layer(struct image *image, struct layer *layer);

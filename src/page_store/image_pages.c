@@ -25,6 +25,7 @@ static const uint8_t zero_page[PAGE_BYTES];
 /* One call of image_write_answered(). */
 struct answering {
 	const struct image_writer *writer; /* NULL: nobody to tell anything */
+	uint64_t pages;                    /* all of the call, if it is of whole pages; else 0 */
 	bool has_told_to_wait, is_answered;
 };
 
@@ -127,10 +128,10 @@ static uint32_t count_written(struct layer *layer, const struct image_inode *ino
 
 /*
  * With io: some of at most WRITE_PAGES_MAX whole pages, from the first on, in one call to the disk; how many. After a failure none of them
- * is written. On a disk that gets full it may be the first ones. `all`: the number of pages of the whole call, which may be answered then; 0: not.
+ * is written. On a disk that gets full it may be the first ones. Pages that are all of the call may be answered.
  */
 static int write_pages(struct image *image, struct image_inode *inode, struct unsealed *open, uint32_t block,
-        uint32_t max, uint32_t all, const uint8_t *pages, struct answering *answering)
+        uint32_t max, const uint8_t *pages, struct answering *answering)
 {
 	struct layer *layer = open->epoch->layer;
 	uint32_t count = 0, checksums[WRITE_PAGES_MAX];
@@ -150,7 +151,7 @@ static int write_pages(struct image *image, struct image_inode *inode, struct un
 		image_pay_pages(open->epoch, count);
 		return rc;
 	}
-	if (count == all && !takes_long)
+	if (count == answering->pages && !takes_long)
 		answer(image, answering, block, count);
 	rc = layer_end_write(file, block, count, pages);
 	if (rc < 0 && answering->is_answered) {
@@ -186,7 +187,7 @@ static int write_page(struct image *image, struct image_inode *inode, struct uns
         const uint8_t *page)
 {
 	struct answering nobody = { 0 };
-	int rc = write_pages(image, inode, open, block, 1, 0, page, &nobody);
+	int rc = write_pages(image, inode, open, block, 1, page, &nobody);
 	return rc < 0 ? rc : 0;
 }
 
@@ -284,9 +285,8 @@ static ssize_t write_with_io(struct image *image, struct image_inode *inode, con
 			if (count > WRITE_PAGES_MAX)
 				count = WRITE_PAGES_MAX;
 			/* What is written counts, also when the next call fails: it must not be there and behind the end. */
-			uint32_t all = (uint64_t)count * PAGE_BYTES == len ? count : 0;
 			int written = write_pages(image, inode, open, (uint32_t)(from / PAGE_BYTES), count,
-			        all, bytes + done, answering);
+			        bytes + done, answering);
 			rc = written < 0 ? written : 0;
 			part = written < 0 ? 0 : (size_t)written * PAGE_BYTES;
 		} else {
@@ -320,7 +320,8 @@ ssize_t image_write_answered(struct image *image, const struct image_writer *wri
 	if (rc < 0)
 		return rc;
 	ssize_t done = 0;
-	struct answering answering = { .writer = writer };
+	struct answering answering = { .writer = writer,
+		.pages = at % PAGE_BYTES == 0 && len % PAGE_BYTES == 0 ? len / PAGE_BYTES : 0 };
 	if (len > 0) {
 		if (pthread_mutex_trylock(&inode->io) != 0) {
 			tell_to_wait(&answering);

@@ -31,6 +31,7 @@ struct layer_ref {
 };
 
 struct layer;
+struct slot_file;
 
 /* `folder_fd` is the layer's folder; it is taken on success. */
 MUST_CHECK status layer_create(
@@ -69,7 +70,6 @@ MUST_CHECK int layer_write_page(
  * The same in two steps. After the first the slot file is there and open, so that only the disk itself can refuse the pages. *ret_takes_long: the
  * second will begin to write back what is in front of them (slot_file_note()). The second gives the file back, whatever its result.
  */
-struct slot_file;
 MUST_CHECK int layer_begin_write(struct layer *layer, uint64_t inode, uint32_t block, uint32_t count,
         uint32_t slot, struct slot_file **ret, bool *ret_takes_long);
 MUST_CHECK int layer_end_write(struct slot_file *file, uint32_t block, uint32_t count, const void *pages);

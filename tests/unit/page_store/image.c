@@ -842,7 +842,7 @@ static void test_answered_and_lost(void **state)
 	struct image_cut cut = { 0 };
 	assert_int_not_equal(image_cut(f->image, &cut, &f->err), STATUS_OK);
 	/* Whoever writes from now on is not answered early. */
-	assert_true(write_answered(&writer, 3, PAGE_BYTES, PAGE_BYTES) < 0 || writer.answers == 0);
+	(void)write_answered(&writer, 3, PAGE_BYTES, PAGE_BYTES);
 	assert_int_equal(writer.answers, 0);
 	crash(f);
 	check_page(f, writer.inode, 0, 1);
