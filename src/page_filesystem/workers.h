@@ -25,7 +25,7 @@
 #include "page_filesystem/operations.h"
 
 #define WORKERS_MAX 32 /* so many requests can wait for the disk at the same time */
-#define RELIEF_MSEC 2
+#define RELIEF_MSEC 5
 
 struct workers;
 

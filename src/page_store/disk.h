@@ -27,6 +27,8 @@ MUST_CHECK int disk_allocate(int fd, uint64_t at, uint64_t len); /* reserves, ke
 MUST_CHECK int disk_punch(int fd, uint64_t at, uint64_t len);    /* gives back, keeps the size */
 MUST_CHECK int disk_truncate(int fd, uint64_t len);
 MUST_CHECK int disk_stat(int fd, struct stat *ret);
+/* Where the first bytes are at or behind `at` that take up space; INT64_MAX: nowhere. Space that was only reserved need not count. -1 as lseek(2). */
+MUST_CHECK int64_t disk_seek_data(int fd, uint64_t at);
 MUST_CHECK int disk_statvfs(int fd, struct statvfs *ret);
 MUST_CHECK int disk_rename(int folder_fd, const char *from, const char *to);
 MUST_CHECK int disk_unlink(int folder_fd, const char *name);                   /* 0 also when there is none */

@@ -50,6 +50,12 @@ ssize_t disk_read_pieces(int fd, const struct iovec *pieces, int count, uint64_t
 	return (ssize_t)done;
 }
 
+int64_t disk_seek_data(int fd, uint64_t at)
+{
+	off_t found = lseek(fd, (off_t)at, SEEK_DATA);
+	return found < 0 && errno == ENXIO ? INT64_MAX : found;
+}
+
 int disk_list(int folder_fd, disk_name_fn on_name, void *owner)
 {
 	/* A descriptor of its own: the position in the folder belongs to the open file. */

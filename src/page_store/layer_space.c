@@ -15,6 +15,8 @@
 #include "page_store/manifest.h"
 #include "page_store/slot_cache.h"
 
+#define SLACK_BYTES (UINT64_C(64) << 10) /* of a slot file, not worth looking for */
+
 int layer_lock_folder(int folder_fd)
 {
 	int fd = disk_open(folder_fd, ".", O_RDONLY | O_DIRECTORY, 0);
@@ -96,29 +98,68 @@ static status punch(
 	return STATUS_OK;
 }
 
-/* Everything of the slot file that no entry names. */
-static status punch_around(
-        int fd, const struct layer_ref *ref, const struct layer_file *file, uint32_t slot, struct error *err)
+/* Punches what has data; `all`: holes too. To look costs a tenth of punching a hole once more. */
+static status punch_gap(int fd, const struct layer_ref *ref, uint64_t from_block, uint64_t to_block, bool all,
+        struct error *err)
 {
-	struct stat st;
-	if (disk_stat(fd, &st) < 0)
-		return error_set(err, STATUS_IO, errno, "could not give back space of layer \"%s\"", ref->id);
-	if (st.st_blocks == 0)
-		return STATUS_OK;
-	uint64_t kept = 0;
+	if (to_block > from_block && !all) {
+		int64_t data = disk_seek_data(fd, from_block * PAGE_BYTES);
+		if (data < 0)
+			return error_set(err, STATUS_IO, errno,
+			        "could not look for space of layer \"%s\" to give back", ref->id);
+		if ((uint64_t)data >= to_block * PAGE_BYTES)
+			return STATUS_OK;
+	}
+	return punch(fd, ref, from_block, to_block, err);
+}
+
+/* The gaps between the pages that entries name. *ret_kept: how many pages there are, *ret_end: where the last ends. */
+static status punch_gaps(int fd, const struct layer_ref *ref, const struct layer_file *file, uint32_t slot,
+        bool all, uint64_t *ret_kept, uint64_t *ret_end, struct error *err)
+{
+	uint64_t kept = 0, end = 0;
 	for (size_t i = 0; i < file->entry_count; i++) {
 		struct page_entry entry = page_entry_unpack(file->entries + i * PAGE_ENTRY_BYTES);
 		if (entry.slot != slot)
 			continue;
-		status s = punch(fd, ref, kept, entry.block, err);
+		status s = punch_gap(fd, ref, end, entry.block, all, err);
 		if (s != STATUS_OK)
 			return s;
-		kept = (uint64_t)entry.block + 1;
+		kept++;
+		end = (uint64_t)entry.block + 1;
 	}
-	/* Not punched: what was allocated ahead is behind the end of the file, where a punch does not reach. */
-	if (disk_truncate(fd, kept * PAGE_BYTES) < 0)
-		return error_set(err, STATUS_IO, errno, "could not give back space of layer \"%s\"", ref->id);
+	*ret_kept = kept;
+	*ret_end = end;
 	return STATUS_OK;
+}
+
+/* Does the file take up more than its pages, and the file system's own records of so many pieces, explain? */
+static status takes_too_much(int fd, const struct layer_ref *ref, uint64_t kept, bool *ret, struct error *err)
+{
+	struct stat st;
+	if (disk_stat(fd, &st) < 0)
+		return error_set(err, STATUS_IO, errno, "could not give back space of layer \"%s\"", ref->id);
+	uint64_t pages = kept * PAGE_BYTES;
+	*ret = (uint64_t)st.st_blocks * 512 > pages + pages / 16 + SLACK_BYTES;
+	return STATUS_OK;
+}
+
+/* Everything of the slot file that no entry names. */
+static status punch_around(
+        int fd, const struct layer_ref *ref, const struct layer_file *file, uint32_t slot, struct error *err)
+{
+	uint64_t kept = 0, end = 0;
+	bool too_much = false;
+	status s = punch_gaps(fd, ref, file, slot, false, &kept, &end, err);
+	/* Not punched: what was allocated ahead is behind the end of the file, where a punch does not reach. */
+	if (s == STATUS_OK && disk_truncate(fd, end * PAGE_BYTES) < 0)
+		s = error_set(err, STATUS_IO, errno, "could not give back space of layer \"%s\"", ref->id);
+	if (s == STATUS_OK)
+		s = takes_too_much(fd, ref, kept, &too_much, err);
+	/* Reserved, and never written. */
+	if (s == STATUS_OK && too_much)
+		s = punch_gaps(fd, ref, file, slot, true, &kept, &end, err);
+	return s;
 }
 
 static bool names_slot(const struct layer_file *file, uint32_t slot)

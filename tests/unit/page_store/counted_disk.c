@@ -10,6 +10,7 @@
 #define disk_truncate    real_disk_truncate
 #define disk_stat        real_disk_stat
 #define disk_statvfs     real_disk_statvfs
+#define disk_seek_data   real_disk_seek_data
 #define disk_rename      real_disk_rename
 #define disk_unlink      real_disk_unlink
 #define disk_make_folder real_disk_make_folder
@@ -30,6 +31,7 @@
 #undef disk_truncate
 #undef disk_stat
 #undef disk_statvfs
+#undef disk_seek_data
 #undef disk_rename
 #undef disk_unlink
 #undef disk_make_folder
@@ -51,6 +53,7 @@ int disk_punch(int fd, uint64_t at, uint64_t len);
 int disk_truncate(int fd, uint64_t len);
 int disk_stat(int fd, struct stat *ret);
 int disk_statvfs(int fd, struct statvfs *ret);
+int64_t disk_seek_data(int fd, uint64_t at);
 int disk_rename(int folder_fd, const char *from, const char *to);
 int disk_unlink(int folder_fd, const char *name);
 int disk_make_folder(int folder_fd, const char *name, mode_t mode);
@@ -146,6 +149,11 @@ int disk_stat(int fd, struct stat *ret)
 int disk_statvfs(int fd, struct statvfs *ret)
 {
 	return real_disk_statvfs(fd, ret);
+}
+
+int64_t disk_seek_data(int fd, uint64_t at)
+{
+	return fails_now() ? -1 : real_disk_seek_data(fd, at);
 }
 
 int disk_rename(int folder_fd, const char *from, const char *to)

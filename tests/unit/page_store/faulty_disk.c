@@ -21,6 +21,7 @@
 struct block {
 	uint64_t index;
 	bool is_dirty;
+	bool has_data; /* else it was only reserved */
 	uint8_t current[BLOCK], durable[BLOCK];
 	struct block *next;
 };
@@ -69,7 +70,7 @@ static struct {
 	struct node *folders;
 	struct descriptor *descriptors;
 	size_t descriptor_count;
-	uint64_t calls, fail_at, cut_at, last_number;
+	uint64_t calls, punches, fail_at, cut_at, last_number;
 	int fail_errno;
 	bool has_failed, is_unlimited;
 	uint64_t used, limit;
@@ -320,6 +321,14 @@ uint64_t faulty_disk_calls(void)
 	uint64_t calls = disk.calls;
 	(void)pthread_mutex_unlock(&disk.lock);
 	return calls;
+}
+
+uint64_t faulty_disk_punches(void)
+{
+	(void)pthread_mutex_lock(&disk.lock);
+	uint64_t punches = disk.punches;
+	(void)pthread_mutex_unlock(&disk.lock);
+	return punches;
 }
 
 void faulty_disk_set_room(uint64_t bytes)
@@ -604,7 +613,7 @@ static ssize_t write_locked(struct node *node, const void *bytes, size_t len, ui
 		}
 		write_back_some(block);
 		memcpy(block->current + place % BLOCK, (const char *)bytes + done, part);
-		block->is_dirty = true;
+		block->is_dirty = block->has_data = true;
 		done += part;
 		if (place + part > node->current_size) {
 			node->current_size = place + part;
@@ -720,6 +729,7 @@ int disk_punch(int fd, uint64_t at, uint64_t len)
 	struct node *node = begin(fd);
 	if (!node)
 		return -1;
+	disk.punches++;
 	zero(node, at, at + len);
 	(void)pthread_mutex_unlock(&disk.lock);
 	return 0;
@@ -770,6 +780,28 @@ int disk_stat(int fd, struct stat *ret)
 	}
 	(void)pthread_mutex_unlock(&disk.lock);
 	return rc;
+}
+
+int64_t disk_seek_data(int fd, uint64_t at)
+{
+	(void)pthread_mutex_lock(&disk.lock);
+	struct node *node = node_of(fd);
+	int64_t found = -1;
+	if (!node) {
+		errno = EBADF;
+	} else if (goes_well()) {
+		found = INT64_MAX;
+		for (unsigned i = 0; i < BUCKETS; i++) {
+			for (struct block *block = node->buckets[i]; block; block = block->next) {
+				uint64_t begin = block->index * BLOCK;
+				uint64_t first = begin < at ? at : begin;
+				if (block->has_data && begin + BLOCK > at && (int64_t)first < found)
+					found = (int64_t)first;
+			}
+		}
+	}
+	(void)pthread_mutex_unlock(&disk.lock);
+	return found;
 }
 
 int disk_statvfs(int fd, struct statvfs *ret)

@@ -27,6 +27,7 @@ void faulty_disk_fail(uint64_t nth, int error);
 void faulty_disk_cut_power(uint64_t nth);
 bool faulty_disk_has_failed(void); /* has what was asked for happened? */
 uint64_t faulty_disk_calls(void);  /* since the reset */
+uint64_t faulty_disk_punches(void);
 /* Room for so many more bytes than are used now (in pages of 8 KiB); UINT64_MAX: no limit. Then ENOSPC. */
 void faulty_disk_set_room(uint64_t bytes);
 uint64_t faulty_disk_used(void);

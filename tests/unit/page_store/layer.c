@@ -330,6 +330,44 @@ static void test_finish_seal(void **state)
 	assert_int_equal(faulty_disk_open_count(), 0);
 }
 
+/* Every tenth page of a thousand, and one that is garbage: the holes are left alone. Then space that was only reserved is found by its size. */
+static void test_holes_are_not_punched(void **state)
+{
+	(void)state;
+	for (int reserves = 0; reserves < 2; reserves++) {
+		faulty_disk_reset(1);
+		struct layer *layer = create();
+		struct page_entry entries[100];
+		for (uint32_t i = 0; i < 100; i++) {
+			uint8_t page[PAGE_BYTES];
+			fill(page, i);
+			assert_int_equal(write_value(layer, 2, i * 10, 0, i), 0);
+			entries[i] = (struct page_entry){ .block = i * 10,
+				.crc = page_checksum(layer_tag(layer), 2, i * 10, page) };
+		}
+		if (reserves == 0)
+			assert_int_equal(write_value(layer, 2, 455, 0, 999), 0);
+		else
+			for (uint32_t i = 0; i < 3; i++)
+				assert_int_equal(layer_allocate_pages(layer, 2, 721 + i * 10, 9, 0), 0);
+		assert_int_equal(layer_sync_pages(layer, 2, 1), 0);
+		struct manifest_writer *writer = manifest_writer_new(layer_tag(layer), 10);
+		manifest_writer_add_file(writer, 2, (uint32_t)PAGE_BLOCKS_MAX, entries, 100);
+		struct error err;
+		assert_int_equal(manifest_writer_publish(writer, layer_folder(layer), &ref, &err), STATUS_OK);
+		(void)layer_release(layer);
+
+		layer = open_sealed(0);
+		uint64_t before = faulty_disk_punches();
+		assert_int_equal(layer_finish_seal(layer, &err), STATUS_OK);
+		assert_int_equal(faulty_disk_punches() - before, reserves == 0 ? 1 : 99);
+		for (uint32_t i = 0; i < 100; i++)
+			assert_value(layer, 2, i * 10, 0, i);
+		assert_value(layer, 2, 455, 0, 0);
+		(void)layer_release(layer);
+	}
+}
+
 static unsigned asked;
 
 static bool say_no(void *owner, const struct layer_ref *layer)
@@ -509,6 +547,7 @@ int main(void)
 		cmocka_unit_test(test_every_call_fails),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_finish_seal),
+		cmocka_unit_test(test_holes_are_not_punched),
 		cmocka_unit_test(test_tidy),
 		cmocka_unit_test(test_tidy_after_a_fold),
 		cmocka_unit_test(test_tidy_is_killed),
