@@ -28,7 +28,7 @@
 #define QUIET_TICKS 50
 /* How often the load of the processors is looked at, how much of the time somebody may have waited for one, and for how long a "no" is good. */
 #define PRESSURE_USEC    (USEC_PER_SEC / 10)
-#define CONTENDED_USEC   USEC_PER_SEC
+#define CONTENDED_USEC   (USEC_PER_SEC / 10)
 #define PRESSURE_PERCENT 25
 #define PRESSURE_PATH    "/proc/pressure/cpu"
 
