@@ -26,9 +26,8 @@
 #define SHORT_WRITE_BYTES (128u << 10)
 /* So many ticks of the relief without a request, and it sleeps. */
 #define QUIET_TICKS 50
-/* How often the load of the processors is looked at, how much of the time somebody may have waited for one, and for how long a "no" is good. */
+/* How often the load of the processors is looked at, and how much of the time since somebody may have waited for one. */
 #define PRESSURE_USEC    (USEC_PER_SEC / 10)
-#define CONTENDED_USEC   (USEC_PER_SEC / 10)
 #define PRESSURE_PERCENT 25
 #define PRESSURE_PATH    "/proc/pressure/cpu"
 
@@ -76,7 +75,7 @@ struct workers {
 	atomic_bool relief_sleeps, may_look;
 	bool has_processors; /* more than the one that the leader would look on */
 	int pressure_fd;
-	int64_t pressure_looked_usec, pressure_usec, contended_until_usec;
+	int64_t pressure_looked_usec, pressure_usec;
 };
 
 static _Thread_local struct worker *self;
@@ -323,10 +322,8 @@ static void look_at_pressure(struct workers *workers)
 	workers->pressure_usec = pressure;
 	/* The first look, and one after a rest, say nothing of now. */
 	bool is_told = pressure >= 0 && passed < 2 * PRESSURE_USEC;
-	if (is_told && waited * 100 >= passed * PRESSURE_PERCENT)
-		workers->contended_until_usec = now + CONTENDED_USEC;
 	atomic_store(&workers->may_look, is_told && workers->has_processors &&
-	                                         now >= workers->contended_until_usec &&
+	                                         waited * 100 < passed * PRESSURE_PERCENT &&
 	                                         operations_are_many(workers->operations));
 }
 

@@ -784,20 +784,16 @@ int disk_stat(int fd, struct stat *ret)
 
 int64_t disk_seek_data(int fd, uint64_t at)
 {
-	(void)pthread_mutex_lock(&disk.lock);
-	struct node *node = node_of(fd);
-	int64_t found = -1;
-	if (!node) {
-		errno = EBADF;
-	} else if (goes_well()) {
-		found = INT64_MAX;
-		for (unsigned i = 0; i < BUCKETS; i++) {
-			for (struct block *block = node->buckets[i]; block; block = block->next) {
-				uint64_t begin = block->index * BLOCK;
-				uint64_t first = begin < at ? at : begin;
-				if (block->has_data && begin + BLOCK > at && (int64_t)first < found)
-					found = (int64_t)first;
-			}
+	struct node *node = begin(fd);
+	if (!node)
+		return -1;
+	int64_t found = INT64_MAX;
+	for (unsigned i = 0; i < BUCKETS; i++) {
+		for (struct block *block = node->buckets[i]; block; block = block->next) {
+			uint64_t start = block->index * BLOCK;
+			uint64_t first = start < at ? at : start;
+			if (block->has_data && start + BLOCK > at && (int64_t)first < found)
+				found = (int64_t)first;
 		}
 	}
 	(void)pthread_mutex_unlock(&disk.lock);

@@ -266,6 +266,17 @@ static bool exists(const char *name)
 	return is_there;
 }
 
+/* The layer becomes a sealed one that names these pages of inode 2; releases it. */
+static void publish(
+        struct layer *layer, const struct layer_ref *at, const struct page_entry *entries, size_t count)
+{
+	struct manifest_writer *writer = manifest_writer_new(layer_tag(layer), 10);
+	manifest_writer_add_file(writer, 2, (uint32_t)PAGE_BLOCKS_MAX, entries, count);
+	struct error err;
+	assert_int_equal(manifest_writer_publish(writer, layer_folder(layer), at, &err), STATUS_OK);
+	(void)layer_release(layer);
+}
+
 /* Inode 2 has pages 0 to 9 in slot i & 1, garbage in the others; inode 3 is not named any more. */
 static void seal(uint32_t version, uint32_t flip)
 {
@@ -288,11 +299,7 @@ static void seal(uint32_t version, uint32_t flip)
 	}
 	assert_int_equal(write_value(layer, 3, 0, 0, 3), 0);
 	assert_int_equal(layer_sync_pages(layer, 2, 3), 0);
-	struct manifest_writer *writer = manifest_writer_new(layer_tag(layer), 10);
-	manifest_writer_add_file(writer, 2, (uint32_t)PAGE_BLOCKS_MAX, entries, 10);
-	struct error err;
-	assert_int_equal(manifest_writer_publish(writer, layer_folder(layer), &at, &err), STATUS_OK);
-	(void)layer_release(layer);
+	publish(layer, &at, entries, 10);
 }
 
 static void check_version(uint32_t version, uint32_t flip)
@@ -351,13 +358,10 @@ static void test_holes_are_not_punched(void **state)
 			for (uint32_t i = 0; i < 3; i++)
 				assert_int_equal(layer_allocate_pages(layer, 2, 721 + i * 10, 9, 0), 0);
 		assert_int_equal(layer_sync_pages(layer, 2, 1), 0);
-		struct manifest_writer *writer = manifest_writer_new(layer_tag(layer), 10);
-		manifest_writer_add_file(writer, 2, (uint32_t)PAGE_BLOCKS_MAX, entries, 100);
-		struct error err;
-		assert_int_equal(manifest_writer_publish(writer, layer_folder(layer), &ref, &err), STATUS_OK);
-		(void)layer_release(layer);
+		publish(layer, &ref, entries, 100);
 
 		layer = open_sealed(0);
+		struct error err;
 		uint64_t before = faulty_disk_punches();
 		assert_int_equal(layer_finish_seal(layer, &err), STATUS_OK);
 		assert_int_equal(faulty_disk_punches() - before, reserves == 0 ? 1 : 99);
