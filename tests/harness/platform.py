@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -13,6 +12,7 @@ from pathlib import Path
 import psycopg
 
 from harness import mounts, processes
+from harness.ports import free_port
 from harness.rest import Rest
 from harness.store import Store
 from harness.waiting import NotInTime, wait_until
@@ -36,18 +36,6 @@ def clean_environment(**more):
     }
     kept.update(more)
     return kept
-
-
-def free_port():
-    """A port nobody listens on at any loopback address; below the range the kernel gives to outgoing connections."""
-    while True:
-        port = random.randint(20000, 31999)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("0.0.0.0", port))
-                return port
-            except OSError:
-                continue
 
 
 # Limits of a project that are no story's topic but their own.

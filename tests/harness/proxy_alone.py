@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 from harness import processes
-from harness.platform import BINARY, clean_environment, free_port
+from harness.platform import BINARY, clean_environment
+from harness.ports import free_port
 from harness.waiting import wait_until
 
 USER = "admin@localhost"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psycopg
 
-from harness.platform import clean_environment, free_port
+from harness.platform import clean_environment
+from harness.ports import free_port
 from harness.waiting import wait_until
 
 

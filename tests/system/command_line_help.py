@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from harness.platform import BINARY, Platform, clean_environment, free_port
+from harness.platform import BINARY, Platform, clean_environment
+from harness.ports import free_port
 from harness.rest import RestError
 from harness.waiting import wait_until
 

@@ -12,7 +12,8 @@ import psycopg
 import pytest
 
 from harness.namespace import Machine
-from harness.platform import BINARY, Platform, clean_environment, free_port
+from harness.platform import BINARY, Platform, clean_environment
+from harness.ports import free_port
 from harness.waiting import wait_until
 from harness.wire import SSL_REQUEST
 

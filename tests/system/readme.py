@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from harness import processes
-from harness.platform import REPOSITORY, clean_environment, free_port
+from harness.platform import REPOSITORY, clean_environment
+from harness.ports import free_port
 from harness.waiting import wait_until
 
 BLOCK = re.compile(r"(?:<!-- when: (?P<when>.+?) -->\n+)?```console\n(?P<text>.*?)```", re.S)

@@ -12,7 +12,8 @@ import time
 import pytest
 
 from harness import mounts, processes
-from harness.platform import BINARY, clean_environment, free_port
+from harness.platform import BINARY, clean_environment
+from harness.ports import free_port
 from harness.rest import Rest
 from harness.waiting import wait_until
 
