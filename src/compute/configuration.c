@@ -89,6 +89,10 @@ static void add_defaults(struct buffer *out)
 	add(out, "default_text_search_config", "pg_catalog.english");
 	/* A replication slot that nobody reads must not fill the disk of all: it is given up then. */
 	add(out, "max_slot_wal_keep_size", "16GB");
+	/* Pages are written before somebody needs their buffer, so that fewer are left for the checkpoint that a branch waits for (decision 27). */
+	add(out, "bgwriter_delay", "50ms");
+	add(out, "bgwriter_lru_maxpages", "1000");
+	add(out, "bgwriter_lru_multiplier", "10");
 	/* A query whose client is gone ends, also when the proxy died and nobody can tell Postgres. */
 	add(out, "client_connection_check_interval", "2s");
 }

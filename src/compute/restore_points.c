@@ -401,6 +401,7 @@ static void cut_made(void *owner, struct page_cut *cut, const struct error *err)
 	making->cut.pages = pages;
 	making->cut.pause_usec = pause_usec;
 	cut->layers = NULL;
+	STAILQ_CONCAT(&points->served, &points->waiting); /* R1 */
 	job_start(points->loop, making->is_shutdown ? work_after_shutdown : work_after, points, after_done,
 	        points);
 }
@@ -493,9 +494,12 @@ static void start_making(struct restore_points *points)
 	        (struct making){ .begun_usec = clock_monotonic_usec(), .is_shutdown = points->must_suspend };
 	making->point.replay_usec = points->last_replay_usec + points->status.estimate_usec;
 	points->must_suspend = false;
-	STAILQ_CONCAT(&points->served, &points->waiting); /* R1 */
+	STAILQ_CONCAT(&points->served, &points->waiting);
 	if (!STAILQ_EMPTY(&points->served))
 		hurry(points);
+	/* What the checkpoint would wait for at its end goes to the disk while it writes. */
+	if (!making->is_shutdown)
+		page_process_sync(points->pages, NULL, NULL);
 	job_start(points->loop, making->is_shutdown ? work_before_suspend : work_before, points, before_done,
 	        points);
 }

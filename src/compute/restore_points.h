@@ -4,7 +4,8 @@
  *
  * How one is made while Postgres runs. The order is what makes it sound:
  *
- *   1  CHECKPOINT, unless nothing was written since the last point: then that one is the answer
+ *   1  CHECKPOINT, unless nothing was written since the last point: then that one is the answer. pagefs syncs what it has already
+ *      while the checkpoint writes, so that little is left for its end
  *   2  pg_control is read: recovery of the cut begins here or later (wal_session.h)
  *   3  pagefs cuts; the cut has what step 1 wrote, and whatever came since
  *   4  a restore point record is inserted and flushed: its LSN is behind everything that is in the cut
@@ -14,7 +15,7 @@
  * A failure leaves no point. At a suspend, after the clean shutdown, 3 is followed by the end of the shutdown checkpoint as LSN, 5 and 6.
  *
  * Invariants
- *   R1  a request is answered with a point that was begun after it came.
+ *   R1  a request is answered with a point whose record (step 4) was inserted after it came: all that was committed before is in it.
  *   R2  one point is made at a time, and none but those asked for sooner than POINT_GAP_USEC after the last.
  *   R3  a suspend after nothing but a start replaces the last point instead of adding one, so that an idle volume stays as it is.
  *

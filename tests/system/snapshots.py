@@ -1,7 +1,10 @@
 """Snapshots: named moments that outlive their branch."""
 
+import time
+
 import pytest
 
+from harness import load
 from harness.rest import OperationFailed, RestError
 from harness.shapes import COUNT, TIMESTAMP, UUID, assert_shape, maybe, text
 from harness.wal import insert_lsn, lsn_text
@@ -122,3 +125,26 @@ def test_a_moment_that_cannot_be(rest, project, filled):
         with pytest.raises((RestError, OperationFailed)):
             rest.create_snapshot(project, "s", **moment)
         assert rest.refused("GET", f"projects/{project}/snapshots/s").status == 404
+
+
+def test_each_has_what_was_promised_before_it_was_asked_for(platform, project, primary):
+    """Those that are asked for while a restore point is made get that point, as long as its record is not written."""
+    with platform.connect(primary) as connection:
+        load.prepare(connection)
+        connection.execute("create table pad as select i, repeat('x', 500) pad from generate_series(1, 60000) i")  # a checkpoint that takes its time
+    names, promised, operations = [f"s{i}" for i in range(10)], [], []
+    with load.WriteLoad(lambda: platform.connect(primary)) as writing:
+        for name in names:
+            promised.append(writing.acknowledged)
+            operations.append(platform.rest.call("POST", f"projects/{project}/snapshots",
+                                                 {"spec": {"source_branch": f"projects/{project}/branches/production"}}, snapshot_id=name))  # fmt: skip
+            time.sleep(0.01)
+        for operation in operations:
+            platform.rest.finish(operation)
+        assert not writing.failures, writing.failures[:3]
+    log = (platform.directory / "computes" / primary["uid"] / "supervisor.log").read_text()
+    assert log.count("restore point ") < len(names), "nobody shared one"
+    for name, those in zip(names, promised):
+        platform.rest.create_branch(project, f"of-{name}", source_snapshot=f"projects/{project}/snapshots/{name}")
+        with platform.connect(platform.rest.endpoint(project, f"of-{name}")) as child:
+            load.check(child, those)

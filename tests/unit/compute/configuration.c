@@ -84,6 +84,8 @@ static void ours_come_last(void **state)
 	assert_true(user_fsync && our_fsync && user_fsync < our_fsync);
 	const char *our_jit = strstr(text, "jit = 'off'"), *user_jit = strstr(text, "jit = 'on'");
 	assert_true(our_jit && user_jit && our_jit < user_jit); /* a default only */
+	assert_non_null(
+	        strstr(text, "bgwriter_lru_maxpages = '1000'")); /* few pages are left for a checkpoint */
 	assert_non_null(strstr(text, "max_connections = 209\n"));
 	assert_non_null(strstr(text, "wal_level = 'logical'\n"));
 	assert_non_null(strstr(text,
