@@ -81,9 +81,9 @@ def own_platform():
 
     def start(**arguments):
         arguments.setdefault("settings", SETTINGS)
-        one = Platform(**arguments).start()
-        started.append(one)
-        return one
+        one = Platform(**arguments)
+        started.append(one)  # also one that does not start is closed
+        return one.start()
 
     yield start
     failures = []
